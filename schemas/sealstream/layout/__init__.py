@@ -1,0 +1,47 @@
+"""Names and shapes: topics, tables, archive paths, Parquet schema, segments. Pure; the only spelling of each."""
+
+from sealstream.layout.chains import (
+    ChainSettings,
+    Retention,
+    SegmentLimits,
+    check_chain_name,
+    check_log_name,
+    named_retention,
+)
+from sealstream.layout.entries import HOT_COLUMNS, Entry, WrittenFields, decode_entry
+from sealstream.layout.segments import Cut, SegmentCutter
+from sealstream.layout.topics import (
+    DEFAULT_PREFIX,
+    ChainTopics,
+    CheckpointHeaders,
+    TopicConfig,
+    checkpoint_headers,
+    checkpointing_transactional_id,
+    parse_checkpoint_headers,
+    sequencer_group,
+    sequencer_transactional_id,
+)
+
+__all__ = [
+    "DEFAULT_PREFIX",
+    "HOT_COLUMNS",
+    "ChainSettings",
+    "ChainTopics",
+    "CheckpointHeaders",
+    "Cut",
+    "Entry",
+    "Retention",
+    "SegmentCutter",
+    "SegmentLimits",
+    "TopicConfig",
+    "WrittenFields",
+    "check_chain_name",
+    "check_log_name",
+    "checkpoint_headers",
+    "checkpointing_transactional_id",
+    "decode_entry",
+    "named_retention",
+    "parse_checkpoint_headers",
+    "sequencer_group",
+    "sequencer_transactional_id",
+]

@@ -1,0 +1,88 @@
+"""What a chain is: its name, origin, public key, retention and segment limits (DESIGN sections 1, 5 and 8)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from sealstream.errors import Misconfigured
+
+__all__ = ["ChainSettings", "Retention", "SegmentLimits", "check_chain_name", "check_log_name", "named_retention"]
+
+_CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
+_SUCCESSOR = re.compile(r"-r[0-9]+$")
+_LOG_NAME = re.compile(r"[a-z0-9.-]+(/[a-z0-9._-]+)*")
+
+
+class Retention(NamedTuple):
+    """How long a chain is kept. `online_days` None: never trimmed from Kafka and Postgres."""
+
+    policy: str
+    archive_days: int
+    online_days: int | None = None
+
+
+class SegmentLimits(NamedTuple):
+    """Where segments end; sealed in entry 0 (DESIGN section 8)."""
+
+    entries: int = 100_000
+    bytes: int = 67_108_864
+    seconds: int = 300
+
+
+class ChainSettings(NamedTuple):
+    """What every process of a chain is told. `vkey` is the chain's public key as a C2SP verifier key."""
+
+    name: str
+    log: str
+    vkey: str
+    retention: Retention
+    limits: SegmentLimits = SegmentLimits()
+    prefix: str = "audit"
+
+    @property
+    def origin(self) -> str:
+        """The name that the chain's key and checkpoints carry: `<log>/<chain>`."""
+        return f"{self.log}/{self.name}"
+
+
+def check_chain_name(name: str) -> str:
+    """`name` itself, or `Misconfigured`: [a-z0-9][a-z0-9-]{0,38} and not ending in -r<digits> (successors)."""
+    if not _CHAIN_NAME.fullmatch(name):
+        raise Misconfigured(
+            f"chain name {name!r}: expected 1 to 39 of a-z, 0-9 and '-', beginning with a letter or digit"
+        )
+    if _SUCCESSOR.search(name):
+        raise Misconfigured(f"chain name {name!r}: names that end in -r<digits> are kept for a lost chain's successor")
+    return name
+
+
+def check_log_name(log: str) -> str:
+    """`log` itself, or `Misconfigured`: a schema-less URL such as `audit.example.com/clinic` (DESIGN section 5)."""
+    if not _LOG_NAME.fullmatch(log):
+        raise Misconfigured(f"log name {log!r}: expected a URL without scheme, such as audit.example.com/clinic")
+    return log
+
+
+def named_retention(policy: str) -> Retention:
+    """The retention of a named policy: `hipaa`, `pci`, `soc2`, `gdpr:<duration>` or an own `<duration>`.
+
+    A duration is a number of days, months (31 days) or years (366 days): `90d`, `18m`, `6y`. Rounded up, since an
+    audit log that is deleted a day early has failed.
+    """
+    named = {
+        "hipaa": Retention("hipaa", archive_days=6 * 366),
+        "pci": Retention("pci", online_days=366, archive_days=2 * 366),
+        "soc2": Retention("soc2", archive_days=366),
+    }
+    if policy in named:
+        return named[policy]
+    duration = policy.removeprefix("gdpr:")
+    days_each = {"d": 1, "m": 31, "y": 366}
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([dmy])", duration)
+    if match is None:
+        raise Misconfigured(
+            f"retention policy {policy!r}: expected hipaa, pci, soc2, gdpr:<duration> or <duration>, "
+            "a duration being a number and d, m or y (90d, 18m, 6y)"
+        )
+    return Retention(policy, archive_days=int(match[1]) * days_each[match[2]])
