@@ -1,0 +1,191 @@
+"""Statements: what the log, and control records, say about the log itself, one JSON Schema of `metadata` for each.
+
+The kind of a statement is where it may come from: `log` from the sequencer alone, `control` from the control topic,
+`event` from any producer (a claim of that producer and of nobody else). The invariant: a `log` statement never
+enters through a topic. Members that a schema does not name are allowed, as a reader must pass over what a newer
+version says. Pure; nothing to lose in a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from sealstream.errors import InvalidEvent
+from sealstream.events.fields import MAX_INTEGER
+from sealstream.events.metadata_schema import misfit
+from sealstream.events.wording import printable
+
+__all__ = ["STATEMENTS", "Statement", "check_control", "check_metadata"]
+
+JsonSchema = Mapping[str, Any]
+
+END = r"(?![\s\S])"  # the end of the text in every regex dialect; `$` lets a newline through in some
+
+
+class Statement(NamedTuple):
+    """One action. `metadata`: the JSON Schema that its metadata fits; None: it has no metadata."""
+
+    kind: Literal["log", "control", "event"]
+    metadata: JsonSchema | None
+    says: str
+
+
+def _object(required: Mapping[str, JsonSchema], optional: Mapping[str, JsonSchema] | None = None) -> JsonSchema:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": sorted(required)}
+
+
+_TEXT: JsonSchema = {"type": "string", "minLength": 1}
+_COUNT: JsonSchema = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
+_POSITIVE: JsonSchema = {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER}
+_HEX_64: JsonSchema = {"type": "string", "pattern": f"^[0-9a-f]{{64}}{END}"}
+_TIME: JsonSchema = {
+    "type": "string",
+    "pattern": rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\.[0-9]{{6}}Z{END}",
+}
+_TOPIC: JsonSchema = {"enum": ["raw", "control"]}
+_ORIGIN: JsonSchema = {"type": "string", "pattern": f"^[a-z0-9.-]+(?:/[a-z0-9._-]+)*/[a-z0-9][a-z0-9-]{{0,38}}{END}"}
+_VKEY: JsonSchema = {"type": "string", "pattern": rf"^[^\s+]+\+[0-9a-f]{{8}}\+[A-Za-z0-9+/]+={{0,2}}{END}"}
+_REASON: JsonSchema = {"type": "string", "pattern": f"^[ -~]{{1,120}}{END}"}
+_RANGES: JsonSchema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2},
+}
+_PRODUCERS = _object(
+    {
+        "producers": {
+            "type": "array",
+            "minItems": 1,
+            "items": _object({"producer_id": _TEXT, "next": _COUNT, "last_seen": _TIME}),
+        }
+    }
+)
+_SEQUENCER = {"host": _TEXT, "version": _TEXT}
+_PASSED = {"first": _COUNT, "last": _COUNT}
+_INPUT_PASSED = _object(
+    {
+        "topic": _TOPIC,
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 100,
+            "items": {
+                "anyOf": [
+                    _object({"what": {"enum": ["refused"]}, **_PASSED, "sha256": _HEX_64, "reason": _REASON}),
+                    _object({"what": {"enum": ["repeated"]}, **_PASSED, "sha256": _HEX_64}, {"of": _COUNT}),
+                    _object({"what": {"enum": ["empty"]}, **_PASSED}),
+                ]
+            },
+        },
+    }
+)
+_STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
+
+STATEMENTS: dict[str, Statement] = {
+    "chain.created": Statement(
+        "log",
+        _object(
+            {
+                "origin": _ORIGIN,
+                "vkey": _VKEY,
+                "nonce": _HEX_64,
+                "retention": _object({"policy": _TEXT, "archive_days": _POSITIVE}, {"online_days": _POSITIVE}),
+                "segment_entries": _POSITIVE,
+                "segment_bytes": _POSITIVE,
+                "segment_seconds": _POSITIVE,
+            }
+        ),
+        "entry 0: the chain's name, public key, retention and segment limits",
+    ),
+    "chain.continued": Statement(
+        "log",
+        _object({"origin": _ORIGIN, "checkpoint": _TEXT, "first_lost": _COUNT, "last_lost": _COUNT}),
+        "entry 1 of a lost chain's successor: the old origin, its last known checkpoint, what is lost",
+    ),
+    "sequencer.started": Statement(
+        "log",
+        _object({**_SEQUENCER, "raw_topic_id": _TEXT, "control_topic_id": _TEXT}),
+        "a sequencer has taken the chain, reading these topics",
+    ),
+    "sequencer.stopped": Statement("log", _object(_SEQUENCER), "a sequencer has given the chain up in good order"),
+    "chain.heartbeat": Statement("log", None, "a minute has passed without an entry: silence is evidence"),
+    "input.passed": Statement(
+        "log", _INPUT_PASSED, "input offsets that became no entry, each accounted for, in order and without a gap"
+    ),
+    "input.lost": Statement(
+        "log",
+        _object({"topic": _TOPIC, "old_topic_id": _TEXT, "new_topic_id": _TEXT, "first": _COUNT}, {"last": _COUNT}),
+        "an input topic was recreated or trimmed, and an operator decided to go on; last absent: unknown",
+    ),
+    "producer.gap": Statement(
+        "log", _object({"producer_id": _TEXT, "ranges": _RANGES}), "numbers of a producer that are missing so far"
+    ),
+    "producer.unsure": Statement(
+        "log",
+        _object({"producer_id": _TEXT, "ranges": _RANGES}),
+        "numbers below what is remembered of a producer: sealed, perhaps a second time",
+    ),
+    "producer.conflict": Statement(
+        "log",
+        _object({"seq": _COUNT, "of": _COUNT, "digest": _HEX_64, "of_digest": _HEX_64}),
+        "the entry before has the id or the number of an earlier entry, and says something else",
+    ),
+    "producer.silent": Statement("log", _PRODUCERS, "producers that neither closed nor spoke for a day"),
+    "producer.dropped": Statement("log", _PRODUCERS, "producers whose numbers are no longer remembered"),
+    "segment.archived": Statement(
+        "control",
+        _object(
+            {
+                "object": _TEXT,
+                "object_version": _TEXT,
+                "object_sha256": _HEX_64,
+                "manifest": _TEXT,
+                "manifest_version": _TEXT,
+                "manifest_sha256": _HEX_64,
+                "retain_until": _TIME,
+            }
+        ),
+        "a segment stands in the archive: these versions count",
+    ),
+    "store.expired": Statement("control", _STORE, "entries were dropped from a store when their time was over"),
+    "store.repaired": Statement("control", _STORE, "entries of a store were built anew and swapped in"),
+    "producer.closed": Statement(
+        "event", _object({}, {"next": _COUNT}), "a producer ends its stream; next: the number it would have used"
+    ),
+    "audit.loss": Statement(
+        "event", _object({"reason": _TEXT, "count": _COUNT}), "a producer had to drop events, and says how many"
+    ),
+}
+
+
+def check_metadata(action: str, metadata: object) -> None:
+    """Raises `InvalidEvent` when a known statement's metadata (None: absent) does not fit its schema."""
+    statement = STATEMENTS.get(action)
+    if statement is None:
+        return
+    if statement.metadata is None:
+        if metadata is not None:
+            raise InvalidEvent(f"metadata is not expected: {action} has none", "metadata")
+        return
+    if metadata is None:
+        names = ", ".join(statement.metadata["required"])
+        raise InvalidEvent(f"metadata is missing: {action} needs {names}", "metadata")
+    found = misfit(statement.metadata, metadata, "metadata")
+    if found is not None:
+        path, fault = found
+        raise InvalidEvent(f"{printable(path)} {fault} (in a {action})", path)
+
+
+def check_control(action: str, metadata: object) -> None:
+    """What the control topic refuses beyond the rules of an event: the log's own statements, and malformed ones.
+
+    Actions that are nobody's statement pass: operators' commands and later versions' statements are such.
+    """
+    statement = STATEMENTS.get(action)
+    if statement is None:
+        return
+    if statement.kind == "log":
+        raise InvalidEvent(f"action {action} is the log's own statement: only the sequencer may make it", "action")
+    if statement.kind == "control":
+        check_metadata(action, metadata)
