@@ -43,6 +43,7 @@ from sealstream.sealing.notes import (
     sign_note,
     signer,
 )
+from sealstream.sealing.proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
 from sealstream.sealing.seal import (
     HASH_BYTES,
     MAX_ENTRY_BYTES,
@@ -57,6 +58,7 @@ from sealstream.sealing.seal import (
     seal,
     split_sealed,
 )
+from sealstream.sealing.tlog_proof import EntryProof, format_proof, open_proof, parse_proof
 from sealstream.sealing.written import is_time, read_written
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "Checked",
     "Checkpoint",
     "CompactRange",
+    "EntryProof",
     "Offsets",
     "Problem",
     "Sealed",
@@ -88,11 +91,14 @@ __all__ = [
     "check_entries",
     "check_next",
     "checked_range",
+    "consistency_proof",
     "entry_body",
     "entry_hash",
     "extend",
     "format_checkpoint",
+    "format_proof",
     "genesis_hash",
+    "inclusion_proof",
     "is_canonical",
     "is_time",
     "leaf_hash",
@@ -101,8 +107,10 @@ __all__ = [
     "node_hash",
     "open_checkpoint",
     "open_note",
+    "open_proof",
     "parse_checkpoint",
     "parse_json",
+    "parse_proof",
     "parse_vkey",
     "read_written",
     "root",
@@ -114,4 +122,6 @@ __all__ = [
     "start_tip",
     "tip_after",
     "tree_root",
+    "verify_consistency",
+    "verify_inclusion",
 ]

@@ -52,7 +52,7 @@ def canonical_json(value: object) -> bytes:
     if _all_plain(value):
         try:
             data = _encode(value)
-        except (UnicodeEncodeError, RecursionError) as error:
+        except (UnicodeEncodeError, RecursionError, TypeError) as error:
             raise NotCanonical(f"no canonical form: {error}") from error
         if data.isascii() or _beyond_ordinary(data) is None:
             return data
@@ -118,19 +118,17 @@ def is_canonical(data: bytes) -> bool:
 
 
 def _all_plain(value: object) -> bool:
-    """Whether msgspec and RFC 8785 agree on every leaf: no float, no wide integer, only JSON's types."""
+    """Whether msgspec and RFC 8785 agree on every leaf: no float, no wide integer, only JSON's types.
+
+    That names are text is msgspec's to refuse.
+    """
     pending = [value]
     for item in pending:  # grows while it is walked
         kind = type(item)
         if kind is dict:
-            for key, member in item.items():  # type: ignore[attr-defined]
-                if type(key) is not str:
-                    return False
-                member_kind = type(member)
-                if member_kind is not str and member is not None:
-                    pending.append(member)
+            pending += [member for member in item.values() if type(member) is not str]  # type: ignore[attr-defined]
         elif kind is list or kind is tuple:
-            pending += item  # type: ignore[arg-type]
+            pending += [member for member in item if type(member) is not str]  # type: ignore[attr-defined]
         elif kind is int:
             if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:  # type: ignore[operator]
                 return False

@@ -23,11 +23,13 @@ __all__ = [
     "BadNote",
     "Signer",
     "Verifier",
+    "from_base64",
     "new_signing_key",
     "open_note",
     "parse_vkey",
     "sign_note",
     "signer",
+    "split_note",
 ]
 
 MAX_NOTE_BYTES = 1_000_000
@@ -100,7 +102,7 @@ def signer(skey: str) -> Signer:
         raise BadNote("a signing key: expected PRIVATE+KEY+<name>+<8 hex digits>+<base64>")
     name, key_id, encoded = parts
     _check_name(name)
-    material = _from_b64(encoded)
+    material = from_base64(encoded)
     if material is None or len(material) != 33 or material[:1] != _ED25519:
         raise BadNote(f"the signing key of {name}: expected base64 of 0x01 and a 32-byte Ed25519 seed")
     made = Signer(name, Ed25519PrivateKey.from_private_bytes(material[1:]))
@@ -116,7 +118,7 @@ def parse_vkey(vkey: str) -> Verifier:
         raise BadNote(f"verifier key {vkey[:120]!r}: expected <name>+<8 hex digits>+<base64>")
     name, key_id, encoded = parts
     _check_name(name)
-    material = _from_b64(encoded)
+    material = from_base64(encoded)
     if material is None or len(material) != 33 or material[:1] != _ED25519:
         raise BadNote(f"verifier key {vkey[:120]!r}: expected base64 of 0x01 and a 32-byte Ed25519 public key")
     expected = _key_id(name, material[1:])
@@ -181,7 +183,7 @@ def _parse_signature_line(line: str) -> tuple[str, bytes, bytes]:
         raise BadNote(f"signature line {line[:120]!r}: expected an em dash, a space, a name, a space and base64")
     name, _, encoded = line[len(_LINE) :].partition(" ")
     _check_name(name)
-    signature = _from_b64(encoded)
+    signature = from_base64(encoded)
     if signature is None or len(signature) < 5:
         raise BadNote(f"signature line {line[:120]!r}: expected base64 of a 4-byte key id and a signature")
     return name, signature[:4], signature[4:]
@@ -208,7 +210,7 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _from_b64(text: str) -> bytes | None:
+def from_base64(text: str) -> bytes | None:
     """Standard base64 in its one canonical spelling (padded, no stray bits), or None."""
     try:
         data = base64.b64decode(text, validate=True)
