@@ -25,13 +25,18 @@ __all__ = ["Checked", "Problem", "Tip", "check_entries", "check_next", "next_tip
 
 
 class Tip(NamedTuple):
-    """The chain after `size` entries: the last one's hash, offsets and time. `hash` empty: not known (unreadable)."""
+    """The chain after `size` entries: the last one's hash as its seal claims it, its offsets and time.
+
+    Behind a fault, so that one fault is told once: `hash` is empty when it could not be read, and `recomputed` is what
+    the bytes of an edited entry give instead, to either of which the next entry may link.
+    """
 
     size: int
     hash: bytes
     raw_offset: int
     control_offset: int
     sequenced_at: str
+    recomputed: bytes = b""
 
 
 class Problem(NamedTuple):
@@ -96,7 +101,7 @@ def check_entries(tip: Tip, sealed_values: Iterable[bytes], chain: str) -> Check
     for value in sealed_values:
         tip, found = check_next(tip, value, chain)
         problems += found
-        hashes.append(bytes.fromhex(value[-66:-2].decode("latin-1")) if not found else _claimed_hash(value))
+        hashes.append(_claimed_hash(value) if found else tip.hash)
     return Checked(tip, hashes, problems)
 
 
@@ -116,7 +121,7 @@ def check_next(tip: Tip, sealed_value: bytes, chain: str) -> tuple[Tip, list[Pro
             raw, control, sequenced_at = int(raw_text), int(control_text), time.decode()
             if (
                 int(seq_text) == tip.size
-                and own_chain.decode() == chain
+                and own_chain == chain.encode()
                 and sequenced_at >= tip.sequenced_at
                 and received is not None
                 and is_date(time[:10])
@@ -137,20 +142,22 @@ def _check_thoroughly(tip: Tip, value: bytes, chain: str) -> tuple[Tip, list[Pro
         body, prev_hash, own_hash = split_sealed(value)
     except NotCanonical as error:
         return tip._replace(size=tip.size + 1, hash=b""), [Problem("edited", tip.size, str(error))]
-    holds = sha256(b"\0" + prev_hash + body).digest() == own_hash
+    recomputed = sha256(b"\0" + prev_hash + body).digest()
+    holds = recomputed == own_hash
     try:
         written = read_written(body)
     except NotCanonical as error:
         kind = "invalid" if holds else "edited"
-        return tip._replace(size=tip.size + 1, hash=own_hash), [Problem(kind, tip.size, str(error))]
-    linked = not tip.hash or prev_hash == tip.hash
+        after = tip._replace(size=tip.size + 1, hash=own_hash, recomputed=recomputed)
+        return after, [Problem(kind, tip.size, str(error))]
+    linked = not tip.hash or prev_hash in (tip.hash, tip.recomputed)
     if not holds:
         edited = Problem("edited", tip.size if linked else written.seq, "the bytes do not have the hash of their seal")
         if linked or written.seq == tip.size:
-            return _claimed_tip(tip.size + 1, own_hash, written), [edited]
+            return _claimed_tip(tip.size + 1, own_hash, written, recomputed), [edited]
         if written.seq < tip.size:
             return tip, [edited]
-        return _claimed_tip(written.seq + 1, own_hash, written), [edited, _missing(tip.size, written.seq)]
+        return _claimed_tip(written.seq + 1, own_hash, written, recomputed), [edited, _missing(tip.size, written.seq)]
     if written.seq < tip.size and not (linked and tip.hash):
         if own_hash == tip.hash:
             return tip, [Problem("duplicated", written.seq, "the entry before, once more")]
@@ -236,8 +243,8 @@ def _missing(first: int, found: int) -> Problem:
     return Problem("missing", first, f"entries {first} to {found - 1} are not here: {found} comes next", found - 1)
 
 
-def _claimed_tip(size: int, own_hash: bytes, written: Written) -> Tip:
-    return Tip(size, own_hash, written.raw_offset, written.control_offset, written.sequenced_at)
+def _claimed_tip(size: int, own_hash: bytes, written: Written, recomputed: bytes = b"") -> Tip:
+    return Tip(size, own_hash, written.raw_offset, written.control_offset, written.sequenced_at, recomputed)
 
 
 def _claimed_hash(value: bytes) -> bytes:
