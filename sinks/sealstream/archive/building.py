@@ -1,0 +1,129 @@
+"""Sealed entries in, one Parquet object out, every hash and link checked on the way.
+
+Two hands: the caller's thread checks seals, a second thread makes columns and writes row groups (DuckDB and Arrow hold
+no lock of Python's meanwhile). Row groups are bounded in rows and bytes, so memory does not grow with entries, only
+with the compressed object. Nothing leaves before the signed root was met: a crash leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from sealstream.archive.columns import ColumnMaker, sealed_table
+from sealstream.archive.folding import SegmentFold, Start
+from sealstream.errors import ChainBroken, NotCanonical
+from sealstream.layout import SegmentLimits
+from sealstream.layout.parquet import arrow_schema, parquet_writer_options
+from sealstream.sealing import SEAL_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+__all__ = ["GROUP_BYTES", "GROUP_ROWS", "ObjectBuilder", "unseal"]
+
+GROUP_ROWS = 25_000
+GROUP_BYTES = 16_777_216
+_IN_FLIGHT = 2
+
+
+def unseal(values: Sequence[bytes], prev_hash: bytes, seq: int) -> tuple[list[bytes], list[bytes]]:
+    """The bodies and hashes of sealed entries that follow the entry with `prev_hash`; `seq` is the first one's.
+
+    Each hash is recomputed and the seal compared whole: its form, its link and its hash. Raises `ChainBroken`.
+    """
+    bodies: list[bytes] = []
+    hashes: list[bytes] = []
+    prev_hex = prev_hash.hex()
+    for value in values:
+        body = value[:-SEAL_BYTES] + b"}"
+        prev_hash = sha256(b"\0" + prev_hash + body).digest()
+        own_hex = prev_hash.hex()
+        if value[-SEAL_BYTES:] != f',"prev_hash":"{prev_hex}","hash":"{own_hex}"}}'.encode():
+            raise ChainBroken(
+                f"entry {seq + len(bodies)}: its seal does not follow from its bytes and the entry before"
+            )
+        prev_hex = own_hex
+        bodies.append(body)
+        hashes.append(prev_hash)
+    return bodies, hashes
+
+
+class ObjectBuilder:
+    """Builds the object of one segment: `add` its sealed entries in order, then `finish`. `close` when given up."""
+
+    def __init__(self, start: Start, limits: SegmentLimits) -> None:
+        self.fold = SegmentFold(start, limits)
+        self._hash = start.hash
+        self._seq = start.compact_range.size
+        self._bodies: list[bytes] = []
+        self._hashes: list[bytes] = []
+        self._bytes = 0
+        self._first_prev_hash = start.hash
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._groups: deque[Future[None]] = deque()
+        self._maker: ColumnMaker | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._sink: Any = None
+
+    def add(self, values: Sequence[bytes]) -> None:
+        """The next sealed entries. Raises `ChainBroken`, perhaps for entries that were added before."""
+        bodies, hashes = unseal(values, self._hash, self._seq)
+        if not hashes:
+            return
+        self._hash = hashes[-1]
+        self._seq += len(hashes)
+        self._bodies += bodies
+        self._hashes += hashes
+        self._bytes += sum(map(len, bodies))
+        if len(self._bodies) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def finish(self) -> bytes:
+        """The Parquet object of all that was added. Raises `ChainBroken`."""
+        self._flush()
+        self._wait(0)
+        if self._writer is None:
+            raise ChainBroken(f"segment from {self.fold.first_seq}: has no entries")
+        self._writer.close()
+        data: bytes = self._sink.getvalue().to_pybytes()
+        return data
+
+    def close(self) -> None:
+        """Ends the second thread; to be called in any case."""
+        self._worker.shutdown(cancel_futures=True)
+        if self._maker is not None:
+            self._maker.close()
+
+    def _flush(self) -> None:
+        """Hands what was gathered to the second thread, waiting when it is behind."""
+        for start in range(0, len(self._bodies), GROUP_ROWS):
+            bodies, hashes = self._bodies[start : start + GROUP_ROWS], self._hashes[start : start + GROUP_ROWS]
+            self._wait(_IN_FLIGHT - 1)
+            self._groups.append(self._worker.submit(self._write, bodies, hashes, self._first_prev_hash))
+            self._first_prev_hash = hashes[-1]
+        self._bodies, self._hashes, self._bytes = [], [], 0
+
+    def _wait(self, at_most: int) -> None:
+        while len(self._groups) > at_most:
+            self._groups.popleft().result()
+
+    def _write(self, bodies: list[bytes], hashes: list[bytes], prev_hash: bytes) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._maker is None or self._writer is None:
+            self._maker = ColumnMaker()
+            self._sink = pa.BufferOutputStream()
+            self._writer = pq.ParquetWriter(self._sink, arrow_schema(), **parquet_writer_options(len(bodies)))
+        joined = b"".join(hashes)
+        seq = self.fold.first_seq + self.fold.rows
+        try:
+            table = self._maker.table(sealed_table(bodies, prev_hash + joined[:-32], joined))
+        except NotCanonical as error:
+            raise ChainBroken(f"entries {seq} to {seq + len(bodies) - 1}: {error}") from error
+        self.fold.add(table, hashes)
+        self._writer.write_table(table, row_group_size=len(bodies))

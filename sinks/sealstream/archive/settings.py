@@ -1,0 +1,21 @@
+"""Where the archive is: a bucket, and how to reach it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["ArchiveSettings"]
+
+
+class ArchiveSettings(NamedTuple):
+    """A bucket with Object Lock. `endpoint_url` None: AWS S3 itself; keys None: as boto3 finds them (role, profile).
+
+    `timeout_s`: of one connection, and of one silence while reading.
+    """
+
+    bucket: str
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: str | None = None
+    timeout_s: float = 20.0
