@@ -38,7 +38,7 @@ def checked_event(parsed: object) -> dict[str, object]:
 def _checked_fields(sent: Mapping[str, object], fields: Mapping[str, Field], path: str) -> dict[str, object]:
     for name in sent:
         if name not in fields:
-            where = f"{path}{printable(name)}"
+            where = f"{path}{printable(str(name))}"
             raise InvalidEvent(f"{where} is not a known field: put what has no field of its own into metadata", where)
     checked: dict[str, object] = {}
     for name, field in fields.items():
@@ -150,15 +150,16 @@ def _checked_value(value: object, path: str, depth: int) -> object:
     if isinstance(value, int | float):
         return _checked_number(value, path)
     if depth > MAX_NESTING:
-        raise InvalidEvent(f"{printable(path)} is nested too deep: expected at most {MAX_NESTING} levels", path[:512])
+        top = path.partition(".")[0]
+        raise InvalidEvent(f"{top} is nested too deep: expected at most {MAX_NESTING} levels, the event included", top)
     if isinstance(value, list | tuple):  # no parser makes tuples, but callers from Python do
         return [_checked_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if not isinstance(value, dict):
-        raise InvalidEvent(f"{printable(path)} is no JSON value: got {type(value).__name__}", path[:512])
+        raise _at(path, f"is no JSON value: got {type(value).__name__}")
     checked = {}
     for name, member in value.items():
         if not isinstance(name, str):
-            raise InvalidEvent(f"{printable(path)} has a name that is not text: got {type(name).__name__}", path[:512])
+            raise _at(path, f"has a name that is not text: got {type(name).__name__}")
         _refuse_nul(name, path, " in a name")
         checked[name] = _checked_value(member, f"{path}.{name[:64]}", depth + 1)
     return checked
@@ -170,19 +171,20 @@ def _checked_number(value: int | float, path: str) -> int | float:
     From 2^53 on every double is an integer, so one comparison serves for both; it is false for NaN too.
     """
     if not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise InvalidEvent(
-            f"{printable(path)} is a number out of range: expected -(2^53-1) to 2^53-1, got {got(value)}; "
-            "send larger numbers as text",
-            path[:512],
-        )
+        expected = "expected -(2^53-1) to 2^53-1"
+        raise _at(path, f"is a number out of range: {expected}, got {got(value)}; send larger numbers as text")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _refuse_nul(text: str, path: str, where: str) -> None:
     if "\0" in text:
-        raise InvalidEvent(
-            f"{printable(path)} has U+0000{where}: expected text without it, got {got(text)}", path[:512]
-        )
+        raise _at(path, f"has U+0000{where}: expected text without it, got {got(text)}")
+
+
+def _at(path: str, fault: str) -> InvalidEvent:
+    """A refusal at a path that a stranger's names are part of."""
+    place = printable(path, 120)
+    return InvalidEvent(f"{place} {fault}", place)
 
 
 _CHECKS: dict[str, Callable[[object, Field, str], object]] = {

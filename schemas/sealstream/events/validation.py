@@ -32,7 +32,7 @@ def validate_event(data: bytes | None) -> ValidEvent:
     if len(data) > MAX_EVENT_BYTES:
         raise InvalidEvent(f"event is too large: expected at most {MAX_EVENT_BYTES} bytes, got {len(data)}")
     accepted = accept_canonical(data)
-    return _examined(data) if accepted is None else accepted
+    return examine_event(data) if accepted is None else accepted
 
 
 def validate_control(data: bytes | None) -> ValidEvent:
@@ -58,7 +58,8 @@ def digest(canonical: bytes) -> bytes:
     return hashlib.sha256(canonical).digest()
 
 
-def _examined(data: bytes) -> ValidEvent:
+def examine_event(data: bytes) -> ValidEvent:
+    """The long way: parsed strictly, held to each rule, written in canonical form. Raises `InvalidEvent`."""
     try:
         parsed = parse_json(data)
     except RecursionError:

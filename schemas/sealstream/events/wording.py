@@ -12,10 +12,10 @@ _MAX_SHOWN = 48
 
 
 def printable(text: str, limit: int = _MAX_SHOWN) -> str:
-    """`text` in printable ASCII and at most about `limit` characters; what is left out shows as `...`."""
+    """`text` in printable ASCII, at most `limit` characters; what is left out shows as `...` after them."""
     head = text[:limit]
     shown = head if head.isascii() and head.isprintable() else ascii(head)[1:-1]
-    return shown + "..." if len(text) > limit else shown
+    return shown if len(text) <= limit and len(shown) <= limit else shown[:limit] + "..."
 
 
 def type_of(value: object) -> str:
