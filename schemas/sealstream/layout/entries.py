@@ -74,5 +74,5 @@ def decode_entry(body: bytes) -> Entry:
     """The entry whose canonical bytes are `body` (or sealed: the seal is passed over). Raises `NotCanonical`."""
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:  # ValidationError is one of these
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # ValidationError is a DecodeError
         raise NotCanonical(f"not an entry: {error}: {body[:80]!r}") from error

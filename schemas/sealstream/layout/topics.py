@@ -106,16 +106,26 @@ def checkpoint_headers(headers: CheckpointHeaders) -> list[tuple[str, bytes]]:
 def parse_checkpoint_headers(headers: Iterable[tuple[str, bytes]]) -> CheckpointHeaders:
     """The reverse of `checkpoint_headers`. Raises `ValueError` when one is missing or malformed."""
     named = dict(headers)
-    try:
-        joined = named["compact_range"]
-        chain_offset = int(named["chain_offset"])
-    except KeyError as missing:
-        raise ValueError(f"a checkpoint's record has no header {missing}") from None
+    joined = _header(named, "compact_range")
     if len(joined) % 32:
         raise ValueError(f"header compact_range has {len(joined)} bytes: expected a multiple of 32")
     hashes = tuple(joined[i : i + 32] for i in range(0, len(joined), 32))
-    if "first_seq" not in named:
+    chain_offset = _number_header(named, "chain_offset")
+    if "first_seq" not in named and "last_seq" not in named:
         return CheckpointHeaders(hashes, chain_offset)
-    if "last_seq" not in named:
-        raise ValueError("a segment's record has no header 'last_seq'")
-    return CheckpointHeaders(hashes, chain_offset, int(named["first_seq"]), int(named["last_seq"]))
+    return CheckpointHeaders(
+        hashes, chain_offset, _number_header(named, "first_seq"), _number_header(named, "last_seq")
+    )
+
+
+def _header(named: Mapping[str, bytes], name: str) -> bytes:
+    if name not in named:
+        raise ValueError(f"a checkpoint's record has no header {name}")
+    return named[name]
+
+
+def _number_header(named: Mapping[str, bytes], name: str) -> int:
+    digits = _header(named, name)
+    if not (digits.isdigit() and len(digits) <= 19):  # bytes.isdigit: ASCII 0-9 and nothing else
+        raise ValueError(f"header {name} is {digits[:32]!r}: expected a decimal number")
+    return int(digits)
