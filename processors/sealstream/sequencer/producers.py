@@ -1,0 +1,194 @@
+"""What is remembered of one producer: which of its numbers were sealed, and its record in `audit.producers.C`.
+
+A producer (one process, one spool file, one outbox) numbers its events from 0 without gaps. Its state says of every
+number whether it was sealed (`seen`), is still missing or comes for the first time (`new`), or lies below what is
+remembered (`unsure`). The invariant: a number that was never sealed is never called `seen`.
+
+Pure. A crash leaves nothing behind: states are written in the same transaction as the entries that they follow from,
+and follow from the entries alone, so they can always be made again from the chain.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from sealstream.errors import NotCanonical
+from sealstream.events import MAX_INTEGER
+
+__all__ = [
+    "AS_OF_KEY",
+    "MAX_MISSING_RANGES",
+    "AsOf",
+    "ProducerState",
+    "Range",
+    "decode_as_of",
+    "decode_state",
+    "encode_as_of",
+    "encode_state",
+    "producer_of",
+    "record_key",
+]
+
+MAX_MISSING_RANGES = 4_096
+"""Of one producer; beyond, the oldest are given up and the floor rises."""
+
+AS_OF_KEY = b""
+"""The key of the one record that says which entries the states take into account."""
+
+# The numbers of control records are counted apart. No text of an event holds a NUL, so no producer_id begins like this.
+_CONTROL_PREFIX = b"\0control\0"
+
+Range = tuple[int, int]
+"""First and last of a run of numbers, both included."""
+
+
+class ProducerState:
+    """One producer's numbers. `missing`: sorted, disjoint ranges between `floor` and `next`; `last_seen`: the
+    `sequenced_at` of its last event; `silent`: its silence was stated and it has not spoken since.
+    """
+
+    __slots__ = ("closed", "floor", "last_seen", "missing", "next", "silent")
+
+    def __init__(
+        self,
+        next: int = 0,
+        missing: list[Range] | None = None,
+        floor: int = 0,
+        last_seen: str = "",
+        closed: bool = False,
+        silent: bool = False,
+    ) -> None:
+        self.next = next
+        self.missing = missing if missing is not None else []
+        self.floor = floor
+        self.last_seen = last_seen
+        self.closed = closed
+        self.silent = silent
+
+    def knows(self, number: int) -> Literal["new", "seen", "unsure"]:
+        """What is remembered of this number."""
+        if number >= self.next:
+            return "new"
+        if number < self.floor:
+            return "unsure"
+        return "new" if self._missing_at(number) is not None else "seen"
+
+    def sealed(self, number: int, sequenced_at: str, closes_at: int | None) -> list[Range]:
+        """Its event with this number was sealed: what is now missing that was not known to be.
+
+        `closes_at`: the next number that a `producer.closed` states. It closes the stream only if nothing from that
+        number on was seen, and what it counts beyond the numbers seen is missing; an event beyond it opens it again.
+        """
+        found: list[Range] = []
+        if number >= self.next:
+            if number > self.next:
+                found.append((self.next, number - 1))
+            self.next = number + 1
+            self.closed = False
+        elif number >= self.floor:
+            self._fill(number)
+        if closes_at is not None and closes_at >= self.next:
+            if closes_at > self.next:
+                found.append((self.next, closes_at - 1))
+                self.next = closes_at
+            self.closed = True
+        self.last_seen = sequenced_at
+        self.silent = False
+        if found:
+            self.missing += found
+            while len(self.missing) > MAX_MISSING_RANGES:
+                self.give_up_oldest()
+        return found
+
+    def give_up_oldest(self) -> None:
+        """Forget the lowest missing range: what lies below it can't be told apart any more."""
+        self.floor = self.missing.pop(0)[1] + 1
+
+    @property
+    def stated_next(self) -> int:
+        """`next` as a statement can carry it: the number after 2^53-1 is no JSON number."""
+        return min(self.next, MAX_INTEGER)
+
+    def _missing_at(self, number: int) -> int | None:
+        at = bisect_right(self.missing, (number, MAX_INTEGER)) - 1
+        return at if at >= 0 and self.missing[at][1] >= number else None
+
+    def _fill(self, number: int) -> None:
+        at = self._missing_at(number)
+        if at is None:
+            return
+        first, last = self.missing[at]
+        left = [(first, number - 1)] if first < number else []
+        right = [(number + 1, last)] if number < last else []
+        self.missing[at : at + 1] = left + right
+
+
+class AsOf(NamedTuple):
+    """As of how many entries the states are, and the inputs' topic ids that the chain has recorded ("": none yet)."""
+
+    size: int
+    raw_topic_id: str
+    control_topic_id: str
+
+
+class _State(msgspec.Struct):
+    next: int
+    missing: list[Range]
+    floor: int
+    last_seen: str
+    closed: bool
+    silent: bool = False
+
+
+class _AsOf(msgspec.Struct):
+    size: int
+    raw_topic_id: str
+    control_topic_id: str
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode_state = msgspec.json.Decoder(_State).decode
+_decode_as_of = msgspec.json.Decoder(_AsOf).decode
+
+
+def record_key(kind: str, producer_id: str) -> bytes:
+    """The key of a producer's record: its id; numbers of control records are kept apart by a prefix."""
+    return (_CONTROL_PREFIX if kind == "control" else b"") + producer_id.encode()
+
+
+def producer_of(key: bytes) -> tuple[str, str]:
+    """Kind and producer_id of a record's key."""
+    if key.startswith(_CONTROL_PREFIX):
+        return "control", key[len(_CONTROL_PREFIX) :].decode("utf-8", "replace")
+    return "event", key.decode("utf-8", "replace")
+
+
+def encode_state(state: ProducerState) -> bytes:
+    """The value of a producer's record."""
+    return _encode({name: getattr(state, name) for name in ProducerState.__slots__})
+
+
+def decode_state(value: bytes) -> ProducerState:
+    """The reverse. Raises `NotCanonical`."""
+    try:
+        read = _decode_state(value)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise NotCanonical(f"no producer's state: {error}: {value[:80]!r}") from error
+    return ProducerState(read.next, read.missing, read.floor, read.last_seen, read.closed, read.silent)
+
+
+def encode_as_of(as_of: AsOf) -> bytes:
+    """The value of the record with the empty key."""
+    return _encode(as_of._asdict())
+
+
+def decode_as_of(value: bytes) -> AsOf:
+    """The reverse. Raises `NotCanonical`."""
+    try:
+        read = _decode_as_of(value)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise NotCanonical(f"no record of what the producers' states are as of: {error}: {value[:80]!r}") from error
+    return AsOf(read.size, read.raw_topic_id, read.control_topic_id)
