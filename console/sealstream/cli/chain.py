@@ -1,0 +1,147 @@
+"""`sealstream chain`: make a chain - key, topics, bucket, roles, settings - and list those that there are.
+
+Each step is repeatable and the settings are written last, by rename: after a crash at any line the same command goes
+on, with the key that it made the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from sealstream.cli.stores import archive_settings, migrate_postgres
+
+from sealstream.archive import init_bucket
+from sealstream.checkpointing import create_key, load_signer
+from sealstream.cli.context import context_of, out
+from sealstream.cli.settings import Settings, write_settings
+from sealstream.errors import Misconfigured
+from sealstream.kafka import create_topics
+from sealstream.layout import ChainTopics, SegmentLimits, check_chain_name, check_log_name, named_retention
+
+__all__ = ["app", "create_chain"]
+
+app = typer.Typer(help="Make and list chains.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The chain's name: a-z, 0-9 and '-', at most 39.")],
+    log: Annotated[
+        str | None,
+        typer.Option(help="The log's name, a URL without scheme. Sealed for ever in the chain's origin <log>/<name>."),
+    ] = None,
+    retention: Annotated[
+        str,
+        typer.Option(
+            help="hipaa (6 years), pci (12 months online and 12 archived), soc2 (1 year), gdpr:<duration> or an own "
+            "<duration> such as 90d, 18m, 6y."
+        ),
+    ] = "soc2",
+    segment_entries: Annotated[
+        int, typer.Option(min=1, help="A segment (one Parquet object) ends at so many entries,")
+    ] = 100_000,
+    segment_bytes: Annotated[int, typer.Option(min=1, help="or at so many bytes,")] = 67_108_864,
+    segment_seconds: Annotated[int, typer.Option(min=1, help="or so many seconds after its first event.")] = 300,
+) -> None:
+    """Make a chain: its signing key, its Kafka topics, the archive bucket, Postgres roles and tables, and settings.
+
+    Repeatable: what is there already is checked and kept. Entry 0 seals origin, public key, retention and segment
+    limits when the sequencer first runs; they can't be changed afterwards.
+    """
+    shared = context_of(context)
+    settings = shared.settings(must_exist=False)
+    create_chain(
+        shared.config,
+        settings,
+        name,
+        log=log,
+        retention=retention,
+        limits=SegmentLimits(segment_entries, segment_bytes, segment_seconds),
+        say=out.print,
+    )
+
+
+def create_chain(
+    config: Path,
+    settings: Settings,
+    name: str,
+    *,
+    log: str | None = None,
+    retention: str = "soc2",
+    limits: SegmentLimits = SegmentLimits(),
+    say: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Make the chain and write it into `config`. Raises `Misconfigured` where what is there contradicts the request."""
+    check_chain_name(name)
+    log = check_log_name(log or settings.log)
+    if settings.chains and log != settings.log:
+        raise Misconfigured(f"log {log!r}: these settings belong to {settings.log!r}; one settings file, one log")
+    kept = settings.chains.get(name)
+    if kept is not None and (retention, limits) != (
+        kept.retention,
+        SegmentLimits(kept.segment_entries, kept.segment_bytes, kept.segment_seconds),
+    ):
+        raise Misconfigured(
+            f"chain {name!r} exists with retention {kept.retention} and segments of {kept.segment_entries} entries, "
+            f"{kept.segment_bytes} bytes, {kept.segment_seconds} s: these are sealed in entry 0 and can't be changed"
+        )
+    days = named_retention(retention)
+    origin = f"{log}/{name}"
+
+    key_file = config.parent / "keys" / f"{name}.key"
+    vkey = load_signer(key_file).vkey if key_file.exists() else create_key(key_file, origin)
+    if kept is not None and kept.vkey != vkey:
+        raise Misconfigured(
+            f"key file {key_file} is not the key of chain {name!r}: its vkey is {vkey}, settings say {kept.vkey}"
+        )
+    if load_signer(key_file).name != origin:
+        raise Misconfigured(f"key file {key_file} is the key of {load_signer(key_file).name!r}, not of {origin!r}")
+    say(f"key       {key_file} (public key {vkey})")
+
+    topics = ChainTopics.of(name, settings.kafka.prefix)
+    create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
+    say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
+
+    if settings.archive.bucket:
+        say(init_bucket(archive_settings(settings), days))
+    if settings.postgres.admin_dsn:
+        migrate_postgres(settings)
+        say("postgres  tables and roles are as this version wants them")
+
+    write_settings(
+        config,
+        {
+            "log": log,
+            "chains": {
+                name: {
+                    "vkey": vkey,
+                    "key_file": f"keys/{name}.key",
+                    "retention": retention,
+                    "segment_entries": limits.entries,
+                    "segment_bytes": limits.bytes,
+                    "segment_seconds": limits.seconds,
+                }
+            },
+        },
+    )
+    say(f"settings  {config}")
+
+
+@app.command("list")
+def list_chains(context: typer.Context) -> None:
+    """List the chains in the settings."""
+    settings = context_of(context).settings()
+    table = Table("chain", "origin", "retention", "segments end at", box=None)
+    for name, section in sorted(settings.chains.items()):
+        table.add_row(
+            name,
+            f"{settings.log}/{name}",
+            section.retention,
+            f"{section.segment_entries:,} entries, {section.segment_bytes:,} bytes, {section.segment_seconds} s",
+        )
+    out.print(table if settings.chains else "no chains yet: make one with `sealstream chain create main`")

@@ -1,0 +1,32 @@
+"""What a command knows before it begins: where the settings are, and what it prints to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+
+from sealstream.cli.settings import Settings, load_settings
+
+__all__ = ["Context", "context_of", "out"]
+
+out = Console(highlight=False)
+
+
+class Context(NamedTuple):
+    """`config` is the settings file in force; it need not exist yet."""
+
+    config: Path
+
+    def settings(self, *, must_exist: bool = True) -> Settings:
+        """The settings, read now."""
+        return load_settings(self.config, must_exist=must_exist)
+
+
+def context_of(context: typer.Context) -> Context:
+    """The shared context, typed."""
+    found = context.find_object(Context)
+    assert found is not None  # main's callback set it
+    return found

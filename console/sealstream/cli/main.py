@@ -1,0 +1,81 @@
+"""The `sealstream` command: its groups and what they share. Each subcommand's words live in a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sealstream.cli import chain, keys, run_process, stack, stores, verify
+from sealstream.cli.context import Context
+from sealstream.cli.settings import find_config
+from sealstream.errors import ChainStopped, SealstreamError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="sealstream",
+    help="A tamper-evident audit log: Kafka in; a sealed chain; Postgres for questions; Object-Locked S3 for ever.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="First time? `sealstream up` starts everything locally; `sealstream verify all` checks every store.",
+)
+app.add_typer(chain.app, name="chain")
+app.add_typer(keys.app, name="keys")
+app.add_typer(stores.archive_app, name="archive")
+app.command("migrate")(stores.migrate_command)
+app.command("ask")(stores.ask_command)
+app.add_typer(verify.app, name="verify")
+app.command("run")(run_process.run_command)
+app.command("up")(stack.up_command)
+app.command("down")(stack.down_command)
+app.command("status")(stack.status_command)
+app.command("logs")(stack.logs_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"sealstream {version('sealstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="The settings file. Default: $SEALSTREAM_CONFIG, ./sealstream.toml, ./.sealstream/sealstream.toml.",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that every command shares."""
+    context.obj = Context(find_config(config))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; every error of ours is one clear sentence and an exit code."""
+    try:
+        app(args=arguments, prog_name="sealstream")
+    except SystemExit as end:  # usage errors (2), typer.Exit (a command's own code) and the normal end (0)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        print("sealstream: stopped", file=sys.stderr)
+        return 130
+    except SealstreamError as error:
+        word = "ALARM" if isinstance(error, ChainStopped) else "error"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"sealstream: {word}: {error}", markup=False)
+        return error.exit_code
+    return 0

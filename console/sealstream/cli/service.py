@@ -1,0 +1,91 @@
+"""Runs one process of the pipeline: build it, step it, close it, and build it anew after what can be waited out.
+
+Starting and recovering are the same lines: each round builds the process from its stores. `Unavailable` is waited out;
+`ChainStopped` is an alarm that ends the process with exit code 1, since only a person may decide to go on. SIGTERM and
+SIGINT finish the step at hand and close in order. A kill at any moment leaves what the process's own crash story says.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from sealstream.errors import ChainStopped, SealstreamError, Unavailable
+
+__all__ = ["Process", "configure_logging", "serve"]
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+
+class Process(Protocol):
+    """What every process is: `step()` handles one batch and says whether there was work; `close()` ends in order."""
+
+    def step(self) -> bool:
+        """Handle one batch; wait a moment when there is none."""
+        ...
+
+    def close(self) -> None:
+        """Finish in order."""
+        ...
+
+
+def configure_logging() -> None:
+    """Lines for people on a terminal, JSON elsewhere; to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks
+            if not sys.stderr.isatty()
+            else structlog.processors.ExceptionPrettyPrinter(),
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def serve(name: str, build: Callable[[], Process], stop: threading.Event | None = None) -> int:
+    """Run until told to stop; the return value is the exit code (0 stopped, 1 alarm, 2 can't run)."""
+    log = structlog.get_logger().bind(process=name)
+    stop = stop or _stop_on_signals()
+    pause = _FIRST_PAUSE_S
+    while not stop.is_set():
+        process: Process | None = None
+        try:
+            process = build()
+            log.info("started")
+            while not stop.is_set():
+                process.step()
+                pause = _FIRST_PAUSE_S
+        except ChainStopped as alarm:
+            log.critical("chain stopped: a person must decide", kind=type(alarm).__name__, reason=str(alarm))
+            return 1
+        except Unavailable as wait:
+            log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1))
+            stop.wait(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        except SealstreamError as error:
+            log.error("can't run", kind=type(error).__name__, reason=str(error))
+            return error.exit_code
+        finally:
+            if process is not None:
+                try:
+                    process.close()
+                except SealstreamError as error:
+                    log.warning("did not close in order; the next start recovers", reason=str(error))
+    log.info("stopped")
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,291 @@
+"""`sealstream verify`: recompute every hash, link, root and signature of a store, and say what does not hold.
+
+Trusts the chain's public key and, where kept, this verifier's own last checkpoints; nothing else. Exit codes: 0 all
+holds, 1 tampering found, 2 could not verify; 1 wins over 2. Reads only; Ctrl-C leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+from sealstream.cli.stores import archive_settings
+
+from sealstream.cli.context import context_of, out
+from sealstream.cli.settings import Settings
+from sealstream.errors import Misconfigured, SealstreamError
+from sealstream.events import parse_timestamp
+from sealstream.verify import (
+    ChainIdentity,
+    Report,
+    Verification,
+    default_state_dir,
+    keep_checkpoint,
+    kept_notes,
+    verify_archive,
+    verify_kafka,
+    verify_postgres,
+)
+
+__all__ = ["app", "print_report"]
+
+app = typer.Typer(
+    help="Check that nobody has changed, removed, reordered, invented or left out an entry.",
+    no_args_is_help=True,
+    epilog="Exit codes: 0 all holds, 1 tampering found, 2 could not verify.",
+)
+
+STORES = ("kafka", "postgres", "archive")
+
+ChainOption = Annotated[str, typer.Option("--chain", help="The chain.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="Begin with the segment that holds this time (RFC 3339 or a date), from its signed start; default: entry 0.",
+        show_default=False,
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until", help="When the copy was taken; ages are reckoned from it. Default: now.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON, one document a store.")]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="Where this verifier keeps its own last checkpoints.", show_default=False),
+]
+VkeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vkey",
+        help="The chain's public key as you were given it. Default: the settings' (which the operator wrote).",
+        show_default=False,
+    ),
+]
+
+
+class _Request(NamedTuple):
+    settings: Settings
+    identity: ChainIdentity
+    since: datetime | None
+    until: datetime | None
+    as_json: bool
+    state_dir: Path
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_timestamp(f"{text}T00:00:00Z" if len(text) == 10 else text)
+    except SealstreamError as error:
+        raise Misconfigured(f"{option}: {error}") from error
+
+
+def _request(
+    context: typer.Context,
+    chain: str,
+    since: str | None,
+    until: str | None,
+    as_json: bool,
+    state: Path | None,
+    vkey: str | None,
+) -> _Request:
+    settings = context_of(context).settings()
+    known = settings.chain(chain)
+    identity = ChainIdentity(known.name, known.origin, vkey or known.vkey)
+    return _Request(
+        settings,
+        identity,
+        _moment(since, "--since"),
+        _moment(until, "--until"),
+        as_json,
+        state or default_state_dir(),
+    )
+
+
+@app.command("kafka")
+def kafka(
+    context: typer.Context,
+    chain: ChainOption = "main",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    vkey: VkeyOption = None,
+) -> None:
+    """Verify the chain's topic, and that each record of its input topics was sealed or rightly refused."""
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["kafka"])
+
+
+@app.command("postgres")
+def postgres(
+    context: typer.Context,
+    chain: ChainOption = "main",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    vkey: VkeyOption = None,
+) -> None:
+    """Verify the table audit_log: every row's bytes and seal, and every column against the bytes."""
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["postgres"])
+
+
+@app.command("archive")
+def archive(
+    context: typer.Context,
+    chain: ChainOption = "main",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    vkey: VkeyOption = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder", help="Verify a copy in this folder instead of the bucket (offline).", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Verify the archive: objects, manifests, versions, locks, and every row in them."""
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["archive"], folder)
+
+
+@app.command("all")
+def all_stores(
+    context: typer.Context,
+    chain: ChainOption = "main",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+    vkey: VkeyOption = None,
+) -> None:
+    """Verify Kafka, Postgres and the archive, one after another."""
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), list(STORES))
+
+
+def _verify(request: _Request, stores: list[str], folder: Path | None = None) -> None:
+    codes = []
+    for store in stores:
+        try:
+            report = _verify_store(request, store, folder)
+        except SealstreamError as error:
+            codes.append(2)
+            _could_not(store, error, as_json=request.as_json)
+            continue
+        codes.append(report.exit_code)
+        if request.as_json:
+            print(json.dumps(report.to_json(), indent=2))
+        else:
+            print_report(report, out)
+        if report.exit_code == 0 and report.checkpoint_note:
+            identity = request.identity
+            keep_checkpoint(request.state_dir, identity.origin, identity.vkey, store, report.checkpoint_note)
+    raise typer.Exit(1 if 1 in codes else max(codes))
+
+
+def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
+    identity, settings = request.identity, request.settings
+    with _progress(f"verify {store}", shown=not request.as_json) as progress:
+        asked = Verification(
+            identity,
+            now=request.until or datetime.now(UTC),
+            since=request.since,
+            notes=kept_notes(request.state_dir, identity.origin, identity.vkey, store),
+            progress=progress,
+        )
+        started = time.monotonic()
+        if store == "kafka":
+            report = verify_kafka(settings.kafka_settings(), asked, prefix=settings.kafka.prefix)
+        elif store == "postgres":
+            if not settings.postgres.reader_dsn:
+                raise Misconfigured(
+                    "postgres.reader_dsn is not set: verification reads with the role sealstream_reader"
+                )
+            report = verify_postgres(settings.postgres.reader_dsn, asked)
+        else:
+            report = verify_archive(folder if folder is not None else archive_settings(settings), asked)
+        report.elapsed_s = time.monotonic() - started
+    return report
+
+
+def _could_not(store: str, error: SealstreamError, *, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps({"store": store, "verdict": "could not verify", "exit_code": 2, "error": str(error)}, indent=2)
+        )
+    else:
+        Console(stderr=True, soft_wrap=True).print(Text(f"{store}: could not verify: {error}", style="yellow"))
+
+
+class _Bar(AbstractContextManager[Callable[[int, int | None], None]]):
+    def __init__(self, title: str) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("entries"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(title, total=None)
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        self._progress.start()
+        return lambda done, total: self._progress.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _progress(title: str, *, shown: bool) -> AbstractContextManager[Callable[[int, int | None], None]]:
+    if shown and sys.stderr.isatty():
+        return _Bar(title)
+    return nullcontext(lambda _done, _total: None)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The verdict as a person reads it: one line when all holds, a table of faults otherwise."""
+    style = {0: "bold green", 1: "bold red", 2: "bold yellow"}[report.exit_code]
+    line = Text()
+    line.append(f"{report.store:<9}", style="bold")
+    line.append(f"{report.verdict:<17}", style=style)
+    line.append(f"{report.entries:,} entries")
+    if report.first_seq:
+        line.append(f" from seq {report.first_seq:,}")
+    line.append(f", signed size {report.size:,}, root {report.root.hex()[:16] or '-'}")
+    if report.unsigned_entries:
+        line.append(f", {report.unsigned_entries:,} not yet signed")
+    line.append(f"  ({report.elapsed_s:.1f} s)", style="dim")
+    console.print(line, soft_wrap=True)
+    if report.faults:
+        table = Table("kind", "seq", "place", "what was found", box=None, padding=(0, 2, 0, 0))
+        for fault in report.faults[:50]:
+            table.add_row(Text(str(fault.kind), style="red"), fault.seqs(), Text(fault.place), Text(fault.detail))
+        console.print(table)
+        if len(report.faults) > 50:
+            console.print(f"and {len(report.faults) - 50} more: --json lists all", style="dim")
+    for note in report.notes:
+        console.print(Text(f"          note: {note}", style="dim"), soft_wrap=True)
+    if report.assurance:
+        assurance = ", ".join(report.assurance)
+        newest = report.newest_sequenced_at or "-"
+        console.print(Text(f"          {assurance}; newest entry claims {newest}", style="dim"), soft_wrap=True)

@@ -1,0 +1,246 @@
+"""Holds what a walk found against what was signed: the tree, every checkpoint on the way, the producers' numbers.
+
+The tree is grown from the leaves that the walk computed, and its root compared at every signed size that the store has
+reached. A size where everything hashed well and the root still differs is a **fork**: somebody sealed another history,
+between the last size that matches and this one. Where leaves are missing the tree goes on from the next compact range
+that a signature vouches for, so that one hole does not hide what comes after it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sealstream.events import parse_timestamp
+from sealstream.sealing import EMPTY_RANGE, CompactRange, extend, root
+from sealstream.verify.producers import ProducerLedger, Ranges
+from sealstream.verify.report import Fault, FaultKind, Report
+from sealstream.verify.signed import SignedSize
+from sealstream.verify.walk import Statement, WalkResult
+
+__all__ = ["ChainIdentity", "History"]
+
+_UNSIGNED_GRACE = timedelta(seconds=60)
+
+
+class ChainIdentity(NamedTuple):
+    """What a verifier trusts: the chain's name, origin and public key."""
+
+    name: str
+    origin: str
+    vkey: str
+
+
+class History:
+    """One store's history, fed with walk results in order of seq; then `finish()` fills the report.
+
+    `start` is the compact range before the first entry read; EMPTY_RANGE from the beginning.
+    """
+
+    def __init__(
+        self, identity: ChainIdentity, store: str, sizes: Sequence[SignedSize], *, start: CompactRange = EMPTY_RANGE
+    ) -> None:
+        self._identity = identity
+        self._store = store
+        self._sizes = list(sizes)
+        self._next = bisect.bisect_right([signed.size for signed in sizes], start.size)
+        self._tree = start
+        self._matched = start.size
+        self._leaves: dict[int, bytes] = {}
+        self._times: dict[int, str] = {}  # sequenced_at by seq, above the newest signed size
+        self._signed_at = ""  # of the last entry below the newest signed size
+        self._faulty: set[int] = set()
+        self._last_matching: SignedSize | None = None
+        self._holes = Ranges()  # seqs that are missing or changed
+        self._ledger = ProducerLedger(from_the_start=start.size == 0, explained=self._holes.overlaps)
+        self._top = start.size
+        self.archived: dict[int, Statement] = {}
+        self.created: Statement | None = None
+        self.faults: list[Fault] = []
+
+    def add(self, result: WalkResult, reached: int) -> None:
+        """Take a batch's result; every seq below `reached` has been walked or is a hole."""
+        self._leaves.update(result.leaves)
+        self._times.update(result.times)
+        self._faulty.update(f.first_seq for f in result.faults if f.first_seq is not None)
+        self.faults += result.faults
+        for fault in result.faults:
+            if fault.kind in (FaultKind.EDITED, FaultKind.MISSING) and fault.first_seq is not None:
+                self._holes.add(fault.first_seq, fault.first_seq if fault.last_seq is None else fault.last_seq)
+        self._numbers(result)
+        self._top = max(self._top, reached)
+        while self._next < len(self._sizes) and self._sizes[self._next].size <= reached:
+            self._compare(self._sizes[self._next])
+            self._next += 1
+
+    @property
+    def trusted_size(self) -> int:
+        """The newest signed size whose root this store's entries hash to; 0 when there is none."""
+        return self._last_matching.size if self._last_matching else 0
+
+    def _numbers(self, result: WalkResult) -> None:
+        gaps = sorted((s for s in result.statements if s.action == "producer.gap"), key=lambda s: s.seq)
+        waiting = iter(gaps)
+        gap = next(waiting, None)
+        for producer_id, number, seq in result.numbered:
+            while gap is not None and gap.seq < seq:
+                self._ledger.gap(str(gap.metadata.get("producer_id")), gap.metadata.get("ranges", []))
+                gap = next(waiting, None)
+            self._ledger.event(producer_id, number, seq)
+        while gap is not None:
+            self._ledger.gap(str(gap.metadata.get("producer_id")), gap.metadata.get("ranges", []))
+            gap = next(waiting, None)
+        for statement in result.statements:
+            if statement.action == "chain.created" and statement.seq == 0:
+                self.created = statement
+                self._entry_zero(statement)
+            elif statement.action == "segment.archived":
+                self._archived(statement)
+
+    def _entry_zero(self, statement: Statement) -> None:
+        for name, expected in (("origin", self._identity.origin), ("vkey", self._identity.vkey)):
+            came = statement.metadata.get(name)
+            if came != expected:
+                detail = (
+                    f"entry 0 says {name} {came!r}: the verifier's is {expected!r}; this is another chain's history"
+                )
+                self.faults.append(Fault(FaultKind.FORKED, self._store, detail, 0, 0))
+
+    def _archived(self, statement: Statement) -> None:
+        first_seq = _first_seq(str(statement.metadata.get("object", "")))
+        if first_seq is None:
+            return
+        former = self.archived.setdefault(first_seq, statement)
+        if former is not statement and former.metadata != statement.metadata:
+            detail = (
+                f"the segment from {first_seq} was archived twice, by entry {former.seq} and differently by entry "
+                f"{statement.seq}: {former.metadata} and {statement.metadata}"
+            )
+            self.faults.append(Fault(FaultKind.FORKED, self._store, detail, statement.seq, statement.seq))
+
+    def _compare(self, signed: SignedSize) -> None:
+        wanted = range(self._tree.size, signed.size)
+        run = [self._leaves.get(seq) for seq in wanted]
+        whole = [leaf for leaf in run if leaf is not None]
+        if len(whole) == len(run):
+            grown = extend(self._tree, whole)
+            if root(grown) == signed.checkpoint.root:
+                self._settle(signed, grown)
+                self._last_matching = signed
+                return
+            first = self._matched
+            explained = sorted(seq for seq in self._faulty if first <= seq < signed.size)
+            why = f" (entries at fault in between: {_some(explained)})" if explained else ""
+            detail = (
+                f"the entries {first} to {signed.size - 1} do not hash to the root signed for size {signed.size} "
+                f"({signed.place}): signed {signed.checkpoint.root.hex()}, computed {root(grown).hex()}; size {first} "
+                f"is the last that matches{why}"
+            )
+            self._forked(first, signed.size - 1, detail)
+            self._settle(signed, signed.compact_range or grown, matched=signed.compact_range is not None)
+            return
+        if signed.compact_range is not None:
+            self._settle(signed, signed.compact_range)
+        # else: the leaves stay, and the next signed size with a compact range goes on
+
+    def _forked(self, first: int, last: int, detail: str) -> None:
+        previous = self.faults[-1] if self.faults else None
+        if previous is not None and previous.kind is FaultKind.FORKED and previous.last_seq == first - 1:
+            self.faults[-1] = previous._replace(last_seq=last)  # one rewritten suffix is one fault
+        else:
+            self.faults.append(Fault(FaultKind.FORKED, self._store, detail, first, last))
+
+    def _settle(self, signed: SignedSize, tree: CompactRange, *, matched: bool = True) -> None:
+        """Go on from `tree` at this size; what lies below is done with, so that memory stays flat."""
+        self._tree = tree
+        self._signed_at = self._times.get(signed.size - 1, self._signed_at)
+        for done in (self._leaves, self._times):
+            for seq in [seq for seq in done if seq < signed.size]:
+                del done[seq]
+        self._faulty = {seq for seq in self._faulty if seq >= signed.size}
+        if matched:
+            self._matched = signed.size
+
+    def finish(self, report: Report, now: datetime, *, stale_after: timedelta) -> None:
+        """Fill the report with what can only be said at the end.
+
+        Numbers that nobody named, signed sizes that must be reached and are not, entries that are unsigned for too
+        long, and a newest signed entry older than `stale_after`.
+        """
+        for missing in self._ledger.unnamed():
+            numbers = f"{missing.first}" if missing.first == missing.last else f"{missing.first} to {missing.last}"
+            detail = (
+                f"producer {missing.producer_id} numbered its events; {numbers} never arrived, and no producer.gap of "
+                "the log says so"
+            )
+            self.faults.append(Fault(FaultKind.UNACCOUNTED, self._store, detail, missing.at_seq, missing.at_seq))
+        self._not_reached()
+        self._found_elsewhere()
+        highest = self._sizes[self._next - 1].size if self._next else 0
+        if self._last_matching is not None:
+            report.size = self._last_matching.size
+            report.root = self._last_matching.checkpoint.root
+            report.checkpoint_note = self._last_matching.note
+        report.unsigned_entries = max(self._top - highest, 0)
+        report.newest_sequenced_at = self._times.get(self._top - 1, self._signed_at)
+        self._ages(now, highest, stale_after)
+        report.faults += self.faults
+
+    def _found_elsewhere(self) -> None:
+        """What was skipped and turned up later is reordered, not missing."""
+        moved = Ranges()
+        for fault in self.faults:
+            if fault.kind is FaultKind.REORDERED and fault.first_seq is not None:
+                moved.add(fault.first_seq, fault.first_seq)
+        if moved:
+            self.faults = [
+                fault
+                for fault in self.faults
+                if fault.kind is not FaultKind.MISSING or not moved.covers(fault.first_seq or 0, fault.last_seq or 0)
+            ]
+
+    def _not_reached(self) -> None:
+        beyond = next((signed for signed in reversed(self._sizes[self._next :]) if signed.must_reach), None)
+        if beyond is not None:
+            detail = (
+                f"ends at size {self._top}, but a checkpoint of size {beyond.size} is signed ({beyond.place}): the "
+                "entries at the end are gone"
+            )
+            self.faults.append(Fault(FaultKind.ROLLED_BACK, self._store, detail, self._top, beyond.size - 1))
+
+    def _ages(self, now: datetime, highest: int, stale_after: timedelta) -> None:
+        if not self._signed_at:
+            if self._top == 0:
+                self.faults.append(Fault(FaultKind.STALE, self._store, "holds no entry of this chain"))
+        elif (age := now - parse_timestamp(self._signed_at)) > stale_after:
+            detail = (
+                f"its newest signed entry was sealed at {self._signed_at}, {_span(age)} ago: expected at most "
+                f"{_span(stale_after)}; a tail that was cut off would look the same"
+            )
+            self.faults.append(Fault(FaultKind.STALE, self._store, detail))
+        oldest_unsigned = self._times.get(highest, "")
+        if oldest_unsigned and (age := now - parse_timestamp(oldest_unsigned)) > _UNSIGNED_GRACE:
+            detail = f"no checkpoint covers these entries; the first was sealed at {oldest_unsigned}, {_span(age)} ago"
+            self.faults.append(Fault(FaultKind.UNSIGNED, self._store, detail, highest, self._top - 1))
+
+
+def _span(age: timedelta) -> str:
+    seconds = int(age.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h"
+
+
+def _some(seqs: Sequence[int]) -> str:
+    shown = ", ".join(str(seq) for seq in seqs[:5])
+    return shown if len(seqs) <= 5 else f"{shown} and {len(seqs) - 5} more"
+
+
+def _first_seq(object_key: str) -> int | None:
+    name = object_key.rpartition("/")[2]
+    digits = name[:20]
+    return int(digits) if len(digits) == 20 and digits.isdigit() else None

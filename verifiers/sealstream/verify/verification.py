@@ -1,0 +1,80 @@
+"""What a verification is asked, the same for every store, and how entries and signatures are brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, start_tip
+from sealstream.verify.history import ChainIdentity, History
+from sealstream.verify.report import Report, merge_runs
+from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes
+from sealstream.verify.walk import Each, Walk
+
+__all__ = ["ONLINE_STALE_AFTER", "Examination", "Verification"]
+
+ONLINE_STALE_AFTER = timedelta(minutes=3)
+
+
+class Verification(NamedTuple):
+    """The question: this chain, as of `now` (when the copy was taken), from the segment that holds `since` on.
+
+    `notes` are what this verifier holds the store to beyond the store's own; `progress(done, total or None)` is called
+    now and then.
+    """
+
+    identity: ChainIdentity
+    now: datetime
+    since: datetime | None = None
+    notes: Sequence[StoredNote] = ()
+    progress: Callable[[int, int | None], None] = lambda _done, _total: None
+
+
+class Examination:
+    """One store under examination: its signed sizes, its walk and its history, begun at a place that can be trusted."""
+
+    def __init__(self, asked: Verification, store: str, stored: Sequence[StoredNote]) -> None:
+        self.asked = asked
+        self.report = Report(store, asked.identity.name, asked.identity.origin, asked.now)
+        self.sizes, self._note_faults = signed_sizes([*stored, *asked.notes], asked.identity.vkey)
+        self._history: History | None = None
+        self._walk: Walk | None = None
+        self.start = 0
+
+    def begin(self, place: Callable[[int], str], *, at: SignedSize | None = None, each: Each | None = None) -> int:
+        """Begin with the first entry, or right behind a signed size that has its compact range; gives the first seq."""
+        start: CompactRange = EMPTY_RANGE
+        tip: Tip | None = start_tip(self.asked.identity.origin)
+        if at is not None and at.compact_range is not None:
+            start, tip = at.compact_range, None
+        self.start = start.size
+        self.report.first_seq = start.size
+        self._history = History(self.asked.identity, self.report.store, self.sizes, start=start)
+        self._walk = Walk(self.asked.identity.name, place, expected=start.size, tip=tip, each=each)
+        return start.size
+
+    @property
+    def history(self) -> History:
+        """The history so far; after `begin`."""
+        assert self._history is not None
+        return self._history
+
+    def add(self, values: Sequence[bytes], places: Sequence[int]) -> None:
+        """The next sealed entries, as the store holds them."""
+        assert self._walk is not None
+        result = self._walk.add(values, places)
+        self.history.add(result, self._walk.expected)
+        self.report.entries += result.entries
+        self.report.notes += [note for note in sorted(result.notes) if note not in self.report.notes]
+
+    def finish(self, *, stale_after: timedelta, assurance: str) -> Report:
+        """The report, with everything that can only be said at the end."""
+        self.history.finish(self.report, self.asked.now, stale_after=stale_after)
+        self.report.faults = merge_runs([*self._note_faults, *self.report.faults])
+        self.report.assurance = [assurance]
+        if self.start:
+            before = [s for s in self.sizes if s.size < self.start and not s.must_reach]
+            if before:
+                self.report.notes.append(f"begun at seq {self.start}: an older checkpoint of yours was not compared")
+        return self.report

@@ -1,0 +1,293 @@
+"""Walks entries in a store's own order and says what is wrong with each and between neighbours. Pure.
+
+Nothing here is believed: hashes are computed again from the bytes, links compared, numbers counted, offsets accounted.
+What the walk leaves behind is what the signatures are then held against: one leaf hash for each seq (`history.py`).
+
+How faults are told apart:
+
+* the bytes do not hash to the entry's own hash: **edited**;
+* they do, but the next entry links to another hash: this entry was replaced whole, **edited** too;
+* a seq is skipped: **missing**, until it turns up later: then it is **reordered**;
+* a seq comes again: **duplicated** if it is the same entry, **inserted** if it is another one;
+* everything holds but the rules of the format or of the account do not: **invalid** or **unaccounted**.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
+from sealstream.events import FIELDS, STATEMENTS, check_metadata, validate_control, validate_event
+from sealstream.layout import Entry, decode_entry
+from sealstream.sealing import (
+    Sealed,
+    Tip,
+    canonical_json,
+    check_next,
+    is_canonical,
+    parse_json,
+    read_written,
+    split_sealed,
+    tip_after,
+)
+from sealstream.verify.producers import Ranges
+from sealstream.verify.report import Fault, FaultKind
+
+__all__ = ["Each", "Statement", "Walk", "WalkResult"]
+
+_RECENT = 200_000
+_STATEMENTS_KEPT = {"chain.created": "log", "producer.gap": "log", "segment.archived": "control"}
+_WRITTEN = b',"written":{'
+
+Each = Callable[[int, int, Entry, Sealed], None]
+
+
+class Statement(NamedTuple):
+    """A statement of the log (or of its sinks) that later checks need."""
+
+    seq: int
+    action: str
+    metadata: dict[str, Any]
+
+
+@dataclass
+class WalkResult:
+    """What a batch left: `leaves` and `times` (sequenced_at) by seq; numbered events, statements, faults in order."""
+
+    entries: int = 0
+    leaves: dict[int, bytes] = field(default_factory=dict)
+    times: dict[int, str] = field(default_factory=dict)
+    numbered: list[tuple[str, int, int]] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+
+
+class Walk:
+    """One store's entries from seq `expected` on; feed it batches in the store's order.
+
+    `tip` is what the first entry must extend; None when nothing before it is known (then it is taken as it comes).
+    `each(place, seq, entry, sealed)` is called with every entry whose bytes hold: a store's own checks hang there.
+    """
+
+    def __init__(
+        self,
+        chain: str,
+        place: Callable[[int], str],
+        *,
+        expected: int = 0,
+        tip: Tip | None = None,
+        each: Each | None = None,
+    ) -> None:
+        self.expected = expected
+        self.tip = tip
+        self.first: bytes | None = None  # the first entry as stored, for whoever walked what comes before it
+        self._chain = chain
+        self._place = place
+        self._each = each
+        self._holes = Ranges()
+        self._recent: dict[int, bytes] = {}
+        self._at_fault: set[int] = set()
+
+    def add(self, values: Sequence[bytes], places: Sequence[int]) -> WalkResult:
+        """Check a batch of sealed entries. Raises `SealstreamError` for a seal version that this reader can't judge."""
+        result = WalkResult(entries=len(values))
+        if self.first is None and values:
+            self.first = values[0]
+        for value, place in zip(values, places, strict=True):
+            if self.tip is not None and self.tip.size == self.expected:
+                after, problems = check_next(self.tip, value, self._chain)
+                if not problems:
+                    self.tip = after
+                    self._accept(result, place, split_sealed(value))
+                    continue
+            self._look_closer(result, value, place)
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return result
+
+    def _accept(self, result: WalkResult, place: int, sealed: Sealed) -> None:
+        """An entry that stands where it should and hashes to what it says: note what later checks need of it."""
+        seq = self.expected
+        self.expected = seq + 1
+        result.leaves[seq] = sealed.hash
+        self._recent[seq] = sealed.hash
+        try:
+            entry = decode_entry(sealed.body)
+        except NotCanonical as error:
+            self._fault(result, FaultKind.INVALID, place, str(error), seq)
+            return
+        written = entry.written
+        result.times[seq] = written.sequenced_at
+        self._valid(result, place, entry, sealed.body)
+        if written.kind == "event":
+            self._number(result, seq, entry)
+        elif _STATEMENTS_KEPT.get(entry.action) == written.kind:  # of the wrong kind it counts for nothing
+            result.statements.append(Statement(seq, entry.action, entry.metadata or {}))
+        if self._each is not None:
+            self._each(place, seq, entry, sealed)
+
+    def _look_closer(self, result: WalkResult, value: bytes, place: int) -> None:
+        """The entry does not simply extend the tip: say what is wrong, and go on behind it as well as can be."""
+        try:
+            sealed = split_sealed(value)
+        except NotCanonical as error:
+            self._fault(result, FaultKind.EDITED, place, str(error), self.expected)
+            self._leave_behind(None)
+            return
+        computed = hashlib.sha256(b"\x00" + sealed.prev_hash + sealed.body).digest()
+        intact = computed == sealed.hash
+        try:
+            seq = read_written(sealed.body).seq
+        except NotCanonical as error:
+            _refuse_unknown_version(sealed.body, self._place(place))
+            self._fault(result, FaultKind.INVALID if intact else FaultKind.EDITED, place, str(error), self.expected)
+            result.leaves[self.expected] = sealed.hash
+            self._leave_behind(sealed)
+            return
+        if not intact and seq != self.expected:
+            seq = self._seq_by_link(sealed, seq)
+        if seq > self.expected:
+            self._skipped(result, place, seq, sealed if intact else None)
+        elif seq < self.expected:
+            self._again(result, place, seq, sealed)
+            return
+        if not intact:
+            detail = "the bytes do not hash to the hash in their seal: they were changed after they were sealed"
+            self._fault(result, FaultKind.EDITED, place, detail, seq)
+            result.leaves[seq] = sealed.hash
+            self._leave_behind(sealed)
+            return
+        if self.tip is not None and self.tip.size == seq:
+            _, problems = check_next(self.tip, value, self._chain)
+            for problem in problems:
+                if problem.kind == "forked" and seq:
+                    self._broken_link(result, place, seq, sealed)
+                else:
+                    self._fault(result, FaultKind(problem.kind), place, problem.detail, seq)
+        elif seq - 1 in self._at_fault:
+            result.leaves[seq - 1] = sealed.prev_hash  # the hash that the entry at fault was sealed with
+        self.tip = tip_after(sealed)
+        self._accept(result, place, sealed)
+
+    def _broken_link(self, result: WalkResult, place: int, seq: int, sealed: Sealed) -> None:
+        before = seq - 1
+        if before in self._at_fault:
+            return  # said already: its bytes were changed; what this entry links to was its hash
+        result.leaves[before] = sealed.prev_hash  # the roots decide: what was signed is what was linked to
+        detail = (
+            f"entry {seq} links to {sealed.prev_hash.hex()}, but the entry that stands before it hashes to "
+            f"{self._recent.get(before, b'').hex()}: it was replaced after entry {seq} was sealed"
+        )
+        self._fault(result, FaultKind.EDITED, place, detail, before)
+
+    def _seq_by_link(self, sealed: Sealed, claimed: int) -> int:
+        """Where an entry of changed bytes stands: where its link says, else where it was found."""
+        if self.tip is None or sealed.prev_hash == self.tip.hash or abs(claimed - self.expected) > _RECENT:
+            return self.expected
+        return claimed
+
+    def _skipped(self, result: WalkResult, place: int, seq: int, sealed: Sealed | None) -> None:
+        first, last = self.expected, seq - 1
+        if sealed is not None and first == last:
+            result.leaves[first] = sealed.prev_hash  # one missing entry's hash is known from the next one's link
+        self._holes.add(first, last)
+        detail = f"after entry {first - 1} comes entry {seq}" if first else f"begins with entry {seq}"
+        self._fault(result, FaultKind.MISSING, place, detail, first, last)
+        self.expected, self.tip = seq, None
+
+    def _again(self, result: WalkResult, place: int, seq: int, sealed: Sealed) -> None:
+        if seq in self._holes:
+            self._holes.remove(seq, seq)
+            result.leaves[seq] = sealed.hash
+            detail = f"entry {seq} stands behind entry {self.expected - 1}"
+            self._fault(result, FaultKind.REORDERED, place, detail, seq)
+            self._number(result, seq, decode_entry(sealed.body))
+        elif self._recent.get(seq) == sealed.hash:
+            self._fault(result, FaultKind.DUPLICATED, place, f"entry {seq} stands here a second time", seq)
+        else:
+            detail = f"another entry with the number {seq}, which stands in its place already"
+            self._fault(result, FaultKind.INSERTED, place, detail, seq)
+
+    def _leave_behind(self, sealed: Sealed | None) -> None:
+        """Go on behind an entry that does not hold; the next one's link is compared with the hash that it claims."""
+        self._at_fault.add(self.expected)
+        if sealed is not None:
+            self._recent[self.expected] = sealed.hash
+        self.expected += 1
+        self.tip = None
+
+    def _valid(self, result: WalkResult, place: int, entry: Entry, body: bytes) -> None:
+        """The rules for the event inside: the log must not have sealed what it had to refuse."""
+        event = body[: body.rfind(_WRITTEN)] + b"}"
+        kind = entry.written.kind
+        try:
+            if kind == "log":
+                if not is_canonical(body):
+                    raise InvalidEvent("its bytes are not in canonical form (RFC 8785)")
+                if entry.action in STATEMENTS:
+                    check_metadata(entry.action, entry.metadata)
+                else:
+                    result.notes.add(f"a statement of the log that this version does not know: {entry.action}")
+                return
+            valid = validate_event(event) if kind == "event" else validate_control(event)
+            if valid.canonical != event or not _is_canonical_written(body, len(event)):
+                raise InvalidEvent("its bytes are not in canonical form (RFC 8785)")
+        except InvalidEvent as error:
+            unknown = _unknown_fields(body)
+            if unknown and is_canonical(body):
+                result.notes.add(f"fields that this version does not know (the seal covers them): {', '.join(unknown)}")
+                return
+            self._fault(result, FaultKind.INVALID, place, f"sealed against the rules: {error}", entry.written.seq)
+
+    def _number(self, result: WalkResult, seq: int, entry: Entry) -> None:
+        if entry.producer_id is not None and entry.producer_seq is not None and entry.written.kind == "event":
+            result.numbered.append((entry.producer_id, entry.producer_seq, seq))
+
+    def _fault(
+        self, result: WalkResult, kind: FaultKind, place: int, detail: str, first: int, last: int | None = None
+    ) -> None:
+        self._at_fault.add(first)
+        result.faults.append(Fault(kind, self._place(place), detail, first, first if last is None else last))
+
+
+def _refuse_unknown_version(body: bytes, place: str) -> None:
+    """A seal of a later version is not a fault: this reader can't judge it, and says so."""
+    try:
+        entry = parse_json(body)
+        version = entry["written"]["v"]
+    except (NotCanonical, KeyError, TypeError):
+        return
+    if type(version) is int and version > 1:
+        raise SealstreamError(
+            f"{place}: a seal of version {version}; this version of Sealstream reads version 1: verify with a newer one"
+        )
+
+
+def _is_canonical_written(body: bytes, event_bytes: int) -> bool:
+    """Whether what the log wrote is canonical, given that the event before it is; members may be unknown."""
+    written = body[event_bytes - 1 + len(_WRITTEN) - 1 : -1]
+    try:
+        return canonical_json(parse_json(written)) == written
+    except NotCanonical:
+        return False
+
+
+def _unknown_fields(body: bytes) -> list[str]:
+    """Top-level fields of a later version, if the event holds without them; nothing otherwise."""
+    try:
+        entry = parse_json(body)
+    except NotCanonical:
+        return []
+    if not isinstance(entry, dict):
+        return []
+    unknown = sorted(set(entry) - set(FIELDS) - {"written"})
+    rest = {name: value for name, value in entry.items() if name in FIELDS}
+    try:
+        validate_event(canonical_json(rest))
+    except (InvalidEvent, NotCanonical):
+        return []
+    return unknown
