@@ -53,7 +53,7 @@ SinceOption = Annotated[
     str | None,
     typer.Option(
         "--since",
-        help="Begin with the segment that holds this time (RFC 3339 or a date), from its signed start; default: entry 0.",
+        help="Begin with the segment that holds this time (RFC 3339, or a date). Default: entry 0.",
         show_default=False,
     ),
 ]

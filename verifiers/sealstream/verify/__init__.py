@@ -1,4 +1,4 @@
-"""Verification: recompute every hash, link, root and signature of a store, and say what does not hold, where, and how."""
+"""Verification: recompute every hash, link, root and signature of a store, and say what does not hold, and where."""
 
 from sealstream.verify.history import ChainIdentity
 from sealstream.verify.kept import default_state_dir, keep_checkpoint, kept_notes

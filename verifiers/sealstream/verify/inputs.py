@@ -1,9 +1,10 @@
 """Decides again, from the input topics themselves, what the chain says about each of their records.
 
-The chain accounts for every offset of its inputs: sealed, refused, repeated, empty. From the chain alone that is a claim
-of whoever ran the sequencer. While the topics still hold the records, this module judges each with the same rules and
-its own memory of what was sealed before: an event that had to be sealed and was not is **unaccounted**, an entry that no
-record stands behind is **inserted**. Records that were trimmed (once archived) can't be judged any more; a note says so.
+The chain accounts for every offset of its inputs: sealed, refused, repeated, empty. From the chain alone that is a
+claim of whoever ran the sequencer. While the topics still hold the records, this module judges each with the same rules
+and its own memory of what was sealed before: an event that had to be sealed and was not is **unaccounted**, an entry
+that no record stands behind is **inserted**. Records that were trimmed (once archived) can't be judged any more; a note
+says so.
 """
 
 from __future__ import annotations
@@ -213,8 +214,8 @@ class InputAccount:
         for topic, source in self._topics.items():
             if self._trimmed[topic]:
                 self.notes.append(
-                    f"{source.name} begins at offset {source.start}: {self._trimmed[topic]:,} older records were trimmed "
-                    "and can't be decided again"
+                    f"{source.name} begins at offset {source.start}: {self._trimmed[topic]:,} older records were "
+                    "trimmed and can't be decided again"
                 )
             waiting = source.end - 1 - max(self._last[topic], source.start - 1)
             if waiting > 0:

@@ -1,7 +1,7 @@
 """Verifies a chain in Kafka: its topic against every signed note, and its input topics against the chain's account.
 
-What the chain says about its input (sealed as it came, refused, repeated, empty) is a claim. While the input topics still
-hold the records, each claim is decided again (`inputs.py`). Reads only, as committed; a crash leaves nothing behind.
+What the chain says about its input (sealed as it came, refused, repeated, empty) is a claim. While the input topics
+still hold the records, each is decided again (`inputs.py`). Reads only, as committed; a crash leaves nothing behind.
 """
 
 from __future__ import annotations

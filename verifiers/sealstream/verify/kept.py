@@ -1,8 +1,8 @@
 """The verifier's own last checkpoints: what makes a rewritten or shortened history show next time.
 
 One file for each store of a chain, in a state directory, written by rename after a verification that held. A store
-must reach what it was seen to reach before; what was seen in *another* store is compared with as soon as it is reached,
-since a store may lag behind another. They only ever grow, hold no secret, and losing them loses nothing but that memory.
+must reach what it was seen to reach before; what was seen in *another* store is compared with once it is reached, since
+a store may lag behind another. They only ever grow, hold no secret, and losing them loses nothing but that memory.
 """
 
 from __future__ import annotations
