@@ -6,6 +6,9 @@ import json
 import random
 import sys
 import time
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
 
 import pytest
 import rfc8785
@@ -58,6 +61,36 @@ def test_a_hostile_event_is_refused_with_a_sentence_or_comes_out_canonical(hosti
         assert len(result.canonical) <= MAX_EVENT_BYTES
 
 
+def test_canonical_spelling_does_not_get_a_refused_event_in(hostile):
+    """The quick way sees the same faults: the corpus again, each refused event in canonical form where it has one."""
+    if not hasattr(hostile.outcome, "words"):
+        return
+    try:
+        value = json.loads(hostile.data.decode())
+        data = rfc8785.dumps(value)
+    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+        return  # no canonical form at all
+    if hostile.beyond in ("names", "size") and len(data) <= MAX_EVENT_BYTES:
+        return  # the fault was in the spelling
+    assert len(data) > MAX_EVENT_BYTES or accept_canonical(data) is None
+    assert isinstance(outcome(data), InvalidEvent)
+
+
+def test_python_values_get_the_same_verdict_as_bytes(hostile):
+    try:
+        value = json.loads(hostile.data.decode())
+    except (ValueError, RecursionError):
+        return
+    if hostile.beyond in ("names", "size"):
+        return
+    try:
+        made = canonical_event(value)
+    except InvalidEvent:
+        assert hasattr(hostile.outcome, "words")
+    else:
+        assert made == validate_event(hostile.data).canonical
+
+
 def test_the_corpus_reaches_the_size_limit_exactly(corpus):
     accepted = {case.name: len(validate_event(case.data).canonical) for case in corpus if "61,440" in case.name}
     assert accepted == {"61,440 bytes": 61_440, "grows to 61,440 by its time": 61_440}
@@ -69,6 +102,22 @@ def test_what_is_canonical_is_sealed_as_it_came(full):
     assert valid.canonical is data or valid.canonical == data
     assert valid == ValidEvent(data, full["id"], "p-1", 0, "read", None)
     assert digest(data).hex() == __import__("hashlib").sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "quick"),
+    [
+        ({"text": "\U0001f600\uff5e", "list": ["\ue000", {"é": "\uffff"}]}, True),
+        ({"\U0001f600": 1}, False),
+        ({"a": [{"\ue000": 1}]}, False),
+        ({"a": {"b": {"x\uff5ey": 1}}}, False),
+        ({"\ud7ff": 1, "z": 2}, True),
+    ],
+)
+def test_only_names_with_characters_from_u_e000_on_need_the_long_way(base, metadata, quick):
+    data = rfc8785.dumps(base | {"metadata": metadata})
+    assert (accept_canonical(data) is not None) == quick
+    assert validate_event(data).canonical == data
 
 
 def test_an_event_with_plain_texts_and_numbers_takes_the_quick_way(base):
@@ -118,6 +167,12 @@ def test_a_record_without_a_value_is_refused():
         ({"metadata": {1: 2}}, "name that is not text: got int"),
         ({"metadata": {"x": object()}}, "is no JSON value: got object"),
         ({"metadata": {"x": float("nan")}}, "out of range"),
+        ({"metadata": {"x": [float("-inf")]}}, "out of range"),
+        ({"metadata": {"x": datetime(2026, 1, 1)}}, "is no JSON value: got datetime"),
+        ({"metadata": {"x": {1}}}, "is no JSON value: got set"),
+        ({"metadata": {"x": Decimal(1)}}, "is no JSON value: got Decimal"),
+        ({"metadata": {"x": {None: 1}}}, "name that is not text: got NoneType"),
+        ({"id": UUID(int=1)}, "is not a UUID"),
         ({"metadata": {"x": 10**5000}}, "out of range"),
         ({"timestamp": 5}, "is a number"),
         ({"reason": b"x"}, "is a Python bytes"),

@@ -9,15 +9,16 @@ returning None. Pure; nothing to lose in a crash.
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from sealstream.events.addresses import is_canonical_ip
-from sealstream.events.fields import FIELDS, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
+from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
 from sealstream.events.timestamps import is_canonical_timestamp
 
-__all__ = ["ValidEvent", "accept_canonical", "closes_at"]
+__all__ = ["ValidEvent", "accept_canonical", "canonical_if_plain", "closes_at"]
 
 
 class ValidEvent(NamedTuple):
@@ -88,6 +89,7 @@ _Source = _struct("Source", SOURCE_FIELDS)
 _Event = _struct("Event", FIELDS)
 _decode = msgspec.json.Decoder(_Event, float_hook=_plain_float).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 _LIMITED = tuple((name, field.limit) for name, field in FIELDS.items() if field.limit is not None)
 _LIMITED_SOURCE = tuple((name, field.limit) for name, field in SOURCE_FIELDS.items() if field.limit is not None)
@@ -115,11 +117,49 @@ def accept_canonical(data: bytes) -> ValidEvent | None:
     for values in (metadata, event.old_values, event.new_values):
         if values is not None and not _within_limits(values, 2):
             return None
-    if not data.isascii() and (_high(data) or not _texts_fit(event)):
+    if not data.isascii() and not (_texts_fit(event) and (not _high(data) or _names_are_ordinary(event))):
         return None
     action = event.action
     closing = closes_at(action, metadata) if action == "producer.closed" else None
     return ValidEvent(data, event.id, producer_id, producer_seq, action, closing)
+
+
+def canonical_if_plain(event: object) -> bytes | None:
+    """The canonical bytes of an event made of Python's own JSON types, if that is beyond doubt; else None.
+
+    msgspec would also write dates, bytes, numbers as names, and NaN as null: such values are left to closer checks.
+    """
+    if type(event) is not dict:
+        return None
+    present = {name: value for name, value in event.items() if value is not None or name not in FIELDS}
+    if not _is_plain(present, 1):
+        return None
+    try:
+        data = _encode_sorted(present)
+    except ValueError:  # a lone surrogate
+        return None
+    if len(data) > MAX_EVENT_BYTES or accept_canonical(data) is None:
+        return None
+    return data
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    if type(value) is dict:
+        for name in value:
+            if type(name) is not str:
+                return False
+        value = value.values()
+    for item in value:
+        kind = type(item)
+        if kind is dict or kind is list:
+            if depth == MAX_NESTING or not _is_plain(item, depth + 1):
+                return False
+        elif kind is float:
+            if not isfinite(item):
+                return False
+        elif not (kind is str or kind is int or kind is bool or item is None):
+            return False
+    return True
 
 
 def _within_limits(container: Any, depth: int) -> bool:
@@ -132,6 +172,18 @@ def _within_limits(container: Any, depth: int) -> bool:
                 return False
         elif (kind is dict or kind is list) and not _within_limits(value, depth + 1):
             return False
+    return True
+
+
+def _names_are_ordinary(event: Any) -> bool:
+    """Whether no name has a character from U+E000 on, so that both orders of names are the same."""
+    pending = [values for values in (event.metadata, event.old_values, event.new_values) if values is not None]
+    for container in pending:  # grows while it is walked
+        if type(container) is dict:
+            if any(name and max(name) >= "\ue000" for name in container):
+                return False
+        values = container.values() if type(container) is dict else container
+        pending += [value for value in values if type(value) is dict or type(value) is list]
     return True
 
 

@@ -12,7 +12,7 @@ import hashlib
 import msgspec
 
 from sealstream.errors import InvalidEvent, NotCanonical
-from sealstream.events.canonical_events import ValidEvent, accept_canonical, closes_at
+from sealstream.events.canonical_events import ValidEvent, accept_canonical, canonical_if_plain, closes_at
 from sealstream.events.checking import checked_event
 from sealstream.events.fields import MAX_EVENT_BYTES
 from sealstream.events.statements import check_control
@@ -25,7 +25,7 @@ __all__ = ["canonical_event", "digest", "validate_control", "validate_event"]
 def validate_event(data: bytes | None) -> ValidEvent:
     """The event in a record of the raw topic; raises `InvalidEvent` with the field and a sentence, and nothing else.
 
-    `data`: the record's value. About 4 us for an event in canonical form, ten times that for one that is not.
+    `data`: the record's value. For 500 bytes 4 us when they are canonical, else 25 us, or 60 us with a float.
     """
     if data is None or not data:
         raise InvalidEvent("event is empty: expected a JSON object, got no bytes")
@@ -47,6 +47,9 @@ def canonical_event(event: object) -> bytes:
 
     Raises `InvalidEvent`. This is what a producer sends.
     """
+    quick = canonical_if_plain(event)
+    if quick is not None:
+        return quick
     try:
         return _sealable(checked_event(event))
     except UnicodeEncodeError as error:  # a str from Python, unlike one from the parser, may hold half a pair
