@@ -1,4 +1,4 @@
-"""A producer's numbers: what is missing, what was seen, what was given up; against a model that remembers everything."""
+"""A producer's numbers: what is missing, what was seen, what was given up; against a model of all numbers."""
 
 from __future__ import annotations
 

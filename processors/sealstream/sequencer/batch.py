@@ -1,0 +1,312 @@
+"""From records to sealed entries: the order of a chain, decided one record after another.
+
+A `Scribe` holds the chain's tip and what is remembered of its inputs. It is fed with the records of both topics and
+gives a `Batch`: the sealed entries in order, the dead letters, the tip after them. The invariants, for every record of
+an input topic in order:
+
+* it becomes exactly one entry, or its offset is noted and settled by an `input.passed` before that topic's next entry;
+* an entry follows the one before it in hash, number, time and offsets (`sealstream.sealing.next_tip` agrees);
+* whatever a record holds, and whatever its validation raises, no other record fares differently for it.
+
+Pure but for the randomness of ids, which is an argument. A crash leaves nothing behind: a batch that was not committed
+was never seen, and the next scribe starts from the chain's tail and reads the same records again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealstream.errors import InvalidEvent
+from sealstream.events import (
+    ValidEvent,
+    format_timestamp,
+    log_statement,
+    uuid7,
+    validate_control,
+    validate_event,
+)
+from sealstream.layout import ChainTopics
+from sealstream.sealing import Tip
+from sealstream.sequencer import statements
+from sealstream.sequencer.account import Account, refusal_reason
+from sealstream.sequencer.deduplication import Deduplication, Verdict
+from sealstream.sequencer.producers import Range
+from sealstream.sequencer.statements import Statement
+
+if TYPE_CHECKING:  # the pure core needs its shape and not the driver
+    from sealstream.kafka import Record
+
+__all__ = ["MAX_DEAD_LETTER_BYTES", "Batch", "DeadLetter", "Scribe", "judge_record", "sealed_time"]
+
+MAX_DEAD_LETTER_BYTES = 65_536
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_REPEATED = "repeated: its producer's number was sealed before the recent entries"
+
+
+class DeadLetter(NamedTuple):
+    """A refused or repeated record: its first bytes, and what there is to know of it."""
+
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Batch(NamedTuple):
+    """What one transaction writes. `entries`: key (the event's id) and value (the sealed entry)."""
+
+    entries: list[tuple[bytes, bytes]]
+    dead_letters: list[DeadLetter]
+    tip: Tip
+
+
+class _Input:
+    """One input topic: how its records are validated, what is remembered of them, what was passed over."""
+
+    def __init__(
+        self,
+        kind: str,
+        topic_name: str,
+        account: Account,
+        memory: Deduplication,
+        validate: Callable[[bytes | None], ValidEvent],
+    ) -> None:
+        self.kind = kind
+        self.topic_name = topic_name
+        self.account = account
+        self.memory = memory
+        self.validate = validate
+
+
+def sealed_time(unix_us: int) -> str:
+    """Microseconds since 1970 as `YYYY-MM-DDTHH:MM:SS.ffffffZ`."""
+    return format_timestamp(_EPOCH + timedelta(microseconds=unix_us))
+
+
+def judge_record(validate: Callable[[bytes | None], ValidEvent], value: bytes | None) -> ValidEvent | str:
+    """The event in a record, or the reason why it is refused, as the account carries it.
+
+    Whatever validation raises refuses this record and no other: a fault in it must not stop the log for everybody.
+    """
+    try:
+        return validate(value)
+    except InvalidEvent as error:
+        return refusal_reason(error.reason)
+    except Exception as error:  # noqa: BLE001 - see above; the refusal is sealed and the bytes are kept
+        return refusal_reason(f"validation failed: {type(error).__name__}")
+
+
+def _validate_control(value: bytes | None) -> ValidEvent:
+    return validate_control(value)._replace(closes_at=None)  # `producer.closed` is a raw event's word
+
+
+class Scribe:
+    """Seals what comes next. `events`, `controls`: what is remembered of each kind; `process` speaks for the log."""
+
+    def __init__(
+        self,
+        chain: str,
+        topics: ChainTopics,
+        tip: Tip,
+        events: Deduplication,
+        controls: Deduplication,
+        *,
+        randomness: Callable[[int], bytes],
+        process: str = "sequencer",
+    ) -> None:
+        self.chain = chain
+        self.raw = Account("raw", tip.raw_offset + 1)
+        self.control = Account("control", tip.control_offset + 1)
+        self._inputs = {
+            "event": _Input("event", topics.raw, self.raw, events, validate_event),
+            "control": _Input("control", topics.control, self.control, controls, _validate_control),
+        }
+        self._randomness = randomness
+        self._process = process
+        self._size = tip.size
+        self._hash = tip.hash
+        self._hash_hex = tip.hash.hex()
+        self._raw_offset = tip.raw_offset
+        self._control_offset = tip.control_offset
+        self._sequenced_at = tip.sequenced_at
+        self._now_ns = 0
+        self._entries: list[tuple[bytes, bytes]] = []
+        self._dead_letters: list[DeadLetter] = []
+        self._received_ms = -1
+        self._received_at = ""
+
+    @property
+    def tip(self) -> Tip:
+        """The chain after everything that was sealed so far, committed or not."""
+        return Tip(self._size, self._hash, self._raw_offset, self._control_offset, self._sequenced_at)
+
+    def begin(self, now_ns: int) -> None:
+        """Start a batch: all its entries get this time, or the time of the entry before, whichever is later."""
+        self._now_ns = now_ns
+        self._sequenced_at = max(sealed_time(now_ns // 1000), self._sequenced_at)
+
+    def take(self, kind: str, records: Sequence[Record]) -> None:
+        """Seal, refuse or pass over the records of one input in their order. `kind`: `event` or `control`."""
+        source = self._inputs[kind]
+        account, validate = source.account, source.validate
+        judge, remember = source.memory.judge, source.memory.sealed
+        for offset, timestamp_ms, _, value, _ in records:
+            event = judge_record(validate, value)
+            if isinstance(event, str):
+                record_sha256 = sha256(value or b"").digest()
+                account.refused(offset, record_sha256, event)
+                self._bury(source, offset, value, record_sha256, event)
+                continue
+            canonical = event.canonical
+            digest = sha256(canonical).digest()
+            verdict = judge(event, digest)
+            if verdict is not None and verdict.what == "repeat":
+                self._pass_repeat(source, offset, value, verdict)
+                continue
+            if offset != account.next:
+                account.skip_to(offset)
+            if account:
+                self._settle(source)
+            account.next = offset + 1
+            if timestamp_ms != self._received_ms:
+                self._received_ms = timestamp_ms
+                self._received_at = sealed_time(timestamp_ms * 1000)
+            if kind == "event":
+                self._raw_offset = offset
+            else:
+                self._control_offset = offset
+            seq = self._size
+            self._append(canonical, event.id, kind, f'"received_at":"{self._received_at}",')
+            missing = remember(event, digest, seq, self._sequenced_at)
+            if verdict is not None or missing:
+                self._remark(event, digest, seq, verdict, missing)
+
+    def _append(self, event: bytes, event_id: str, kind: str, received: str) -> None:
+        """The seal, as `sealstream.sealing.seal` makes it, with the hash of the entry before at hand in both forms."""
+        head = event[:-1]
+        written = (
+            f',"written":{{"chain":"{self.chain}","control_offset":{self._control_offset},"kind":"{kind}",'
+            f'"raw_offset":{self._raw_offset},{received}"seq":{self._size},'
+            f'"sequenced_at":"{self._sequenced_at}","v":1}}'
+        ).encode()
+        own_hash = sha256(b"".join((b"\0", self._hash, head, written, b"}"))).digest()
+        own_hex = own_hash.hex()
+        seal = f',"prev_hash":"{self._hash_hex}","hash":"{own_hex}"}}'.encode()
+        self._entries.append((event_id.encode(), b"".join((head, written, seal))))
+        self._size += 1
+        self._hash = own_hash
+        self._hash_hex = own_hex
+
+    def _remark(
+        self, event: ValidEvent, digest: bytes, seq: int, verdict: Verdict | None, missing: list[Range] | None
+    ) -> None:
+        """What the log has to say about the entry just sealed: the conflict first, since it must stand right behind."""
+        if verdict is not None and verdict.of is not None:
+            self.say(statements.producer_conflict(seq, digest, verdict.of))
+        if event.producer_id is None or event.producer_seq is None:
+            return
+        if verdict is not None and verdict.what == "unsure":
+            self.say(statements.producer_unsure(event.producer_id, event.producer_seq))
+        if missing:
+            self.say(statements.producer_gap(event.producer_id, missing))
+
+    def _pass_repeat(self, source: _Input, offset: int, value: bytes | None, verdict: Verdict) -> None:
+        record_sha256 = sha256(value or b"").digest()
+        if verdict.of is not None:
+            source.account.repeated(offset, record_sha256, verdict.of.seq)
+        else:
+            source.account.repeated(offset, record_sha256, None)
+            self._bury(source, offset, value, record_sha256, _REPEATED)
+
+    def _bury(self, source: _Input, offset: int, value: bytes | None, record_sha256: bytes, reason: str) -> None:
+        value = value or b""
+        headers = [
+            ("reason", reason.encode()),
+            ("topic", source.topic_name.encode()),
+            ("offset", str(offset).encode()),
+            ("length", str(len(value)).encode()),
+            ("sha256", record_sha256.hex().encode()),
+        ]
+        self._dead_letters.append(DeadLetter(value[:MAX_DEAD_LETTER_BYTES], headers))
+
+    def say(self, statement: Statement) -> None:
+        """Seal a statement of the log at this place."""
+        event_id = uuid7(self._now_ns, self._randomness(8))
+        event = log_statement(
+            statement.action,
+            id=event_id,
+            timestamp=self._sequenced_at,
+            process=self._process,
+            resource_type=statement.resource_type,
+            resource_id=statement.resource_id,
+            metadata=statement.metadata,
+        )
+        self._append(event, event_id, "log", "")
+
+    def settle(self) -> None:
+        """Seal what both inputs passed over and nothing has settled yet."""
+        for source in self._inputs.values():
+            if source.account:
+                self._settle(source)
+
+    def _settle(self, source: _Input) -> None:
+        account = source.account
+        for items in account.settle():
+            last = items[-1]["last"]
+            assert isinstance(last, int)
+            if source.kind == "event":
+                self._raw_offset = last
+            else:
+                self._control_offset = last
+            self.say(statements.input_passed(account.topic, source.topic_name, items))
+
+    def lose_input(self, kind: str, *, old_topic_id: str, new_topic_id: str, last: int | None, next: int) -> None:
+        """Seal that records are lost, by an operator's decision; `next`: the offset that will be read next."""
+        source = self._inputs[kind]
+        first = source.account.next
+        if kind == "event":
+            self._raw_offset = next - 1
+        else:
+            self._control_offset = next - 1
+        source.account.next = next
+        self.say(
+            statements.input_lost(
+                source.account.topic,
+                source.topic_name,
+                old_topic_id=old_topic_id,
+                new_topic_id=new_topic_id,
+                first=first,
+                last=last,
+            )
+        )
+
+    def review_producers(self, *, day_ago: str, month_ago: str) -> None:
+        """State who fell silent, and forget whose time is over; both by `log` entries."""
+        for source in self._inputs.values():
+            memory = source.memory
+            silent = memory.newly_silent(day_ago)
+            self._list_producers("producer.silent", memory, silent)
+            memory.silenced(silent)
+            dropped = memory.to_drop(day_ago, month_ago)
+            self._list_producers("producer.dropped", memory, dropped)
+            memory.drop(dropped)
+
+    def _list_producers(self, action: str, memory: Deduplication, producer_ids: Iterable[str]) -> None:
+        states = ((producer_id, memory.producers[producer_id]) for producer_id in producer_ids)
+        for statement in statements.producers_listed(action, self.chain, states):
+            self.say(statement)
+
+    def finish(self) -> Batch:
+        """Everything since the last batch, ready for one transaction.
+
+        Records that were passed over are settled now, so that the tail accounts for all that was read; empty offsets
+        alone wait for the topic's next entry, or for the next heartbeat.
+        """
+        for source in self._inputs.values():
+            if source.account.records:
+                self._settle(source)
+        batch = Batch(self._entries, self._dead_letters, self.tip)
+        self._entries, self._dead_letters = [], []
+        return batch
