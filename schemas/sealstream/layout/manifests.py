@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from sealstream.errors import NotCanonical
 from sealstream.layout.archive import SegmentName, parse_archive_key
-from sealstream.sealing import canonical_json, parse_json
+from sealstream.sealing import canonical_json, is_time, parse_json
 
-__all__ = ["MANIFEST_VERSION", "Manifest", "parse_manifest"]
+__all__ = ["MANIFEST_VERSION", "MAX_MANIFEST_BYTES", "Manifest", "parse_manifest"]
 
 MANIFEST_VERSION = 1
+MAX_MANIFEST_BYTES = 262_144
+"""Far more than two compact ranges, a signed note and the rest need: nobody need read a larger one."""
 _HEX_64 = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _MOST = 2**53 - 1
 
 
@@ -132,7 +133,7 @@ def _text(members: dict[str, Any], name: str) -> str:
 
 def _time(members: dict[str, Any], name: str) -> str:
     text = _text(members, name)
-    if not _TIME.fullmatch(text):
+    if not is_time(text):
         raise NotCanonical(f"manifest's {name}: expected YYYY-MM-DDTHH:MM:SS.ffffffZ, got {text[:80]!r}")
     return text
 

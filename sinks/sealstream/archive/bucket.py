@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealstream.archive.faults import NO_LOCK, s3_faults
 from sealstream.archive.settings import ArchiveSettings
-from sealstream.errors import Misconfigured
+from sealstream.errors import Forked, Misconfigured
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +38,16 @@ class Stored(NamedTuple):
     key: str
     versions: tuple[Version, ...]
     delete_markers: tuple[Version, ...] = ()
+
+    def counting(self, named: str | None = None) -> Version | None:
+        """The version that counts: the one that the chain names, the oldest where it names none; None: not there."""
+        if named is None:
+            return self.versions[0] if self.versions else None
+        return next((version for version in self.versions if version.version_id in (named, None)), None)
+
+    def others(self, counting: Version | None) -> tuple[Version, ...]:
+        """Every version but that one: each is a fault, as nobody overwrites."""
+        return tuple(version for version in self.versions if version != counting)
 
 
 class Lock(NamedTuple):
@@ -152,10 +162,14 @@ class Bucket:
             more, key_marker = page["IsTruncated"], page.get("NextKeyMarker", "")
         return sorted(folders)
 
-    def read(self, key: str, version_id: str) -> bytes:
-        """The bytes of one version."""
+    def read(self, key: str, version_id: str, at_most: int) -> bytes:
+        """The bytes of one version. Raises `Forked` when there are more than any honest object of its kind has."""
         with self._doing(f"reading {key}"):
-            return self.client.get_object(Bucket=self.settings.bucket, Key=key, VersionId=version_id)["Body"].read()
+            answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, VersionId=version_id)
+            if answer["ContentLength"] <= at_most:
+                return answer["Body"].read()
+            answer["Body"].close()
+        raise Forked(f"{key}, version {version_id}: {answer['ContentLength']} bytes: expected at most {at_most}")
 
     def lock(self, key: str, version_id: str) -> Lock | None:
         """The lock of one version as it is now; None where it has none."""

@@ -8,7 +8,7 @@ input offsets was checked before the root was signed, and is checked again by ev
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealstream.errors import ChainBroken, Forked
 from sealstream.layout import SegmentLimits
@@ -64,7 +64,7 @@ class SegmentFold:
         seqs = table["seq"].combine_chunks()
         if not seqs.equals(pa.array(range(seq, seq + len(hashes)), pa.int64())):
             raise ChainBroken(f"entries {seq} to {seq + len(hashes) - 1}: their numbers are not these")
-        times: list[int] = table["sequenced_at"].cast(pa.int64()).to_pylist()
+        times: list[Any] = table["sequenced_at"].cast(pa.int64()).to_pylist()
         if not self.rows:
             self.first_us = self.last_us = times[0]
             self.first_hash = hashes[0]
@@ -78,7 +78,7 @@ class SegmentFold:
                 self._first_event_us, self._first_event_row = times[index], self.rows + index
         self._before_last_us = times[-2] if len(times) > 1 else self.last_us
         self.last_us = times[-1]
-        lengths: list[int] = pc.binary_length(table["body"]).to_pylist()
+        lengths: list[Any] = pc.binary_length(table["body"]).to_pylist()
         self._bytes_before_last = self._bytes + sum(lengths[:-1])
         self._bytes += sum(lengths)
         self.rows += len(hashes)

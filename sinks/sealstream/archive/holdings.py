@@ -11,13 +11,13 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from sealstream.archive.bucket import Bucket
-from sealstream.archive.checking import check_object
+from sealstream.archive.checking import check_object, largest_object
 from sealstream.archive.folding import SegmentFold, Start, instant
 from sealstream.errors import Forked, NotCanonical
 from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import SegmentName
-from sealstream.layout.manifests import Manifest, parse_manifest
+from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sealstream.sealing import BadNote, Checkpoint, checked_range, open_checkpoint
 
 __all__ = ["Holding", "describe", "look", "signed_by"]
@@ -90,7 +90,7 @@ def signed_by(manifest: Manifest, chain: ChainSettings) -> Checkpoint:
 
 def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_version: str) -> Holding:
     """Reads a segment's manifest (this version) and object, and checks all of both. Raises `Forked`."""
-    data = bucket.read(name.manifest_key, manifest_version)
+    data = bucket.read(name.manifest_key, manifest_version, MAX_MANIFEST_BYTES)
     try:
         manifest = parse_manifest(data)
     except NotCanonical as error:
@@ -101,7 +101,7 @@ def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_versi
     where = f"{name.object_key}, version {manifest.object_version}, in bucket {bucket.settings.bucket}"
     if all(version.version_id != manifest.object_version for version in bucket.stored(name.object_key).versions):
         raise Forked(f"{where}: its manifest describes it, but it is not there")
-    object_data = bucket.read(name.object_key, manifest.object_version)
+    object_data = bucket.read(name.object_key, manifest.object_version, largest_object(chain.limits))
     if sha256(object_data).digest() != manifest.object_sha256:
         raise Forked(f"{where}: has another SHA-256 than its manifest says")
     start = Start(checked_range(manifest.first_seq, manifest.start_range), b"")

@@ -1,0 +1,423 @@
+"""The archive sink: each segment of a chain becomes one locked object, one manifest, one sealed statement.
+
+One `step` takes the next segment from `audit.segments.C`, reads its entries from `audit.chain.C`, checks every hash,
+every link and the signed root, and then, in this order:
+
+1. puts the object, if the bucket has none of that name;
+2. puts the manifest, the same way;
+3. says `segment.archived` in `audit.control.C`, and goes on once the chain has sealed it.
+
+A crash between any two of them, or an answer that is lost, leaves the earlier ones. The next life finds them: it looks
+before and after each put, the oldest version counts, and what it finds is adopted only when its entries are the signed
+ones. Two sinks at once do the same to each other. Starting is recovering: the newest manifest that the bucket holds is
+looked at, with its object; its statement is said unless the chain has it; the next segment follows. Nothing is kept
+elsewhere. The invariant: no manifest before the statement of the segment before is sealed, so the newest manifest is
+the only one whose statement may be missing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from sealstream.archive.bucket import Bucket, Stored
+from sealstream.archive.building import ObjectBuilder
+from sealstream.archive.checking import check_object, largest_object
+from sealstream.archive.folding import SegmentFold, Start, instant
+from sealstream.archive.holdings import Holding, describe, look, signed_by
+from sealstream.archive.segments import Segment, SegmentReader, find_segment
+from sealstream.archive.settings import ArchiveSettings
+from sealstream.archive.statements import ArchivedStatement, SealWatch, sealed_already
+from sealstream.archive.trimming import Trimmer
+from sealstream.errors import Forked, InputLost, Misconfigured, NotCanonical, Unavailable
+from sealstream.events import parse_timestamp
+from sealstream.kafka import (
+    CommittedReader,
+    KafkaSettings,
+    Record,
+    check_topics,
+    end_offset,
+    produce,
+    start_offset,
+)
+from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout.archive import MANIFESTS, SegmentName, archive_prefix, parse_archive_key
+from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from sealstream.sealing import (
+    EMPTY_RANGE,
+    BadNote,
+    genesis_hash,
+    open_checkpoint,
+    read_written,
+    split_sealed,
+)
+
+__all__ = ["ArchiveSink"]
+
+_BATCH = 10_000
+_ENTRY_WAIT_S = 30.0
+_REMEMBERED_ENTRIES = 250_000
+"""Somewhat more than the sequencer remembers repeats for: how far a restart looks for a sealed statement."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Position(NamedTuple):
+    """Where the sink stands: behind its last segment."""
+
+    start: Start
+    chain_offset: int | None
+    manifest_sha256: bytes | None
+
+
+class ArchiveSink:
+    """Archives one chain. `step()` handles one segment, or one wait of up to `poll_s`; True: it did work.
+
+    `seal_timeout_s`: how long a statement may take to be sealed before the process is built anew and looks again.
+    `trim_every_s`: how often the topics are trimmed of what is archived and old enough (None: never).
+    Raises `Unavailable` (build it anew, later), `Misconfigured`, `ChainStopped` (an alarm: a person must look).
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        chain: ChainSettings,
+        settings: ArchiveSettings,
+        *,
+        clock: Callable[[], datetime] = _now,
+        poll_s: float = 0.5,
+        seal_timeout_s: float = 600.0,
+        trim_every_s: float | None = 3600.0,
+        bucket: Bucket | None = None,
+    ) -> None:
+        self._kafka = kafka
+        self._chain = chain
+        self._topics = ChainTopics.of(chain.name, chain.prefix)
+        self._bucket = bucket or Bucket(settings)
+        self._clock = clock
+        self._poll_s = poll_s
+        self._seal_timeout = timedelta(seconds=seal_timeout_s)
+        self._trim_every = None if trim_every_s is None else timedelta(seconds=trim_every_s)
+        self._trim_at: datetime | None = None
+        self._trimmer = Trimmer(kafka, chain, self._bucket, clock=clock)
+        self._position: _Position | None = None
+        self._segments: SegmentReader | None = None
+        self._entries: CommittedReader | None = None
+        self._ahead: deque[Record] = deque()
+        self._watch: SealWatch | None = None
+        self._said_at = clock()
+
+    @property
+    def next_seq(self) -> int:
+        """The first entry that is not known to be archived; 0 before the first step."""
+        return 0 if self._position is None else self._position.start.compact_range.size
+
+    def step(self) -> bool:
+        """One segment, one look for a sealed statement, or one segment's trimming."""
+        if self._position is None or self._segments is None:
+            self._recover()
+            return True
+        if self._watch is not None:
+            return self._await_seal(self._watch)
+        if self._trim_is_due():
+            return True
+        segment = self._segments.next(self._poll_s)
+        if segment is None:
+            return False
+        self._archive(segment, self._position)
+        return True
+
+    def close(self) -> None:
+        """Ends every connection. What was put stays put."""
+        for part in (self._segments, self._entries, self._watch):
+            if part is not None:
+                part.close()
+        self._segments = self._entries = self._watch = None
+        self._trimmer.close()
+        self._bucket.close()
+
+    # Starting
+
+    def _recover(self) -> None:
+        """Finds the newest segment that the bucket holds, and everything's place behind it."""
+        check_topics(self._kafka, self._topics.configs())
+        self._bucket.check()
+        found = self._newest()
+        if found is None:
+            self._segments = self._segments or SegmentReader(self._kafka, self._chain, None)
+            self._position = _Position(Start(EMPTY_RANGE, genesis_hash(self._chain.origin)), None, None)
+            return
+        segment, holding = found
+        statement = ArchivedStatement(self._chain, holding.manifest, holding.manifest_bytes, holding.manifest_version)
+        if not sealed_already(self._kafka, self._chain, statement, segment.chain_offset, _REMEMBERED_ENTRIES):
+            self._say(statement)
+        self._segments = SegmentReader(self._kafka, self._chain, segment)
+        self._position = _Position(holding.fold.end(), segment.chain_offset, holding.manifest_sha256)
+
+    def _newest(self) -> tuple[Segment, Holding] | None:
+        """The newest segment with a manifest, looked at with its object. Names of no segment are passed over."""
+        newest: tuple[Segment, Holding] | None = None
+        for name, stored in self._manifests_backwards():
+            if newest is not None:
+                if name.last_seq + 1 == newest[1].name.first_seq:
+                    self._check_previous(newest[1], name, stored)
+                if name.last_seq < newest[1].name.first_seq:
+                    break
+                continue
+            segment = find_segment(self._kafka, self._chain, name.last_seq)
+            if segment is not None and segment.first_seq == name.first_seq:
+                holding = look(self._bucket, self._chain, name, stored.versions[0].version_id or "")
+                if holding.signed != segment.signed:
+                    raise Forked(f"{name.manifest_key}: another root of size {segment.signed.size} is signed in Kafka")
+                newest = segment, holding
+            else:
+                self._refuse_signed_stranger(name, stored)
+        return newest
+
+    def _manifests_backwards(self) -> Iterator[tuple[SegmentName, Stored]]:
+        """The manifests in the bucket, the newest first. A key that has only delete markers never had any."""
+        chain = self._chain.name
+        for folder in reversed(self._bucket.list_folders(archive_prefix(MANIFESTS, chain))):
+            listed = list(self._bucket.list_stored(archive_prefix(MANIFESTS, chain, folder.removeprefix("date="))))
+            for stored in reversed(listed):
+                parsed = parse_archive_key(stored.key)
+                if parsed is not None and stored.versions:
+                    yield parsed[1], stored
+
+    def _check_previous(self, newest: Holding, name: SegmentName, stored: Stored) -> None:
+        data, _ = self._oldest(stored)
+        if sha256(data).digest() != newest.manifest.previous_manifest_sha256:
+            raise Forked(f"{newest.name.manifest_key}: names another manifest before it than {name.manifest_key}")
+
+    def _oldest(self, stored: Stored) -> tuple[bytes, str]:
+        """The bytes and the version of the oldest version of a manifest."""
+        version = stored.versions[0].version_id or ""
+        return self._bucket.read(stored.key, version, MAX_MANIFEST_BYTES), version
+
+    def _refuse_signed_stranger(self, name: SegmentName, stored: Stored) -> None:
+        """Raises `Forked` when a manifest of no segment carries the chain's signature: Kafka or the bucket lies."""
+        data, _ = self._oldest(stored)
+        try:
+            signed = open_checkpoint(parse_manifest(data).checkpoint.encode(), self._chain.vkey)
+        except (NotCanonical, BadNote):
+            return
+        raise Forked(
+            f"{name.manifest_key} holds a checkpoint of size {signed.size} with the chain's signature, but "
+            f"{self._topics.segments} knows no segment {name.decimal}: was it cut off?"
+        )
+
+    # One segment
+
+    def _archive(self, segment: Segment, position: _Position) -> None:
+        """Object, manifest, statement. Every line can be the last one of this life."""
+        builder = ObjectBuilder(position.start, self._chain.limits)
+        try:
+            for values in self._read_entries(segment, position):
+                builder.add(values)
+            data = builder.finish()
+            fold = builder.fold
+        finally:
+            builder.close()
+        fold.check_root(segment.signed)
+        end = fold.end()
+        name = SegmentName(self._chain.name, fold.date, segment.first_seq, segment.last_seq)
+        manifest, stored, version = self._put(name, data, fold, segment, position)
+        self._say(ArchivedStatement(self._chain, manifest, stored, version))
+        self._position = _Position(end, segment.chain_offset, sha256(stored).digest())
+
+    def _read_entries(self, segment: Segment, position: _Position) -> Iterator[list[bytes]]:
+        """The segment's sealed entries, from where the segment before ended."""
+        if self._entries is None:
+            begin = start_offset(self._kafka, self._topics.chain)
+            offset = begin if position.chain_offset is None else position.chain_offset
+            self._entries = CommittedReader(self._kafka, self._topics.chain, offset)
+        missing = segment.last_seq - segment.first_seq + 1
+        if not self._ahead:
+            self._ahead.extend(self._more_entries(segment))
+        self._check_first(segment, self._ahead[0].value or b"")
+        while missing:
+            if not self._ahead:
+                self._ahead.extend(self._more_entries(segment))
+            taken = [self._ahead.popleft().value or b"" for _ in range(min(missing, len(self._ahead)))]
+            missing -= len(taken)
+            yield taken
+
+    def _more_entries(self, segment: Segment) -> list[Record]:
+        assert self._entries is not None
+        records = self._entries.read(_BATCH, _ENTRY_WAIT_S)
+        if not records:
+            raise Unavailable(
+                f"{self._topics.chain}: the entries up to {segment.last_seq} are signed, but none came in "
+                f"{_ENTRY_WAIT_S:.0f} s from offset {self._entries.position()}"
+            )
+        return records
+
+    def _check_first(self, segment: Segment, value: bytes) -> None:
+        """Says in words what the seals would only deny: a trimmed chain, a chain made with other settings."""
+        try:
+            sealed = split_sealed(value)
+            seq = read_written(sealed.body).seq
+        except NotCanonical:
+            return
+        if seq > segment.first_seq:
+            raise InputLost(
+                f"{self._topics.chain} goes on with entry {seq}, but {segment.first_seq} comes next for the archive: "
+                "the topic was trimmed or recreated before its entries were archived"
+            )
+        if seq == 0:
+            created = decode_entry(sealed.body).metadata or {}
+            created |= {"archive_days": (created.get("retention") or {}).get("archive_days")}
+            limits = self._chain.limits
+            for member, ours in (
+                ("origin", self._chain.origin),
+                ("vkey", self._chain.vkey),
+                ("segment_entries", limits.entries),
+                ("segment_bytes", limits.bytes),
+                ("segment_seconds", limits.seconds),
+                ("archive_days", self._chain.retention.archive_days),
+            ):
+                if created.get(member) != ours:
+                    raise Misconfigured(
+                        f"chain {self._chain.name} was created with {member} {created.get(member)!r}, but the settings "
+                        f"say {ours!r}; set them to what entry 0 says"
+                    )
+
+    def _put(
+        self, name: SegmentName, data: bytes, fold: SegmentFold, segment: Segment, position: _Position
+    ) -> tuple[Manifest, bytes, str]:
+        """Makes sure that the bucket holds object and manifest: the manifest, its bytes, its version."""
+        stored = self._bucket.stored(name.manifest_key)
+        there, manifest_version = self._oldest(stored) if stored.versions else (b"", "")
+        version, digest = self._put_object(name, data, fold, segment, position, _named_version(there))
+        until = self._locked(name.object_key, version, fold)
+        ours = describe(
+            fold,
+            self._chain,
+            object_version=version,
+            object_sha256=digest,
+            retain_until=until,
+            checkpoint=segment.note,
+            start_range=position.start.compact_range.hashes,
+            previous_manifest_sha256=position.manifest_sha256,
+        )
+        if not stored.versions:
+            self._bucket.put_once(name.manifest_key, ours.to_bytes(), until)
+            stored = self._bucket.stored(name.manifest_key)
+            if not stored.versions:
+                raise Unavailable(f"{name.manifest_key}: put, but not listed yet")
+            there, manifest_version = self._oldest(stored)
+        manifest = self._accept(name, there, ours)
+        self._locked(name.manifest_key, manifest_version, fold)
+        return manifest, there, manifest_version
+
+    def _put_object(
+        self,
+        name: SegmentName,
+        data: bytes,
+        fold: SegmentFold,
+        segment: Segment,
+        position: _Position,
+        named: str | None,
+    ) -> tuple[str, bytes]:
+        """The version of the object that counts (the manifest's, else the oldest), and its SHA-256, looked at."""
+        key = name.object_key
+        stored = self._bucket.stored(key)
+        if not stored.versions and named is None:
+            self._bucket.put_once(key, data, self._retain_until(fold, timedelta(days=1)))
+            stored = self._bucket.stored(key)
+            if not stored.versions:
+                raise Unavailable(f"{key}: put, but not listed yet")
+        where = f"{key} in bucket {self._bucket.settings.bucket}"
+        counted = [version for version in stored.versions if named in (None, version.version_id)]
+        if not counted:
+            raise Forked(f"{where}: its manifest names version {named}, which is not there")
+        version = counted[0]
+        there = self._bucket.read(key, version.version_id or "", largest_object(self._chain.limits))
+        if there != data:
+            try:
+                check_object(there, position.start, segment.signed, self._chain.limits)
+            except Forked as error:
+                raise Forked(f"{where}, version {version.version_id}, holds other entries: {error}") from error
+        return version.version_id or "", sha256(there).digest()
+
+    def _accept(self, name: SegmentName, stored: bytes, ours: Manifest) -> Manifest:
+        """The manifest that is stored, which must say what ours says; `retain_until` at most the object's lock now."""
+        where = f"{name.manifest_key} in bucket {self._bucket.settings.bucket}"
+        try:
+            theirs = parse_manifest(stored)
+        except NotCanonical as error:
+            raise Forked(f"{where}: {error}") from error
+        if parse_timestamp(theirs.retain_until) > parse_timestamp(ours.retain_until):
+            raise Forked(f"{where}: says retain_until {theirs.retain_until}, the lock ends {ours.retain_until}")
+        signed_by(theirs, self._chain)  # a note that was signed again may differ in bytes
+        expected = ours._replace(retain_until=theirs.retain_until, checkpoint=theirs.checkpoint)
+        if stored != expected.to_bytes():
+            for member, got, wanted in zip(Manifest._fields, theirs, expected, strict=True):
+                if got != wanted:
+                    raise Forked(f"{where}: its {member} is {got!r}, expected {wanted!r}")
+            raise Forked(f"{where}: has members that no sink writes")
+        return theirs
+
+    def _locked(self, key: str, version: str, fold: SegmentFold) -> datetime:
+        """Until when the version is locked; what was adopted from somebody who locked it for less is lengthened."""
+        lock = self._bucket.lock(key, version)
+        if lock is None or not lock.holds(self._retain_until(fold, timedelta(hours=1))):
+            until = self._retain_until(fold, timedelta(days=1))
+            self._bucket.lengthen(key, version, until)
+            lock = self._bucket.lock(key, version)
+            if lock is None or not lock.holds(until):
+                raise Misconfigured(f"{key}: asked for a COMPLIANCE lock until {until}, got {lock}")
+        return lock.until
+
+    def _retain_until(self, fold: SegmentFold, at_least: timedelta) -> datetime:
+        """The chain's archive retention from the last entry on, `at_least` from now on, in whole seconds."""
+        kept = instant(fold.last_us) + timedelta(days=self._chain.retention.archive_days)
+        until = max(kept, self._clock() + at_least)
+        return (until + timedelta(microseconds=999_999)).replace(microsecond=0)
+
+    # The statement
+
+    def _say(self, statement: ArchivedStatement) -> None:
+        """Sends it, and watches the chain from before it was sent."""
+        offset = end_offset(self._kafka, self._topics.chain, committed=True)
+        produce(self._kafka, self._topics.control, [statement.event])
+        self._watch = SealWatch(self._kafka, self._chain, statement, offset)
+        self._said_at = self._clock()
+
+    def _await_seal(self, watch: SealWatch) -> bool:
+        if watch.sealed(self._poll_s):
+            watch.close()
+            self._watch = None
+            return True
+        if self._clock() - self._said_at > self._seal_timeout:
+            raise Unavailable(
+                f"segment.archived of {watch.statement.segment.decimal} was not sealed in "
+                f"{self._seal_timeout.total_seconds():.0f} s: is the sequencer of {self._chain.name} running?"
+            )
+        return False
+
+    # Trimming
+
+    def _trim_is_due(self) -> bool:
+        """Trims one segment's worth of topics when it is time. True: there may be more to trim."""
+        if self._trim_every is None or self._position is None:
+            return False
+        if self._trim_at is not None and self._clock() < self._trim_at:
+            return False
+        if self._trimmer.step(self._position.start.compact_range.size):
+            return True
+        self._trim_at = self._clock() + self._trim_every
+        return False
+
+
+def _named_version(manifest: bytes) -> str | None:
+    """The object's version that a stored manifest names; None where there is no manifest (or not one)."""
+    try:
+        return parse_manifest(manifest).object_version if manifest else None
+    except NotCanonical:
+        return None
