@@ -16,7 +16,7 @@ import msgspec
 
 from sealstream.events.addresses import is_canonical_ip
 from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
-from sealstream.events.timestamps import is_canonical_timestamp
+from sealstream.sealing import is_time
 
 __all__ = ["ValidEvent", "accept_canonical", "canonical_if_plain", "closes_at"]
 
@@ -106,7 +106,7 @@ def accept_canonical(data: bytes) -> ValidEvent | None:
         return None
     if _encode(event) != data or b"\\u0000" in data:
         return None
-    if not _is_uuid(event.id) or not is_canonical_timestamp(event.timestamp):
+    if not _is_uuid(event.id) or not is_time(event.timestamp):
         return None
     ip_address, producer_id, producer_seq = event.ip_address, event.producer_id, event.producer_seq
     if ip_address is not None and not is_canonical_ip(ip_address):
@@ -179,9 +179,8 @@ def _names_are_ordinary(event: Any) -> bool:
     """Whether no name has a character from U+E000 on, so that both orders of names are the same."""
     pending = [values for values in (event.metadata, event.old_values, event.new_values) if values is not None]
     for container in pending:  # grows while it is walked
-        if type(container) is dict:
-            if any(name and max(name) >= "\ue000" for name in container):
-                return False
+        if type(container) is dict and any(name and max(name) >= "\ue000" for name in container):
+            return False
         values = container.values() if type(container) is dict else container
         pending += [value for value in values if type(value) is dict or type(value) is list]
     return True

@@ -7,36 +7,18 @@ datetime. Pure; nothing to lose in a crash.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 
 from sealstream.errors import InvalidEvent
 from sealstream.events.wording import got
 
-__all__ = ["canonical_timestamp", "format_timestamp", "is_canonical_timestamp", "parse_timestamp"]
+__all__ = ["canonical_timestamp", "format_timestamp", "parse_timestamp"]
 
-_CANONICAL = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z",
-)
 # RFC 3339 section 5.6, and a little more, so that a refusal can say what exactly is amiss.
 _SENT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]*)?"
     r"(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))?"
 )
-
-
-@lru_cache(maxsize=4096)
-def _is_date(ten_characters: str) -> bool:
-    try:
-        date.fromisoformat(ten_characters)
-    except ValueError:
-        return False
-    return True
-
-
-def is_canonical_timestamp(text: str) -> bool:
-    """Whether `text` is a time in the sealed form. Fast: most events of a day share the date's answer."""
-    return _CANONICAL.fullmatch(text) is not None and _is_date(text[:10])
 
 
 def canonical_timestamp(text: str, field: str = "timestamp") -> str:
