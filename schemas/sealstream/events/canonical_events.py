@@ -18,7 +18,7 @@ from sealstream.events.addresses import is_canonical_ip
 from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
 from sealstream.sealing import is_time
 
-__all__ = ["ValidEvent", "accept_canonical", "canonical_if_plain", "closes_at"]
+__all__ = ["ValidEvent", "accept_canonical", "accept_plain", "canonical_if_plain", "closes_at"]
 
 
 class ValidEvent(NamedTuple):
@@ -132,15 +132,17 @@ def canonical_if_plain(event: object) -> bytes | None:
     if type(event) is not dict:
         return None
     present = {name: value for name, value in event.items() if value is not None or name not in FIELDS}
-    if not _is_plain(present, 1):
-        return None
+    accepted = accept_plain(present) if _is_plain(present, 1) else None
+    return None if accepted is None else accepted.canonical
+
+
+def accept_plain(event: dict[str, Any]) -> ValidEvent | None:
+    """The event, made of JSON's types alone as by a parser, if its canonical form is beyond doubt; else None."""
     try:
-        data = _encode_sorted(present)
-    except ValueError:  # a lone surrogate
+        data = _encode_sorted(event)
+    except (ValueError, RecursionError):  # a lone surrogate
         return None
-    if len(data) > MAX_EVENT_BYTES or accept_canonical(data) is None:
-        return None
-    return data
+    return accept_canonical(data) if len(data) <= MAX_EVENT_BYTES else None
 
 
 def _is_plain(value: Any, depth: int) -> bool:

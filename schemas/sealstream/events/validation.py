@@ -12,7 +12,7 @@ import hashlib
 import msgspec
 
 from sealstream.errors import InvalidEvent, NotCanonical
-from sealstream.events.canonical_events import ValidEvent, accept_canonical, canonical_if_plain, closes_at
+from sealstream.events.canonical_events import ValidEvent, accept_canonical, accept_plain, canonical_if_plain, closes_at
 from sealstream.events.checking import checked_event
 from sealstream.events.fields import MAX_EVENT_BYTES
 from sealstream.events.statements import check_control
@@ -25,7 +25,7 @@ __all__ = ["canonical_event", "digest", "validate_control", "validate_event"]
 def validate_event(data: bytes | None) -> ValidEvent:
     """The event in a record of the raw topic; raises `InvalidEvent` with the field and a sentence, and nothing else.
 
-    `data`: the record's value. For 500 bytes 4 us when they are canonical, else 25 us, or 60 us with a float.
+    `data`: the record's value. For 500 bytes 4 us when they are canonical, else 26 us.
     """
     if data is None or not data:
         raise InvalidEvent("event is empty: expected a JSON object, got no bytes")
@@ -71,6 +71,9 @@ def examine_event(data: bytes) -> ValidEvent:
         _refuse_by_field(data)
         raise InvalidEvent(f"event is not acceptable JSON: {printable(str(error), 200)}") from error
     event = checked_event(parsed)
+    accepted = accept_plain(event)
+    if accepted is not None:
+        return accepted
     canonical = _sealable(event)
     action, number = str(event["action"]), event.get("producer_seq")
     return ValidEvent(
