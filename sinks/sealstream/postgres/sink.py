@@ -1,0 +1,210 @@
+"""`PostgresSink`: follows one chain's topic and stores its entries, each once, with the notes that sign them.
+
+The invariant: what is stored is a prefix of the chain. Every entry is checked to extend the one before it, and every
+note's root is computed anew, before either is sent; a batch goes in one transaction with the position row. While one
+batch is being stored by a second thread, the next is read, checked and encoded here.
+
+A crash anywhere leaves whole batches: starting reads where they end, takes the last stored entry as the tip, and finds
+the entry after it in the topic. The same lines run after a lost connection, of which nobody knows whether its last
+COMMIT went through: the sink raises `Unavailable`, is closed, and is built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+from sealstream.errors import ChainBroken, Forked, SealstreamError
+from sealstream.kafka import CommittedReader, KafkaSettings, Record
+from sealstream.layout import ChainSettings, ChainTopics
+from sealstream.postgres.driver import Session
+from sealstream.postgres.locating import open_at_entry
+from sealstream.postgres.migrating import check_schema
+from sealstream.postgres.rows import EncodedRows, encode_rows
+from sealstream.postgres.signed import SignedNote, SignedNotes
+from sealstream.postgres.stored import Batch, SinkStore, StoredNote
+from sealstream.postgres.tree import StoredTree
+from sealstream.sealing import (
+    EMPTY_RANGE,
+    BadNote,
+    CompactRange,
+    Problem,
+    Tip,
+    check_entries,
+    checked_range,
+    open_checkpoint,
+    root,
+    start_tip,
+    tip_after,
+)
+
+__all__ = ["PostgresSink"]
+
+Result = TypeVar("Result")
+
+
+class PostgresSink:
+    """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries.
+
+    Building it connects and finds where to go on; raises `Unavailable`, `Misconfigured`, or a `ChainStopped` when what
+    is stored does not fit the chain.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        chain: ChainSettings,
+        dsn: str,
+        *,
+        batch_entries: int = 5_000,
+        batch_bytes: int = 8_388_608,
+        wait_s: float = 0.2,
+    ) -> None:
+        self._chain = chain
+        self._batch_entries = batch_entries
+        self._batch_bytes = batch_bytes
+        self._wait_s = wait_s
+        self._storing: Future[None] | None = None
+        self._close_these: list[Callable[[], None]] = []
+        self._database = ThreadPoolExecutor(1, thread_name_prefix=f"postgres-sink-{chain.name}")
+        try:
+            self._start(kafka, dsn)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def next_seq(self) -> int:
+        """The entry that comes next; those before it are stored, or being stored by the step that returned last."""
+        return self._tip.size
+
+    def step(self) -> bool:
+        """Reads, checks and hands over one batch, once the one before is stored. Returns whether there was any.
+
+        False means that all that could be read is stored.
+        """
+        records = self._read()
+        expected, encoded = self._tip.size, EncodedRows(b"", [])
+        if records:
+            values = [record.value or b"" for record in records]
+            checked = check_entries(self._tip, values, self._chain.name)
+            if checked.problems:
+                raise _alarm(self._chain.name, checked.problems)
+            encoded = encode_rows(self._chain.name, values, checked.hashes, self._tip.hash)
+            self._tip = checked.tip
+            self._tree.add(checked.hashes)
+            self._next_offset = records[-1].offset + 1
+        due = self._notes.due(self._tip.size)
+        self._wait_until_stored()
+        if not records and not due:
+            return False
+        # The rows below `expected` are stored by now; of those above, the tree has the hashes in memory.
+        notes = [self._checked_note(note) for note in due if note.size >= self._tree.segment_size]
+        batch = Batch(expected, self._tip.size, self._next_offset, encoded, notes)
+        self._storing = self._database.submit(self._store.store, batch)
+        return True
+
+    def close(self) -> None:
+        """Waits for the batch that is being stored, then ends the connection and the readers. May be called twice."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.exception()  # stored or not: the next start reads which
+        while self._close_these:
+            self._close_these.pop()()
+        self._database.shutdown()
+
+    def __enter__(self) -> PostgresSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, kafka: KafkaSettings, dsn: str) -> None:
+        chain = self._chain
+        session = self._in_database(lambda: Session(dsn, f"sealstream postgres-sink {chain.name}"))
+        self._close_these.append(lambda: self._in_database(session.close))
+        self._in_database(lambda: check_schema(session))
+        store = SinkStore(session, chain.name)
+        self._store: SinkStore = store
+        position = self._in_database(store.position)
+        tip = start_tip(chain.origin) if position.last is None else self._stored_tip(position.last.to_bytes())
+        self._tip: Tip = tip
+        segment = self._in_database(lambda: store.newest_note(ends_segment=True))
+        newest = self._in_database(lambda: store.newest_note(ends_segment=False))
+        ranges = [self._stored_range(note) for note in (segment, newest)]
+        self._tree: StoredTree = StoredTree(
+            ranges, tip.size, lambda first, end: self._in_database(lambda: list(store.hashes(first, end)))
+        )
+        topic = ChainTopics.of(chain.name, chain.prefix).chain
+        self._reader: CommittedReader = open_at_entry(kafka, topic, tip, position.chain_offset)
+        self._close_these.append(self._reader.close)
+        self._next_offset = self._reader.position()
+        self._notes: SignedNotes = SignedNotes(kafka, chain, segment, newest)
+        self._close_these.append(self._notes.close)
+
+    def _in_database(self, work: Callable[[], Result]) -> Result:
+        """Runs on the one thread that the connection belongs to."""
+        return self._database.submit(work).result()
+
+    def _stored_tip(self, last: bytes) -> Tip:
+        try:
+            return tip_after(last)
+        except SealstreamError as error:
+            raise ChainBroken(f"chain {self._chain.name}: the last entry in Postgres can't be read: {error}") from error
+
+    def _stored_range(self, note: StoredNote | None) -> CompactRange:
+        """A stored note's range: it counts when it hashes to the root that the chain's key has signed."""
+        if note is None:
+            return EMPTY_RANGE
+        name = f"chain {self._chain.name}: the stored note of {note.size} entries"
+        try:
+            checkpoint = open_checkpoint(note.note, self._chain.vkey)
+            compact_range = checked_range(note.size, note.compact_range)
+        except (BadNote, ValueError) as error:
+            raise ChainBroken(f"{name} does not hold: {error}") from error
+        if (checkpoint.size, checkpoint.root) != (note.size, root(compact_range)):
+            raise ChainBroken(f"{name} does not hold: its compact range does not hash to the signed root")
+        if note.size > self._tip.size:
+            raise ChainBroken(f"{name} is there, but only {self._tip.size} entries: rows were removed")
+        return compact_range
+
+    def _read(self) -> list[Record]:
+        records = self._reader.read(1_000, self._wait_s)
+        size_bytes = sum(len(record.value or b"") for record in records)
+        while records and len(records) < self._batch_entries and size_bytes < self._batch_bytes:
+            more = self._reader.read(min(1_000, self._batch_entries - len(records)), 0)
+            if not more:
+                break
+            size_bytes += sum(len(record.value or b"") for record in more)
+            records += more
+        return records
+
+    def _checked_note(self, note: SignedNote) -> StoredNote:
+        """`note` with the range that was computed here. Raises `Forked` when it signs another root."""
+        compact_range = self._tree.range_at(note.size)
+        computed = root(compact_range)
+        if computed != note.root:
+            raise Forked(
+                f"chain {self._chain.name}: the note over {note.size} entries signs the root {note.root.hex()}, "
+                f"but the entries stored here hash to {computed.hex()}"
+            )
+        self._tree.keep(compact_range, ends_segment=note.ends_segment)
+        return StoredNote(
+            note.size, note.ends_segment, note.note, compact_range.hashes, note.chain_offset, note.note_offset
+        )
+
+    def _wait_until_stored(self) -> None:
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.result()
+
+
+def _alarm(chain: str, problems: list[Problem]) -> ChainBroken | Forked:
+    told = "; ".join(f"entry {problem.seq}: {problem.kind}: {problem.detail}" for problem in problems[:5])
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    kind = Forked if problems[0].kind == "forked" else ChainBroken
+    return kind(f"chain {chain} does not extend what Postgres holds: {told}{more}; nothing of this batch was stored")

@@ -1,0 +1,120 @@
+"""`PostgresStore`: what is stored of a chain, as one unchanging view, for verification and reports.
+
+Everything is read in one read-only transaction at REPEATABLE READ, so rows and notes belong together however long a
+reader takes, while sinks go on. Rows come through a cursor: memory stays flat. Nothing is judged here, and nothing in a
+row can stop the reading: columns come as the bytes that Postgres would send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from sealstream.layout import HOT_COLUMNS
+from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION, SCHEMA
+from sealstream.postgres.driver import Session
+from sealstream.postgres.rows import ColumnFault, Wire, column_faults
+from sealstream.postgres.stored import StoredNote, stored_note
+from sealstream.sealing import Sealed
+
+__all__ = ["PostgresStore", "StoredRow"]
+
+_SEND = {
+    "seq": "int8send",
+    "id": "uuid_send",
+    "timestamp": "timestamptz_send",
+    "sequenced_at": "timestamptz_send",
+    "ip_address": "inet_send",
+}
+_COLUMNS = ", ".join(f'{_SEND.get(name, "textsend")}("{name}")' for name in HOT_COLUMNS)
+_ROWS = (
+    f"SELECT seq, body, prev_hash, hash, {_COLUMNS} FROM {SCHEMA}.{AUDIT_LOG} "
+    "WHERE chain = $1 AND seq >= $2 AND seq < $3 ORDER BY seq, sequenced_at"
+)
+_NOTES = (
+    "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
+    f"FROM {SCHEMA}.{AUDIT_CHECKPOINT} WHERE chain = $1 ORDER BY size, ends_segment"
+)
+_END = 2**63 - 1
+
+
+class StoredRow(NamedTuple):
+    """One row. `columns`: the hot columns in `HOT_COLUMNS`' order, in Postgres' binary form."""
+
+    seq: int
+    body: bytes
+    prev_hash: bytes
+    hash: bytes
+    columns: Wire
+
+    @property
+    def sealed_value(self) -> bytes:
+        """The sealed entry that body and hashes make: what the chain's topic should hold."""
+        return Sealed(self.body, self.prev_hash, self.hash).to_bytes()
+
+    def column_faults(self) -> list[ColumnFault]:
+        """Which hot columns say something else than `body`. Raises `NotCanonical` when `body` is no entry."""
+        return column_faults(self.body, self.columns)
+
+
+class PostgresStore:
+    """A view of the whole database as of when it was opened. `dsn`: of the reader's role."""
+
+    def __init__(self, dsn: str) -> None:
+        self._session = Session(dsn, "sealstream reader", command_timeout_s=None)
+        try:
+            self._session.run(
+                "opening a view",
+                lambda connection: connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            )
+        except BaseException:
+            self._session.close()
+            raise
+
+    def chains(self) -> list[str]:
+        """The chains that have a position here."""
+        rows = self._session.fetch("reading chains", f"SELECT chain FROM {SCHEMA}.{AUDIT_POSITION} ORDER BY chain")
+        return [row["chain"] for row in rows]
+
+    def next_seq(self, chain: str) -> int:
+        """How many entries the position row says are stored; 0 for a chain that is not known."""
+        query = f"SELECT next_seq FROM {SCHEMA}.{AUDIT_POSITION} WHERE chain = $1"
+        rows = self._session.fetch("reading the position", query, chain)
+        return int(rows[0]["next_seq"]) if rows else 0
+
+    def seq_bounds(self, chain: str) -> tuple[int, int] | None:
+        """The lowest and the highest stored seq, or None when the chain has no rows."""
+        query = f"SELECT min(seq) AS low, max(seq) AS high FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1"
+        (row,) = self._session.fetch("reading the ends of the chain", query, chain)
+        return None if row["low"] is None else (row["low"], row["high"])
+
+    def notes(self, chain: str) -> list[StoredNote]:
+        """All stored notes, smaller sizes first; unverified."""
+        return [stored_note(row) for row in self._session.fetch("reading notes", _NOTES, chain)]
+
+    def rows(
+        self, chain: str, first_seq: int = 0, end_seq: int | None = None, at_once: int = 2_000
+    ) -> Iterator[list[StoredRow]]:
+        """The rows with `first_seq` <= seq < `end_seq` in order of seq, in runs; a seq stored twice comes twice."""
+
+        async def open_cursor(connection: asyncpg.Connection[Any]) -> Any:
+            return await connection.cursor(_ROWS, chain, first_seq, _END if end_seq is None else end_seq)
+
+        cursor = self._session.run("opening a cursor", open_cursor)
+        while records := self._session.run("reading rows", lambda _: cursor.fetch(at_once)):
+            yield [StoredRow(row[0], row[1], row[2], row[3], tuple(row)[4:]) for row in records]
+
+    def close(self) -> None:
+        """Ends the view and its connection."""
+        self._session.close()
+
+    def __enter__(self) -> PostgresStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
