@@ -335,7 +335,7 @@ def test_random_bytes_are_refused(data):
 def test_no_bytes_of_the_largest_size_take_long(data):
     started = time.perf_counter()
     assert isinstance(outcome(data), InvalidEvent)
-    assert time.perf_counter() - started < 0.5  # measured: below 0.02
+    assert time.perf_counter() - started < 0.5  # measured: below 0.005
 
 
 def test_the_verdict_does_not_hang_on_how_deep_the_caller_stands(base):

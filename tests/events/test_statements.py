@@ -22,6 +22,7 @@ from sealstream.events import (
     validate_event,
 )
 from sealstream.events.metadata_schema import KEYWORDS, misfit
+from sealstream.sealing import new_signing_key, signer
 
 ID = "0193a8f2-7c1e-7000-8000-0123456789ab"
 TIME = "2026-11-24T03:00:00.123456Z"
@@ -107,6 +108,14 @@ def test_the_log_makes_its_statements(action):
         "result": "success",
     }
     assert JUDGE.is_valid(json.loads(made))
+
+
+@pytest.mark.parametrize("origin", ["a.b/main", "audit.example.com/clinic/x_y/phi-0"])
+def test_a_real_key_and_origin_fit_entry_0(origin):
+    vkey = signer(new_signing_key(origin)).vkey
+    metadata = EXAMPLES["chain.created"] | {"origin": origin, "vkey": vkey}
+    made = log_statement("chain.created", process="sequencer", metadata=metadata, **PLACE)
+    assert json.loads(made)["metadata"]["vkey"] == vkey
 
 
 @pytest.mark.parametrize("action", [*OF_KIND["control"], *OF_KIND["event"], "read"])
