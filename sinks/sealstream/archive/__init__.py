@@ -5,6 +5,7 @@ the functions on rows read it, from a bucket or from a copy in a folder.
 """
 
 from sealstream.archive.bucket import Bucket, Lock, Stored, Version
+from sealstream.archive.building import ObjectBuilder
 from sealstream.archive.checking import check_object
 from sealstream.archive.columns import (
     ColumnMaker,
@@ -29,6 +30,7 @@ __all__ = [
     "Bucket",
     "ColumnMaker",
     "Lock",
+    "ObjectBuilder",
     "SegmentFold",
     "Start",
     "Stored",

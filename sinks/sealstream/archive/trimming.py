@@ -168,8 +168,8 @@ class Trimmer:
     ) -> Iterator[Holding]:
         """Segments in order and without a gap that ended by `before`, each looked at just now.
 
-        They follow `done`, or start with the last that `begins` in what is trimmed. The first of the day when the oldest
-        record that is held came in (`since`) does; the later ones are told apart by bisection.
+        They follow `done`, or start with the last that `begins` in what is trimmed. The first of the day in which the
+        oldest record that is held came in (`since`) does; the later ones are told apart by bisection.
         """
         if done is not None:
             listed = self._listed(archived, before, done.manifest_key)
