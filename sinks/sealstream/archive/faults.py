@@ -44,6 +44,7 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        ConnectionError,
         FlexibleChecksumError,
         HTTPClientError,
         IncompleteReadError,
@@ -55,7 +56,13 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _answer(settings, where, error) from error
-    except (HTTPClientError, IncompleteReadError, ResponseStreamingError, FlexibleChecksumError) as error:
+    except (
+        ConnectionError,
+        FlexibleChecksumError,
+        HTTPClientError,
+        IncompleteReadError,
+        ResponseStreamingError,
+    ) as error:
         raise Unavailable(f"{where}: no complete answer: {error}") from error
     except BotoCoreError as error:  # no credentials, an endpoint that is no URL, ...
         raise Misconfigured(f"{where}: {error}; check endpoint_url, region, access_key and secret_key") from error
