@@ -150,38 +150,96 @@ class Scribe:
     def take(self, kind: str, records: Sequence[Record]) -> None:
         """Seal, refuse or pass over the records of one input in their order. `kind`: `event` or `control`."""
         source = self._inputs[kind]
-        account, validate = source.account, source.validate
-        judge, remember = source.memory.judge, source.memory.sealed
-        for offset, timestamp_ms, _, value, _ in records:
-            event = judge_record(validate, value)
-            if isinstance(event, str):
-                record_sha256 = sha256(value or b"").digest()
-                account.refused(offset, record_sha256, event)
-                self._bury(source, offset, value, record_sha256, event)
-                continue
-            canonical = event.canonical
-            digest = sha256(canonical).digest()
-            verdict = judge(event, digest)
-            if verdict is not None and verdict.what == "repeat":
-                self._pass_repeat(source, offset, value, verdict)
-                continue
-            if offset != account.next:
-                account.skip_to(offset)
-            if account:
-                self._settle(source)
-            account.next = offset + 1
-            if timestamp_ms != self._received_ms:
-                self._received_ms = timestamp_ms
-                self._received_at = sealed_time(timestamp_ms * 1000)
-            if kind == "event":
-                self._raw_offset = offset
-            else:
-                self._control_offset = offset
-            seq = self._size
-            self._append(canonical, event.id, kind, f'"received_at":"{self._received_at}",')
-            missing = remember(event, digest, seq, self._sequenced_at)
-            if verdict is not None or missing:
-                self._remark(event, digest, seq, verdict, missing)
+        at = 0
+        while at < len(records):
+            at = self._seal_run(source, records, at)
+            if at < len(records):
+                self._take_one(source, records[at])
+                at += 1
+
+    def _take_one(self, source: _Input, record: Record) -> None:
+        """One record, whatever it is."""
+        offset, timestamp_ms, _, value, _ = record
+        account = source.account
+        event = judge_record(source.validate, value)
+        if isinstance(event, str):
+            record_sha256 = sha256(value or b"").digest()
+            account.refused(offset, record_sha256, event)
+            self._bury(source, offset, value, record_sha256, event)
+            return
+        digest = sha256(event.canonical).digest()
+        verdict = source.memory.judge(event, digest)
+        if verdict is not None and verdict.what == "repeat":
+            self._pass_repeat(source, offset, value, verdict)
+            return
+        account.skip_to(offset)
+        if account:
+            self._settle(source)
+        account.next = offset + 1
+        self._moved(source, offset)
+        seq = self._size
+        self._append(event.canonical, event.id, source.kind, f'"received_at":"{self._received(timestamp_ms)}",')
+        missing = source.memory.sealed(event, digest, seq, self._sequenced_at)
+        if verdict is not None or missing:
+            self._remark(event, digest, seq, verdict, missing)
+
+    def _seal_run(self, source: _Input, records: Sequence[Record], at: int) -> int:
+        """Seal records from index `at` on as long as nothing is to be said of them; the index of the first other one.
+
+        The same as `_take_one` for each, at half the cost: nearly every record of a log passes here.
+        """
+        account, validate, in_turn = source.account, source.validate, source.memory.sealed_in_turn
+        if account:
+            return at
+        lead, middle = f',"written":{{"chain":"{self.chain}","control_offset":', ""
+        if source.kind == "event":
+            lead += f'{self._control_offset},"kind":"event","raw_offset":'
+        else:
+            middle = f',"kind":"control","raw_offset":{self._raw_offset}'
+        sequenced_at = self._sequenced_at
+        end = f',"sequenced_at":"{sequenced_at}","v":1}}'
+        entries, received_ms, received_at = self._entries, self._received_ms, self._received_at
+        next_offset, seq, own_hash, own_hex = account.next, self._size, self._hash, self._hash_hex
+        for index in range(at, len(records)):
+            offset, timestamp_ms, _, value, _ = records[index]
+            if offset != next_offset:
+                break
+            try:
+                event = validate(value)
+            except Exception:  # noqa: BLE001 - the long way meets it again, and refuses this record
+                break
+            canonical = event[0]
+            if not in_turn(event, sha256(canonical).digest(), seq, sequenced_at):
+                break
+            if timestamp_ms != received_ms:
+                received_ms, received_at = timestamp_ms, self._received(timestamp_ms)
+            head = canonical[:-1]
+            written = f'{lead}{offset}{middle},"received_at":"{received_at}","seq":{seq}{end}'.encode()
+            own_hash = sha256(b"".join((b"\0", own_hash, head, written, b"}"))).digest()
+            prev_hex, own_hex = own_hex, own_hash.hex()
+            seal = f',"prev_hash":"{prev_hex}","hash":"{own_hex}"}}'.encode()
+            entries.append((event[1].encode(), b"".join((head, written, seal))))
+            next_offset += 1
+            seq += 1
+        else:
+            index = len(records)
+        if seq > self._size:
+            self._moved(source, next_offset - 1)
+            account.next = next_offset
+            self._size, self._hash, self._hash_hex = seq, own_hash, own_hex
+        return index
+
+    def _moved(self, source: _Input, offset: int) -> None:
+        if source.kind == "event":
+            self._raw_offset = offset
+        else:
+            self._control_offset = offset
+
+    def _received(self, timestamp_ms: int) -> str:
+        if timestamp_ms != self._received_ms:
+            self._received_ms = timestamp_ms
+            self._received_at = sealed_time(timestamp_ms * 1000)
+        return self._received_at
 
     def _append(self, event: bytes, event_id: str, kind: str, received: str) -> None:
         """The seal, as `sealstream.sealing.seal` makes it, with the hash of the entry before at hand in both forms."""
@@ -245,31 +303,26 @@ class Scribe:
         )
         self._append(event, event_id, "log", "")
 
-    def settle(self) -> None:
-        """Seal what both inputs passed over and nothing has settled yet."""
-        for source in self._inputs.values():
-            if source.account:
-                self._settle(source)
+    def settle(self) -> bool:
+        """Seal what both inputs passed over and nothing has settled yet; whether there was any."""
+        unsettled = [source for source in self._inputs.values() if source.account]
+        for source in unsettled:
+            self._settle(source)
+        return bool(unsettled)
 
     def _settle(self, source: _Input) -> None:
         account = source.account
         for items in account.settle():
             last = items[-1]["last"]
             assert isinstance(last, int)
-            if source.kind == "event":
-                self._raw_offset = last
-            else:
-                self._control_offset = last
+            self._moved(source, last)
             self.say(statements.input_passed(account.topic, source.topic_name, items))
 
     def lose_input(self, kind: str, *, old_topic_id: str, new_topic_id: str, last: int | None, next: int) -> None:
         """Seal that records are lost, by an operator's decision; `next`: the offset that will be read next."""
         source = self._inputs[kind]
         first = source.account.next
-        if kind == "event":
-            self._raw_offset = next - 1
-        else:
-            self._control_offset = next - 1
+        self._moved(source, next - 1)
         source.account.next = next
         self.say(
             statements.input_lost(

@@ -1,0 +1,91 @@
+"""Who has which chain: a consumer group that subscribes to the raw topics for ownership alone.
+
+Nothing is read through it: its partitions are paused, and the chain itself says where a sequencer stands. The group
+notices within 6 s that a process is gone and gives its chains to another. It is a hint, not a lock: what keeps two
+sequencers apart is the fencing of the transactional id. A crash leaves a member that the group drops by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from sealstream.errors import Unavailable
+from sealstream.kafka import KafkaSettings
+
+__all__ = ["Ownership"]
+
+_SESSION_TIMEOUT_MS = 6_000
+_HEARTBEAT_MS = 500
+
+
+class Ownership:
+    """Calls `gained(topic)`, `revoked(topic)` (still ours until it returns) and `lost(topic)` from within `poll()`."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        topics: Iterable[str],
+        *,
+        gained: Callable[[str], None],
+        revoked: Callable[[str], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._gained = gained
+        self._revoked = revoked
+        self._lost = lost
+        self._failure: BaseException | None = None
+        try:
+            self._consumer = Consumer(
+                {
+                    **kafka.options,
+                    "bootstrap.servers": kafka.bootstrap,
+                    "group.id": group,
+                    "partition.assignment.strategy": "cooperative-sticky",
+                    "session.timeout.ms": _SESSION_TIMEOUT_MS,
+                    "heartbeat.interval.ms": _HEARTBEAT_MS,
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "auto.offset.reset": "latest",  # nothing is read here: a position means nothing
+                }
+            )
+            self._consumer.subscribe(
+                list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        except KafkaException as error:
+            raise Unavailable(f"can't join the consumer group {group}: {error}") from error
+
+    def poll(self, timeout_s: float) -> None:
+        """Let the group speak; raises `Unavailable` when it can't be heard, and what a callback has raised."""
+        try:
+            message = self._consumer.poll(timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"the consumer group can't be heard: {error}") from error
+        error = message.error() if message is not None else None
+        if error is not None and error.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
+            raise Unavailable(f"the consumer group can't be heard: {error}")
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once; `revoked` is called for what is still owned."""
+        try:
+            self._consumer.close()
+        except KafkaException as error:
+            raise Unavailable(f"could not leave the consumer group: {error}") from error
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        for partition in partitions:
+            self._gained(partition.topic)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._revoked(partition.topic)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._lost(partition.topic)
+        consumer.incremental_unassign(partitions)

@@ -1,0 +1,163 @@
+"""One transaction after another, and each seen by a reader before the next one is committed.
+
+Kafka's transaction protocol can lose or tear a transaction that it has reported as committed, when a request to end
+one is delayed (KIP-890, which librdkafka does not speak). So a commit's answer is not believed: the first and the last
+entry of a transaction, and its record of what the producers' states are as of, are read back as any reader would see
+them. The invariant: a transaction is committed only after the one before it was seen, so whatever was torn is the last
+one, and the next taking of the chain goes on from what is really there.
+
+Committing and reading back happen beside the making of the next batch, on one thread each. A crash, and any failure,
+leaves at most two transactions in doubt: one committed and unseen, one uncommitted. Who sees a failure closes this and
+takes the chain anew; nothing here is used again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from sealstream.errors import Fenced, Unavailable
+from sealstream.kafka import CommittedReader, TransactionalProducer
+from sealstream.layout import ChainTopics
+from sealstream.sequencer.batch import Batch
+
+__all__ = ["ClocksApart", "Publisher", "ReadBack"]
+
+
+class ClocksApart(Unavailable):
+    """The sequencer's clock and the broker's are too far apart: a sealed time can't be taken back, so none is."""
+
+
+class _Written(NamedTuple):
+    """Where a record of a transaction stands, and what it must read as."""
+
+    offset: int
+    value: bytes
+
+
+class ReadBack:
+    """Reads single records of a topic as committed; one for each topic."""
+
+    def __init__(self, reader: CommittedReader, timeout_s: float) -> None:
+        self._reader = reader
+        self._timeout_s = timeout_s
+
+    def expect(self, records: Sequence[_Written]) -> None:
+        """Return when all of them, in order of their offsets, were read. Raises `Fenced` when one is missing."""
+        deadline = time.monotonic() + self._timeout_s
+        for offset, value in records:
+            if not self._reader.position() <= offset <= self._reader.position() + 64:
+                self._reader.seek(offset)
+            self._await(offset, value, deadline)
+
+    def _await(self, offset: int, value: bytes, deadline: float) -> None:
+        while True:
+            for record in self._reader.read(1, max(0.0, deadline - time.monotonic())):
+                if record.offset == offset and record.value == value:
+                    return
+                if record.offset >= offset:
+                    raise Fenced(
+                        f"a record reported as committed at offset {offset} is not there: a reader sees offset "
+                        f"{record.offset} instead"
+                    )
+            if time.monotonic() > deadline:
+                raise Fenced(
+                    f"a record reported as committed at offset {offset} was not seen within {self._timeout_s:.0f} s"
+                )
+
+
+class Publication(NamedTuple):
+    """One transaction. `states`: key and value (None: forget it) of producers' records, the as-of record last;
+    `offsets`: by topic, what the consumer group's committed offset becomes, for lag monitors; `begun_ns`: the clock.
+    """
+
+    batch: Batch
+    states: list[tuple[bytes, bytes | None]]
+    offsets: Mapping[str, int]
+    begun_ns: int
+
+
+class Publisher:
+    """Writes publications in the order in which they are given, through a producer that is open already."""
+
+    def __init__(
+        self,
+        producer: TransactionalProducer,
+        topics: ChainTopics,
+        group: object,
+        entries_seen: ReadBack,
+        states_seen: ReadBack,
+        *,
+        clock: Callable[[], int],
+        max_apart_s: float,
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._group = group
+        self._entries_seen = entries_seen
+        self._states_seen = states_seen
+        self._clock = clock
+        self._max_apart_s = max_apart_s
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._watcher = ThreadPoolExecutor(1, thread_name_prefix="read-back")
+        self._committed: Future[None] | None = None
+        self._seen: Future[None] | None = None
+        self.transactions_seen = 0
+
+    def ready(self) -> bool:
+        """Whether a publication would begin at once; raises what has failed since the last call."""
+        if self._seen is not None and self._seen.done():
+            self._seen.result()
+        if self._committed is None or not self._committed.done():
+            return self._committed is None
+        self._committed.result()
+        return True
+
+    def publish(self, publication: Publication) -> None:
+        """Write it, and commit it beside whatever the caller does next. Raises what has failed before."""
+        if self._committed is not None:
+            self._committed.result()
+        producer, topics = self._producer, self._topics
+        producer.begin()
+        produce, chain = producer.produce, topics.chain
+        for key, value in publication.batch.entries:
+            produce(chain, value, key)
+        for key, state in publication.states:
+            produce(topics.producers, state, key)
+        for letter in publication.batch.dead_letters:
+            produce(topics.deadletter, letter.value, None, letter.headers)
+        producer.send_offsets(publication.offsets, self._group)
+        self._committed = self._committer.submit(self._commit, publication, self._seen)
+
+    def finish(self) -> None:
+        """Return when everything that was published is committed and seen."""
+        if self._committed is not None:
+            self._committed.result()
+        if self._seen is not None:
+            self._seen.result()
+
+    def _commit(self, publication: Publication, seen_before: Future[None] | None) -> None:
+        """Commit, once the transaction before was seen, and start to look for this one."""
+        if seen_before is not None:
+            seen_before.result()
+        self._producer.commit()
+        self._seen = self._watcher.submit(self._read_back, publication, self._producer.delivered())
+
+    def _read_back(self, publication: Publication, delivered: Mapping[str, Sequence[int]]) -> None:
+        """See the first and the last entry and the as-of record as a reader does, and what the broker's clock says."""
+        entries = publication.batch.entries
+        offsets = delivered[self._topics.chain]
+        looked_for = [_Written(offsets[0], entries[0][1])]
+        if len(entries) > 1:
+            looked_for.append(_Written(offsets[-1], entries[-1][1]))
+        self._entries_seen.expect(looked_for)
+        as_of = publication.states[-1][1]
+        self._states_seen.expect([_Written(delivered[self._topics.producers][-1], as_of)])
+        self.transactions_seen += 1
+
+    def close(self) -> None:
+        """Wait for what is under way; the producer, closed after this, aborts what is not committed."""
+        self._committer.shutdown()
+        self._watcher.shutdown()
