@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sealstream.archive import ObjectBuilder, Start
+from sealstream.archive import ColumnMaker, ObjectBuilder, Start
 from sealstream.events import canonical_event, format_timestamp, log_statement
 from sealstream.layout import (
     ChainSettings,
@@ -34,6 +34,7 @@ from sealstream.sealing import (
 )
 
 FIXED_KEY = "PRIVATE+KEY+audit.example.com/clinic/main+5f0c3bff+AYTSvsbYCpCg0Xw0GXS3v5N6IXwuSLUcz36g4gx3kJte"
+MAKER = ColumnMaker()
 TWENTY = SegmentLimits(entries=20)
 A_YEAR = Retention("soc2", archive_days=366)
 BEGIN = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -176,7 +177,7 @@ class MadeChain:
 
 def build(chain: MadeChain, segment: MadeSegment) -> bytes:
     """The Parquet object of a made segment."""
-    builder = ObjectBuilder(segment.start, chain.limits)
+    builder = ObjectBuilder(segment.start, chain.limits, MAKER)
     try:
         builder.add(segment.values)
         return builder.finish()

@@ -30,6 +30,7 @@ from sealstream.layout import SegmentLimits, decode_entry
 from sealstream.layout.parquet import arrow_schema
 
 DATA = Path(__file__).parent / "data"
+MAKER = ColumnMaker()
 
 
 def write(table: pa.Table, **options) -> bytes:
@@ -81,7 +82,7 @@ def test_building_the_same_segment_twice_gives_the_same_bytes(made_chain, build_
 
 def test_how_entries_come_in_changes_nothing(made_chain, build_object) -> None:
     segment = made_chain.segments[1]
-    builder = ObjectBuilder(segment.start, made_chain.limits)
+    builder = ObjectBuilder(segment.start, made_chain.limits, MAKER)
     for value in segment.values:
         builder.add([value])
         builder.add([])
@@ -117,7 +118,7 @@ def test_entries_of_another_chain_do_not_get_past_the_signed_root(make_chain) ->
     one, other = make_chain(), make_chain()
     one.events(30)
     other.events(30)
-    builder = ObjectBuilder(other.segments[0].start, other.limits)
+    builder = ObjectBuilder(other.segments[0].start, other.limits, MAKER)
     builder.add(other.segments[0].values)
     builder.finish()
     builder.close()
@@ -146,7 +147,7 @@ def test_the_same_entries_written_otherwise_are_accepted(made_chain, build_objec
     table = pq.read_table(pa.BufferReader(build_object(made_chain, segment)))
     data = write(table, **options)
     assert data != build_object(made_chain, segment)
-    fold = check_object(data, segment.start, segment.signed, made_chain.limits)
+    fold = check_object(data, segment.start, segment.signed, made_chain.limits, MAKER)
     assert fold.compact_range == segment.compact_range
     assert (fold.first_hash, fold.last_hash) == (segment.entries[0].hash, segment.entries[-1].hash)
 
@@ -168,7 +169,7 @@ def test_other_arrow_types_of_the_same_values_are_accepted(made_chain, build_obj
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
     )
-    check_object(write(other), segment.start, segment.signed, made_chain.limits)
+    check_object(write(other), segment.start, segment.signed, made_chain.limits, MAKER)
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.parquet")), ids=lambda path: path.stem)
@@ -177,7 +178,7 @@ def test_an_object_of_another_version_of_pyarrow_is_accepted(fixed_chain, build_
     data = path.read_bytes()
     assert data != build_object(fixed_chain, segment)
     assert pa.__version__ not in pq.ParquetFile(path).metadata.created_by
-    fold = check_object(data, segment.start, segment.signed, fixed_chain.limits)
+    fold = check_object(data, segment.start, segment.signed, fixed_chain.limits, MAKER)
     assert fold.rows == 60
 
 
@@ -219,7 +220,7 @@ def test_one_differing_value_in_any_column_is_refused(made_chain, build_object, 
         table.column_names.index(name), table.schema.field(name), pa.array(values, table[name].type)
     )
     with pytest.raises(Forked):
-        check_object(write(table), segment.start, segment.signed, made_chain.limits)
+        check_object(write(table), segment.start, segment.signed, made_chain.limits, MAKER)
 
 
 @pytest.mark.parametrize("change", ["drop first", "drop last", "drop one", "swap", "repeat", "none", "column", "null"])
@@ -246,7 +247,7 @@ def test_other_rows_are_refused(made_chain, build_object, change: str) -> None:
         index = table.column_names.index("hash")
         table = table.set_column(index, "hash", pa.nulls(20, pa.binary(32)))
     with pytest.raises(Forked):
-        check_object(write(table), segment.start, segment.signed, made_chain.limits)
+        check_object(write(table), segment.start, segment.signed, made_chain.limits, MAKER)
 
 
 def test_a_rehashed_history_is_refused(make_chain, build_object) -> None:
@@ -257,7 +258,7 @@ def test_a_rehashed_history_is_refused(make_chain, build_object) -> None:
     false.events(29)
     data = build_object(false, false.segments[0])
     with pytest.raises(Forked, match="Merkle root"):
-        check_object(data, true.segments[0].start, true.segments[0].signed, true.limits)
+        check_object(data, true.segments[0].start, true.segments[0].signed, true.limits, MAKER)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -270,7 +271,7 @@ def test_hostile_bytes_end_in_an_alarm(made_chain, build_object, data) -> None:
         hostile[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(good), len(good) // 2, 12, 0]))
     try:
-        fold = check_object(bytes(hostile[:cut]), segment.start, segment.signed, made_chain.limits)
+        fold = check_object(bytes(hostile[:cut]), segment.start, segment.signed, made_chain.limits, MAKER)
     except Forked:
         return
     assert fold.compact_range == segment.compact_range  # it hit what says nothing: a statistic, a filter, padding
@@ -324,9 +325,7 @@ def test_columns_say_what_a_decoder_says(entries) -> None:
     bodies = [
         msgspec.json.encode({**entry, **FIXED, "written": {**WRITTEN, "seq": seq}}) for seq, entry in enumerate(entries)
     ]
-    maker = ColumnMaker()
-    table = maker.table(sealed_table(bodies, bytes(32 * len(bodies)), bytes(32 * len(bodies))))
-    maker.close()
+    table = MAKER.table(sealed_table(bodies, bytes(32 * len(bodies)), bytes(32 * len(bodies))))
     for row, body in zip(table.to_pylist(), bodies, strict=True):
         decoded = decode_entry(body)
         for name in ("actor_id", "resource_id", "tenant", "session_id", "ip_address", "action", "resource_type"):
@@ -338,10 +337,8 @@ def test_columns_say_what_a_decoder_says(entries) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"{}", b"{}\n{}", b"\xff", b'{"id":"\xff"}'])
 def test_a_body_that_is_no_entry_makes_no_columns(body: bytes) -> None:
-    maker = ColumnMaker()
     with pytest.raises(NotCanonical):
-        maker.table(sealed_table([body], bytes(32), bytes(32)))
-    maker.close()
+        MAKER.table(sealed_table([body], bytes(32), bytes(32)))
 
 
 def test_rows_are_read_back_as_bytes(made_chain, build_object) -> None:
@@ -357,7 +354,7 @@ def test_rows_are_read_back_as_bytes(made_chain, build_object) -> None:
 
 
 def fold_of(chain, segment, entries, start: Start | None = None):
-    builder = ObjectBuilder(start or segment.start, chain.limits)
+    builder = ObjectBuilder(start or segment.start, chain.limits, MAKER)
     builder.add([entry.to_bytes() for entry in entries])
     builder.finish()
     builder.close()

@@ -53,19 +53,22 @@ def unseal(values: Sequence[bytes], prev_hash: bytes, seq: int) -> tuple[list[by
 
 
 class ObjectBuilder:
-    """Builds the object of one segment: `add` its sealed entries in order, then `finish`. `close` when given up."""
+    """Builds the object of one segment: `add` its sealed entries in order, then `finish`; `close` it in any case.
 
-    def __init__(self, start: Start, limits: SegmentLimits) -> None:
+    `maker` is used by the second thread until then.
+    """
+
+    def __init__(self, start: Start, limits: SegmentLimits, maker: ColumnMaker) -> None:
         self.fold = SegmentFold(start, limits)
+        self._maker = maker
         self._hash = start.hash
         self._seq = start.compact_range.size
         self._bodies: list[bytes] = []
         self._hashes: list[bytes] = []
         self._bytes = 0
-        self._first_prev_hash = start.hash
+        self._flushed_hash = start.hash
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._groups: deque[Future[None]] = deque()
-        self._maker: ColumnMaker | None = None
         self._writer: pq.ParquetWriter | None = None
         self._sink: Any = None
 
@@ -76,15 +79,19 @@ class ObjectBuilder:
             return
         self._hash = hashes[-1]
         self._seq += len(hashes)
+        self.fold.add_hashes(hashes)
         self._bodies += bodies
         self._hashes += hashes
         self._bytes += sum(map(len, bodies))
-        if len(self._bodies) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self._flush()
+        while len(self._bodies) >= GROUP_ROWS:
+            self._flush(GROUP_ROWS)
+        if self._bytes >= GROUP_BYTES:
+            self._flush(len(self._bodies))
 
     def finish(self) -> bytes:
         """The Parquet object of all that was added. Raises `ChainBroken`."""
-        self._flush()
+        if self._bodies:
+            self._flush(len(self._bodies))
         self._wait(0)
         if self._writer is None:
             raise ChainBroken(f"segment from {self.fold.first_seq}: has no entries")
@@ -93,37 +100,33 @@ class ObjectBuilder:
         return data
 
     def close(self) -> None:
-        """Ends the second thread; to be called in any case."""
+        """Ends the second thread."""
         self._worker.shutdown(cancel_futures=True)
-        if self._maker is not None:
-            self._maker.close()
 
-    def _flush(self) -> None:
-        """Hands what was gathered to the second thread, waiting when it is behind."""
-        for start in range(0, len(self._bodies), GROUP_ROWS):
-            bodies, hashes = self._bodies[start : start + GROUP_ROWS], self._hashes[start : start + GROUP_ROWS]
-            self._wait(_IN_FLIGHT - 1)
-            self._groups.append(self._worker.submit(self._write, bodies, hashes, self._first_prev_hash))
-            self._first_prev_hash = hashes[-1]
-        self._bodies, self._hashes, self._bytes = [], [], 0
+    def _flush(self, rows: int) -> None:
+        """Hands a row group to the second thread, waiting when that is behind."""
+        bodies, hashes = self._bodies[:rows], self._hashes[:rows]
+        del self._bodies[:rows], self._hashes[:rows]
+        self._bytes = sum(map(len, self._bodies))
+        self._wait(_IN_FLIGHT - 1)
+        self._groups.append(self._worker.submit(self._write, bodies, b"".join(hashes), self._flushed_hash))
+        self._flushed_hash = hashes[-1]
 
     def _wait(self, at_most: int) -> None:
         while len(self._groups) > at_most:
             self._groups.popleft().result()
 
-    def _write(self, bodies: list[bytes], hashes: list[bytes], prev_hash: bytes) -> None:
+    def _write(self, bodies: list[bytes], hashes: bytes, prev_hash: bytes) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self._maker is None or self._writer is None:
-            self._maker = ColumnMaker()
+        if self._writer is None:
             self._sink = pa.BufferOutputStream()
             self._writer = pq.ParquetWriter(self._sink, arrow_schema(), **parquet_writer_options(len(bodies)))
-        joined = b"".join(hashes)
         seq = self.fold.first_seq + self.fold.rows
         try:
-            table = self._maker.table(sealed_table(bodies, prev_hash + joined[:-32], joined))
+            table = self._maker.table(sealed_table(bodies, prev_hash + hashes[:-32], hashes))
         except NotCanonical as error:
             raise ChainBroken(f"entries {seq} to {seq + len(bodies) - 1}: {error}") from error
-        self.fold.add(table, hashes)
+        self.fold.add_rows(table)
         self._writer.write_table(table, row_group_size=len(bodies))

@@ -32,14 +32,15 @@ def largest_object(limits: SegmentLimits) -> int:
     return 3 * (limits.bytes + 65_535) + 512 * limits.entries + 1_048_576
 
 
-def check_object(data: bytes, start: Start, signed: Checkpoint, limits: SegmentLimits) -> SegmentFold:
+def check_object(
+    data: bytes, start: Start, signed: Checkpoint, limits: SegmentLimits, maker: ColumnMaker
+) -> SegmentFold:
     """The fold over an object's rows, which are exactly the entries from `start` to what `signed` has signed.
 
     With an empty `start.hash`, the first row's link is taken as it says; the signed root covers it. Raises `Forked`
     with the first thing that is otherwise.
     """
     expected = signed.size - start.compact_range.size
-    maker = ColumnMaker()
     try:
         file = open_parquet(data)
         if file.metadata.num_rows != expected:
@@ -61,15 +62,14 @@ def check_object(data: bytes, start: Start, signed: Checkpoint, limits: SegmentL
                 if not truth[column.name].equals(table[column.name]):
                     raise Forked(f"entries {seq} to {seq + len(hashes) - 1}: {column.name} says other than the entries")
             prev_hash = hashes[-1]
-            fold.add(table, hashes)
+            fold.add_hashes(hashes)
+            fold.add_rows(table)
         if fold is None:
             raise Forked("it has no rows")
         fold.check_root(signed)
         return fold
     except (NotCanonical, ChainBroken) as error:
         raise Forked(str(error)) from error
-    finally:
-        maker.close()
 
 
 class Ends(NamedTuple):

@@ -7,6 +7,7 @@ input offsets was checked before the root was signed, and is checked again by ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +36,10 @@ class Start(NamedTuple):
 
 
 class SegmentFold:
-    """Feed it a segment's rows in order, in tables as `ColumnMaker` makes them; then ask `end`."""
+    """Feed it a segment's hashes and its rows, each in order; then ask `check_root` and `end`.
+
+    The hashes and the rows may come from two threads; all of both must be in before anything is asked.
+    """
 
     def __init__(self, start: Start, limits: SegmentLimits) -> None:
         self._start = start
@@ -53,37 +57,38 @@ class SegmentFold:
         self._first_event_us: int | None = None
         self._first_event_row = 0
 
-    def add(self, table: pa.Table, hashes: list[bytes]) -> None:
-        """Rows that have been found to link up, with their hashes. Raises `ChainBroken` at what else does not hold."""
+    def add_hashes(self, hashes: Sequence[bytes]) -> None:
+        """Hashes that were recomputed and found to link up."""
+        self.first_hash = self.first_hash or hashes[0]
+        self.last_hash = hashes[-1]
+        self.compact_range = extend(self.compact_range, hashes)
+
+    def add_rows(self, table: pa.Table) -> None:
+        """Rows, at least one, as `ColumnMaker` makes them. Raises `ChainBroken` at what does not hold."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if not hashes:
-            return
-        seq = self.first_seq + self.rows
-        seqs = table["seq"].combine_chunks()
-        if not seqs.equals(pa.array(range(seq, seq + len(hashes)), pa.int64())):
-            raise ChainBroken(f"entries {seq} to {seq + len(hashes) - 1}: their numbers are not these")
+        seq, rows = self.first_seq + self.rows, table.num_rows
+        where = f"entries {seq} to {seq + rows - 1}"
+        if not table["seq"].combine_chunks().equals(pa.array(range(seq, seq + rows), pa.int64())):
+            raise ChainBroken(f"{where}: their numbers are not these")
         times: list[Any] = table["sequenced_at"].cast(pa.int64()).to_pylist()
         if not self.rows:
             self.first_us = self.last_us = times[0]
-            self.first_hash = hashes[0]
         if times[0] < self.last_us or times != sorted(times):
-            raise ChainBroken(f"entries {seq} to {seq + len(hashes) - 1}: sequenced_at goes back")
+            raise ChainBroken(f"{where}: sequenced_at goes back")
         if _day(times[-1]) != _day(self.first_us):
             raise ChainBroken(f"segment from {self.first_seq}: has entries of {self.date} and of another day")
         if self._first_event_us is None:
             index = pc.index(table["kind"], "event").as_py()
             if index >= 0:
                 self._first_event_us, self._first_event_row = times[index], self.rows + index
-        self._before_last_us = times[-2] if len(times) > 1 else self.last_us
+        self._before_last_us = times[-2] if rows > 1 else self.last_us
         self.last_us = times[-1]
         lengths: list[Any] = pc.binary_length(table["body"]).to_pylist()
         self._bytes_before_last = self._bytes + sum(lengths[:-1])
         self._bytes += sum(lengths)
-        self.rows += len(hashes)
-        self.last_hash = hashes[-1]
-        self.compact_range = extend(self.compact_range, hashes)
+        self.rows += rows
 
     @property
     def date(self) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sealstream.archive.bucket import Bucket
 from sealstream.archive.checking import check_object, largest_object
+from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start, instant
 from sealstream.errors import Forked, NotCanonical
 from sealstream.events import format_timestamp, parse_timestamp
@@ -88,7 +89,7 @@ def signed_by(manifest: Manifest, chain: ChainSettings) -> Checkpoint:
     return signed
 
 
-def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_version: str) -> Holding:
+def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_version: str, maker: ColumnMaker) -> Holding:
     """Reads a segment's manifest (this version) and object, and checks all of both. Raises `Forked`."""
     data = bucket.read(name.manifest_key, manifest_version, MAX_MANIFEST_BYTES)
     try:
@@ -106,7 +107,7 @@ def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_versi
         raise Forked(f"{where}: has another SHA-256 than its manifest says")
     start = Start(checked_range(manifest.first_seq, manifest.start_range), b"")
     try:
-        fold = check_object(object_data, start, signed, chain.limits)
+        fold = check_object(object_data, start, signed, chain.limits, maker)
     except Forked as error:
         raise Forked(f"{where}: {error}") from error
     expected = describe(

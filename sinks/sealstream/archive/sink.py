@@ -26,6 +26,7 @@ from typing import NamedTuple
 from sealstream.archive.bucket import Bucket, Stored
 from sealstream.archive.building import ObjectBuilder
 from sealstream.archive.checking import check_object, largest_object
+from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start, instant
 from sealstream.archive.holdings import Holding, describe, look, signed_by
 from sealstream.archive.segments import Segment, SegmentReader, find_segment
@@ -104,7 +105,8 @@ class ArchiveSink:
         self._seal_timeout = timedelta(seconds=seal_timeout_s)
         self._trim_every = None if trim_every_s is None else timedelta(seconds=trim_every_s)
         self._trim_at: datetime | None = None
-        self._trimmer = Trimmer(kafka, chain, self._bucket, clock=clock)
+        self._maker = ColumnMaker()
+        self._trimmer = Trimmer(kafka, chain, self._bucket, self._maker, clock=clock)
         self._position: _Position | None = None
         self._segments: SegmentReader | None = None
         self._entries: CommittedReader | None = None
@@ -139,6 +141,7 @@ class ArchiveSink:
                 part.close()
         self._segments = self._entries = self._watch = None
         self._trimmer.close()
+        self._maker.close()
         self._bucket.close()
 
     # Starting
@@ -171,7 +174,7 @@ class ArchiveSink:
                 continue
             segment = find_segment(self._kafka, self._chain, name.last_seq)
             if segment is not None and segment.first_seq == name.first_seq:
-                holding = look(self._bucket, self._chain, name, stored.versions[0].version_id or "")
+                holding = look(self._bucket, self._chain, name, stored.versions[0].version_id or "", self._maker)
                 if holding.signed != segment.signed:
                     raise Forked(f"{name.manifest_key}: another root of size {segment.signed.size} is signed in Kafka")
                 newest = segment, holding
@@ -215,7 +218,7 @@ class ArchiveSink:
 
     def _archive(self, segment: Segment, position: _Position) -> None:
         """Object, manifest, statement. Every line can be the last one of this life."""
-        builder = ObjectBuilder(position.start, self._chain.limits)
+        builder = ObjectBuilder(position.start, self._chain.limits, self._maker)
         try:
             for values in self._read_entries(segment, position):
                 builder.add(values)
@@ -340,7 +343,7 @@ class ArchiveSink:
         there = self._bucket.read(key, version.version_id or "", largest_object(self._chain.limits))
         if there != data:
             try:
-                check_object(there, position.start, segment.signed, self._chain.limits)
+                check_object(there, position.start, segment.signed, self._chain.limits, self._maker)
             except Forked as error:
                 raise Forked(f"{where}, version {version.version_id}, holds other entries: {error}") from error
         return version.version_id or "", sha256(there).digest()

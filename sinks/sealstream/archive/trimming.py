@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sealstream.archive.bucket import Bucket
 from sealstream.archive.checking import ends
+from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import instant
 from sealstream.archive.holdings import Holding, look
 from sealstream.archive.segments import find_segment
@@ -59,6 +60,7 @@ class Trimmer:
         kafka: KafkaSettings,
         chain: ChainSettings,
         bucket: Bucket,
+        maker: ColumnMaker,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         input_days: int = INPUT_DAYS,
@@ -68,6 +70,7 @@ class Trimmer:
         self._chain = chain
         self._topics = ChainTopics.of(chain.name, chain.prefix)
         self._bucket = bucket
+        self._maker = maker
         self._clock = clock
         self._input_age = timedelta(days=input_days)
         self._kept_entries = kept_entries
@@ -211,7 +214,7 @@ class Trimmer:
         return listed
 
     def _look(self, item: _Listed) -> Holding:
-        return look(self._bucket, self._chain, item.name, item.manifest_version)
+        return look(self._bucket, self._chain, item.name, item.manifest_version, self._maker)
 
     def _first(self, topic: str, offset: int = 0) -> Record | None:
         """The first record that the topic has from `offset` on; None when there is none."""
