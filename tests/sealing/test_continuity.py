@@ -17,6 +17,7 @@ from sealstream.sealing import (
     canonical_json,
     check_entries,
     check_next,
+    continuity,
     entry_body,
     entry_hash,
     genesis_hash,
@@ -274,6 +275,18 @@ def test_an_unknown_member_of_written_and_an_unknown_statement_hold() -> None:
     assert chain.faults() == []
 
 
+def test_an_entry_whose_leaf_fits_no_entry_bundle_is_invalid() -> None:
+    chain = whole_chain()
+    written = Written("main", chain.control, "event", chain.raw + 1, at(13), 13, at(13))
+    body = entry_body(b'{"action":"read"}', written)
+    spare = 65_535 - 32 - len(body) - len(',"zone":""')
+    for size, faults in ((spare, []), (spare + 1, [("invalid", 13)])):
+        longer = body.replace(b'"v":1}', b'"v":1,"zone":"' + b"a" * size + b'"}')
+        value = Sealed(longer, chain.hash, entry_hash(chain.hash, longer)).to_bytes()
+        found = check_next(tip_after(chain.values[-1]), value, "main")[1]
+        assert [(problem.kind, problem.seq) for problem in found] == faults
+
+
 BROKEN_ACCOUNTS = {
     "an event skips an offset": lambda chain: chain.event(raw_offset=14),
     "an event repeats an offset": lambda chain: chain.event(raw_offset=12),
@@ -385,6 +398,13 @@ def test_a_broken_chain_stops_with_every_problem_in_one_message() -> None:
     after, problems = check_next(tip, chain.values[-1], "main")
     assert after == tip_after(chain.values[-1])
     assert [problem.kind for problem in problems] == ["invalid", "unaccounted"]
+
+
+def test_the_quick_look_and_the_rules_one_by_one_agree() -> None:
+    chain, tip = whole_chain(), start_tip(ORIGIN)
+    for value in chain.values:
+        assert check_next(tip, value, "main") == continuity._check_thoroughly(tip, value, "main")
+        tip = next_tip(tip, value, "main")
 
 
 @given(st.binary(max_size=400))

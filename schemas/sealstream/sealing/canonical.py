@@ -1,10 +1,11 @@
 """Canonical JSON: RFC 8785 (JCS) bytes, a strict parser, and the question whether bytes are canonical.
 
 The invariant is a fixed point: `canonical_json(parse_json(data)) == data` for every `data` that `canonical_json`
-wrote, in any language. Two roads lead to the same bytes. The fast one is msgspec with sorted keys; it differs from
-RFC 8785 only in floats (`1.0`, `1e20`), in integers beyond 2^53-1, and in the order of keys when UTF-16 and code
-points order them differently, which takes a character of U+E000 or above and so a byte of 0xEE or above. Whatever
-might be one of these takes the slow road, the `rfc8785` package. Property tests hold the roads together.
+wrote, in any language. Two roads lead to the same bytes. The fast one is msgspec with sorted keys. It differs from RFC
+8785 in three things only: how it writes floats (so each is handed to it as the text that the `rfc8785` package gives),
+integers beyond 2^53-1, and the order of names when UTF-16 and code points order them differently, which takes a name
+with a character of U+E000 or above, in UTF-8 a byte of 0xEE or above. Whatever might be one of the last two takes the
+slow road, the `rfc8785` package alone. Property tests hold the roads together.
 
 Pure functions: a crash leaves nothing behind.
 """
@@ -32,15 +33,17 @@ _digits_as_zero = bytes.maketrans(b"123456789", b"000000000")
 _SIXTEEN_DIGITS = b"0" * 16
 
 
-class _FloatSeen(Exception):
-    """msgspec's decoder met a number that is not a plain integer."""
+def _float_as_text(text: str) -> msgspec.Raw:
+    return _raw_number(float(text))
 
 
-def _signal_float(text: str) -> NoReturn:
-    raise _FloatSeen
+def _raw_number(number: float) -> msgspec.Raw:
+    """The number as RFC 8785 writes it, in a form that msgspec writes as it is."""
+    _check_float(number)
+    return msgspec.Raw(rfc8785.dumps(number))
 
 
-_decode_without_floats = msgspec.json.Decoder(float_hook=_signal_float).decode
+_decode = msgspec.json.Decoder(float_hook=_float_as_text).decode
 
 
 def canonical_json(value: object) -> bytes:
@@ -49,14 +52,10 @@ def canonical_json(value: object) -> bytes:
     Raises `NotCanonical` for NaN and infinities, for numbers whose value is an integer beyond +-(2^53-1) whichever
     type holds them, for lone surrogates, other types, and nesting that the interpreter can't follow.
     """
-    if _all_plain(value):
-        try:
-            data = _encode(value)
-        except (UnicodeEncodeError, RecursionError, TypeError) as error:
-            raise NotCanonical(f"no canonical form: {error}") from error
-        if data.isascii() or _beyond_ordinary(data) is None:
-            return data
-    return _slow(value)
+    try:
+        return canonical_decoded(value if _all_plain(value) else _with_written_floats(value))
+    except RecursionError as error:
+        raise NotCanonical("nested too deeply") from error
 
 
 def canonical_decoded(value: object) -> bytes:
@@ -66,11 +65,11 @@ def canonical_decoded(value: object) -> bytes:
     """
     try:
         data = _encode(value)
-    except (UnicodeEncodeError, RecursionError) as error:
+    except (UnicodeEncodeError, RecursionError, TypeError) as error:
         raise NotCanonical(f"no canonical form: {error}") from error
-    if data.isascii() or _beyond_ordinary(data) is None:
+    if data.isascii() or _beyond_ordinary(data) is None or _names_in_ascii(value):
         return data
-    return _slow(value)
+    return _slow(parse_json(data))
 
 
 def parse_json(data: bytes) -> Any:
@@ -101,19 +100,14 @@ def parse_json(data: bytes) -> Any:
 
 def is_canonical(data: bytes) -> bool:
     """Whether `data` is JSON in its RFC 8785 form: JCS(parse(data)) == data."""
-    if _SIXTEEN_DIGITS not in data.translate(_digits_as_zero):
-        try:
-            written = _encode(_decode_without_floats(data))
-        except _FloatSeen:
-            pass
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return False
-        else:
-            if written.isascii() or _beyond_ordinary(written) is None:
-                return written == data
     try:
+        if _SIXTEEN_DIGITS not in data.translate(_digits_as_zero):
+            value = _decode(data)
+            written = _encode(value)
+            if written.isascii() or _beyond_ordinary(written) is None or _names_in_ascii(value):
+                return written == data
         return _slow(parse_json(data)) == data
-    except NotCanonical:
+    except (NotCanonical, msgspec.DecodeError, UnicodeError, RecursionError):
         return False
 
 
@@ -137,40 +131,57 @@ def _all_plain(value: object) -> bool:
     return True
 
 
+def _names_in_ascii(value: object) -> bool:
+    """Whether every name is ASCII, so that code points and UTF-16 units order the names of each object alike."""
+    pending = [value]
+    for item in pending:  # grows while it is walked
+        if type(item) is dict:
+            if not "".join(item).isascii():
+                return False
+            pending += item.values()
+        elif type(item) is list or type(item) is tuple:
+            pending += item
+    return True
+
+
+def _with_written_floats(value: object) -> object:
+    """A copy of `value` with each float as the text that RFC 8785 gives. Raises `NotCanonical` for what has none."""
+    kind = type(value)
+    if kind is dict:
+        return {_name(name): _with_written_floats(member) for name, member in value.items()}  # type: ignore[attr-defined]
+    if kind is list or kind is tuple:
+        return [_with_written_floats(member) for member in value]  # type: ignore[attr-defined]
+    if kind is float:
+        return _raw_number(value)  # type: ignore[arg-type]
+    if kind is int and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:  # type: ignore[operator]
+        raise NotCanonical(f"{_shortened(value)} is an integer beyond +-(2^53-1)")
+    if not (kind is str or kind is int or kind is bool or value is None):
+        raise NotCanonical(f"{kind.__name__} is not a type that JSON has")
+    return value
+
+
 def _slow(value: object) -> bytes:
-    """RFC 8785 by the `rfc8785` package, after refusing what our number rule refuses and it would write."""
+    """RFC 8785 by the `rfc8785` package alone, of what the strict parser gave."""
     try:
-        _refuse_inexact(value)
         return rfc8785.dumps(value)  # type: ignore[no-any-return]
-    except NotCanonical:
-        raise
     except (rfc8785.CanonicalizationError, UnicodeError) as error:
         raise NotCanonical(f"no canonical form: {error}") from error
     except RecursionError as error:
         raise NotCanonical("nested too deeply") from error
 
 
-def _refuse_inexact(value: object) -> None:
-    """Numbers: finite, and exact when integers. RFC 8785 would write 1e21; a reader with 64-bit integers would not."""
-    kind = type(value)
-    if kind is dict:
-        for key, member in value.items():  # type: ignore[attr-defined]
-            if type(key) is not str:
-                raise NotCanonical(f"a name must be text, got {type(key).__name__}")
-            _refuse_inexact(member)
-    elif kind is list or kind is tuple:
-        for member in value:  # type: ignore[attr-defined]
-            _refuse_inexact(member)
-    elif kind is float:
-        if not math.isfinite(value):  # type: ignore[arg-type]
-            raise NotCanonical(f"{value} is not a number that JSON has")
-        if abs(value) > MAX_SAFE_INTEGER:  # type: ignore[arg-type]
-            raise NotCanonical(f"{value} is an integer beyond +-(2^53-1)")
-    elif kind is int:
-        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:  # type: ignore[operator]
-            raise NotCanonical(f"{_shortened(value)} is an integer beyond +-(2^53-1)")
-    elif not (kind is str or kind is bool or value is None):
-        raise NotCanonical(f"{kind.__name__} is not a type that JSON has")
+def _name(name: object) -> str:
+    if type(name) is not str:
+        raise NotCanonical(f"a name must be text, got {type(name).__name__}")
+    return name
+
+
+def _check_float(number: float) -> None:
+    """Finite, and exact when an integer: RFC 8785 would write 1e21, but 64-bit integers would not agree."""
+    if not math.isfinite(number):
+        raise NotCanonical(f"{number} is not a number that JSON has")
+    if abs(number) > MAX_SAFE_INTEGER:  # every double beyond is an integer
+        raise NotCanonical(f"{number} is an integer beyond +-(2^53-1)")
 
 
 def _shortened(value: object) -> str:
@@ -196,8 +207,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     number = float(text)
-    if not abs(number) <= MAX_SAFE_INTEGER:  # every double beyond is an integer, or infinite
-        raise NotCanonical(f"{text[:40]} is beyond +-(2^53-1)")
+    _check_float(number)
     return number
 
 
