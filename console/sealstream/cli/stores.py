@@ -1,0 +1,188 @@
+"""Commands about one store: `sealstream migrate`, `archive init`, and an auditor's questions, `ask`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sealstream.archive import ArchiveSettings, init_bucket
+from sealstream.cli.context import context_of, out
+from sealstream.cli.settings import Settings
+from sealstream.errors import Misconfigured
+from sealstream.layout import named_retention
+from sealstream.postgres import Access, Action, AuditQueries, FailingActor, migrate
+
+__all__ = [
+    "accesses_table",
+    "actions_table",
+    "archive_app",
+    "archive_settings",
+    "ask_app",
+    "failing_table",
+    "migrate_command",
+    "migrate_postgres",
+]
+
+archive_app = typer.Typer(help="The archive: a bucket with Object Lock.", no_args_is_help=True)
+ask_app = typer.Typer(help="An auditor's questions, answered from Postgres.", no_args_is_help=True)
+
+_RESULT_STYLE = {"success": "green", "failure": "yellow", "denied": "red"}
+
+
+def archive_settings(settings: Settings) -> ArchiveSettings:
+    """The archive as `sealstream.archive` takes it; what is empty is left to AWS's own defaults."""
+    section = settings.archive
+    return ArchiveSettings(
+        bucket=section.bucket,
+        endpoint_url=section.endpoint_url or None,
+        region=section.region,
+        access_key=section.access_key or None,
+        secret_key=section.secret_key or None,
+    )
+
+
+def migrate_postgres(settings: Settings) -> list[str]:
+    """Bring the database to this version's schema; roles get the passwords that the settings' DSNs name."""
+    section = settings.postgres
+    if not section.admin_dsn:
+        raise Misconfigured(
+            "postgres.admin_dsn is not set: migrating needs a superuser, or the database's owner with CREATEROLE"
+        )
+    passwords = {}
+    for role, dsn in (("sink", section.sink_dsn), ("reader", section.reader_dsn), ("keeper", section.keeper_dsn)):
+        if dsn and (password := urlsplit(dsn).password):
+            passwords[role] = unquote(password)
+    return migrate(section.admin_dsn, passwords=passwords)
+
+
+def migrate_command(context: typer.Context) -> None:
+    """Bring Postgres to this version's schema: roles, tables, triggers. Repeatable; each step is a transaction."""
+    applied = migrate_postgres(context_of(context).settings())
+    for name in applied:
+        out.print(f"applied {name}")
+    out.print("the schema is as this version wants it" if applied else "nothing to do: the schema is up to date")
+
+
+@archive_app.command("init")
+def archive_init(
+    context: typer.Context,
+    retention: Annotated[
+        str | None,
+        typer.Option(
+            help="hipaa (6 years), pci (12 months online, 12 archived), soc2 (1 year), gdpr:<duration> or <duration>. "
+            "Default: the longest of the chains in the settings.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make the archive's bucket with Object Lock and a default retention, and say what can't be changed later.
+
+    Repeatable. An existing bucket is taken if it has Object Lock; its retention is lengthened, never shortened.
+    """
+    settings = context_of(context).settings(must_exist=False)
+    policies = [retention] if retention else [chain.retention for chain in settings.chains.values()]
+    if not policies:
+        raise Misconfigured("no retention: give --retention, or make a chain first with `sealstream chain create main`")
+    longest = max((named_retention(policy) for policy in policies), key=lambda known: known.archive_days)
+    out.print(init_bucket(archive_settings(settings), longest))
+
+
+def _queries(context: typer.Context) -> AuditQueries:
+    dsn = context_of(context).settings().postgres.reader_dsn
+    if not dsn:
+        raise Misconfigured("postgres.reader_dsn is not set: questions are asked with the role sealstream_reader")
+    return AuditQueries(dsn)
+
+
+@ask_app.command("actor")
+def ask_actor(
+    context: typer.Context,
+    actor_id: Annotated[str, typer.Argument(help="Whose actions.")],
+    days: Annotated[float, typer.Option(min=0, help="Within the last so many days.")] = 30,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+) -> None:
+    """All actions of one actor in the last 30 days."""
+    with _queries(context) as queries:
+        _show(actions_table(queries.actor_actions(actor_id, days=days, limit=limit)), "no actions in that time")
+
+
+@ask_app.command("resource")
+def ask_resource(
+    context: typer.Context,
+    resource_type: Annotated[str, typer.Argument(help="Such as patient_record.")],
+    resource_id: Annotated[str, typer.Argument(help="Such as patient-456.")],
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+) -> None:
+    """All access to one resource, with the reasons that were given."""
+    with _queries(context) as queries:
+        _show(accesses_table(queries.resource_accesses(resource_type, resource_id, limit=limit)), "no access to it")
+
+
+@ask_app.command("failures")
+def ask_failures(
+    context: typer.Context,
+    more_than: Annotated[int, typer.Option(min=0, help="More than so many attempts.")] = 5,
+    hours: Annotated[float, typer.Option(min=0, help="Within the last so many hours.")] = 24,
+) -> None:
+    """Actors with more than five failed or denied attempts in 24 hours."""
+    with _queries(context) as queries:
+        _show(failing_table(queries.failing_actors(more_than=more_than, hours=hours)), "nobody")
+
+
+def _show(table: Table, nothing: str) -> None:
+    out.print(table if table.row_count else nothing)
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _result(result: str) -> Text:
+    return Text(result, style=_RESULT_STYLE.get(result, ""))
+
+
+def actions_table(actions: Sequence[Action]) -> Table:
+    """Actions as a person reads them."""
+    table = Table("seq", "when", "action", "resource", "result", "from", box=None, padding=(0, 2, 0, 0))
+    for did in actions:
+        resource = Text(f"{did.resource_type}/{did.resource_id}")
+        table.add_row(
+            str(did.seq), _time(did.timestamp), Text(did.action), resource, _result(did.result), did.ip_address or ""
+        )
+    return table
+
+
+def accesses_table(accesses: Sequence[Access]) -> Table:
+    """Access to a resource as a person reads it."""
+    table = Table("seq", "when", "who", "action", "result", "from", "reason", box=None, padding=(0, 2, 0, 0))
+    for access in accesses:
+        table.add_row(
+            str(access.seq),
+            _time(access.timestamp),
+            Text(f"{access.actor_id} ({access.actor_type})"),
+            Text(access.action),
+            _result(access.result),
+            access.ip_address or "",
+            Text(access.reason or ""),
+        )
+    return table
+
+
+def failing_table(actors: Sequence[FailingActor]) -> Table:
+    """Failing actors as a person reads them."""
+    table = Table("who", "attempts", "of these denied", "first", "last", box=None, padding=(0, 2, 0, 0))
+    for actor in actors:
+        table.add_row(
+            Text(actor.actor_id, style="bold red"),
+            str(actor.attempts),
+            str(actor.denied),
+            _time(actor.first_at),
+            _time(actor.last_at),
+        )
+    return table

@@ -1,0 +1,274 @@
+"""Verifies a chain's archive: objects, manifests, versions, locks and every row, from a bucket or a copy in a folder.
+
+The chain itself seals which version of each object counts, with its SHA-256 (`segment.archived`, in a later segment).
+So the oldest version is read, every row of it hashed and held against the signed roots, and at the end what was read is
+compared with what was sealed. A newer version, a delete marker or a weaker lock is a fault, and what it hides is read
+all the same. Reads only; one row group is in memory at a time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sealstream.archive import (
+    ArchiveSettings,
+    ArchiveStore,
+    ColumnMaker,
+    Stored,
+    StoredSegment,
+    raw_hashes,
+    read_groups,
+)
+from sealstream.errors import NotCanonical
+from sealstream.events import parse_timestamp
+from sealstream.layout.archive import SegmentName
+from sealstream.layout.manifests import Manifest, parse_manifest
+from sealstream.sealing import Sealed
+from sealstream.verify.report import Fault, FaultKind, Report
+from sealstream.verify.signed import StoredNote
+from sealstream.verify.verification import Examination, Verification
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ARCHIVE_STALE_AFTER", "verify_archive"]
+
+ARCHIVE_STALE_AFTER = timedelta(hours=25)
+_STATEMENT_MAY_LAG = timedelta(hours=1)
+_CLOCK_GRACE = timedelta(seconds=1)  # S3 keeps whole seconds
+
+
+class _Segment(NamedTuple):
+    """A segment as found: its manifest when there is one that can be read, and the bytes' SHA-256."""
+
+    stored: StoredSegment
+    manifest: Manifest | None
+    manifest_sha256: str
+    object_sha256: str = ""
+
+    @property
+    def name(self) -> SegmentName:
+        return self.stored.name
+
+
+def verify_archive(source: ArchiveSettings | str | Path, asked: Verification) -> Report:
+    """The report on the archive in a bucket or folder. Raises `Misconfigured`, `Unavailable` when it can't be read."""
+    store = ArchiveStore(source, asked.identity.name)
+    try:
+        store.check()
+        return _Archive(store, asked).verify()
+    finally:
+        store.close()
+
+
+class _Archive:
+    def __init__(self, store: ArchiveStore, asked: Verification) -> None:
+        self._store = store
+        self._asked = asked
+        self._faults: list[Fault] = []
+        self._locked = store.versioned
+        self._columns = ColumnMaker()
+        self._rows_at = ""
+
+    def verify(self) -> Report:
+        segments = [self._with_manifest(found) for found in self._store.segments()]
+        notes = [
+            StoredNote(segment.manifest.checkpoint.encode(), segment.name.manifest_key, segment.manifest.end_range)
+            for segment in segments
+            if segment.manifest is not None
+        ]
+        examination = Examination(self._asked, "archive", notes)
+        first = self._first(segments)
+        at = None
+        if first:
+            behind = segments[first].name.first_seq
+            at = next((s for s in examination.sizes if s.size == behind and s.compact_range is not None), None)
+            first = first if at is not None else 0
+        examination.begin(lambda row: f"{self._rows_at} row {row}", at=at)
+        total = sum(segment.name.last_seq - segment.name.first_seq + 1 for segment in segments[first:])
+        read = []
+        try:
+            for segment in segments[first:]:
+                read.append(self._examine(segment, examination))
+                self._asked.progress(examination.report.entries, total)
+        finally:
+            self._columns.close()
+        self._manifest_chain(segments[first:])
+        self._sealed_statements(read, examination)
+        for key in self._store.foreign:
+            self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
+        if not self._store.versioned:
+            examination.report.notes.append("a copy: versions and locks can't be seen, the sealed SHA-256s decide")
+        examination.history.faults += self._faults
+        report = examination.finish(stale_after=ARCHIVE_STALE_AFTER, assurance="self-signed")
+        if self._locked and read:
+            report.assurance.append("WORM-locked")
+        return report
+
+    def _first(self, segments: list[_Segment]) -> int:
+        """Which segment to begin with: the one that holds `since`."""
+        if self._asked.since is None:
+            return 0
+        for index, segment in enumerate(segments):
+            manifest = segment.manifest
+            if manifest is not None and parse_timestamp(manifest.last_sequenced_at) >= self._asked.since:
+                return index
+        return max(len(segments) - 1, 0)
+
+    # --- one segment ----------------------------------------------------------------------------------------------
+
+    def _with_manifest(self, stored: StoredSegment) -> _Segment:
+        name = stored.name
+        if not stored.manifest.versions:
+            self._fault(FaultKind.MISSING, name.manifest_key, "there is no manifest for this object", name)
+            return _Segment(stored, None, "")
+        data = self._store.read(name.manifest_key, stored.manifest.versions[0])
+        digest = sha256(data).hexdigest()
+        try:
+            manifest = parse_manifest(data)
+        except NotCanonical as error:
+            self._fault(FaultKind.EDITED, name.manifest_key, str(error), name)
+            return _Segment(stored, None, digest)
+        identity = self._asked.identity
+        if (manifest.origin, manifest.segment) != (identity.origin, name):
+            detail = f"describes segment {manifest.segment.decimal} of {manifest.origin}: not the one of its place"
+            self._fault(FaultKind.EDITED, name.manifest_key, detail, name)
+            return _Segment(stored, None, digest)
+        return _Segment(stored, manifest, digest)
+
+    def _examine(self, segment: _Segment, examination: Examination) -> _Segment:
+        name, manifest = segment.name, segment.manifest
+        until = parse_timestamp(manifest.retain_until) if manifest is not None else None
+        self._versions(segment.stored.object, name, until)
+        if segment.stored.manifest.versions:
+            self._versions(segment.stored.manifest, name, until)
+        if not segment.stored.object.versions:
+            self._fault(FaultKind.MISSING, name.object_key, "the object is not there, its manifest is", name)
+            return segment
+        data = self._store.read(name.object_key, segment.stored.object.versions[0])
+        digest = sha256(data).hexdigest()
+        if manifest is not None and digest != manifest.object_sha256.hex():
+            detail = f"has the SHA-256 {digest}: its manifest says {manifest.object_sha256.hex()}; it was replaced"
+            self._fault(FaultKind.EDITED, name.object_key, detail, name)
+        self._rows_at = name.object_key
+        rows = 0
+        try:
+            for table in read_groups(data):
+                self._rows(table, rows, name, examination)
+                rows += len(table)
+        except NotCanonical as error:
+            self._fault(FaultKind.EDITED, name.object_key, str(error), name)
+        if rows != name.last_seq - name.first_seq + 1:
+            detail = f"has {rows} rows: its name says {name.first_seq} to {name.last_seq}"
+            self._fault(FaultKind.EDITED, name.object_key, detail, name)
+        return segment._replace(object_sha256=digest)
+
+    def _rows(self, table: pa.Table, before: int, name: SegmentName, examination: Examination) -> None:
+        """A row group: each row's bytes and seal, and its columns against the bytes."""
+        import pyarrow as pa
+
+        bodies: list[Any] = table["body"].cast(pa.binary()).to_pylist()
+        prev_hashes, hashes = raw_hashes(table, "prev_hash"), raw_hashes(table, "hash")
+        values = [
+            Sealed(body, prev_hashes[at : at + 32], hashes[at : at + 32]).to_bytes()
+            for body, at in zip(bodies, range(0, 32 * len(bodies), 32), strict=True)
+        ]
+        examination.add(values, range(before, before + len(values)))
+        try:
+            expected = self._columns.table(table.select(["body", "prev_hash", "hash"]))
+        except NotCanonical as error:
+            if not any(fault.place.startswith(name.object_key) for fault in examination.history.faults):
+                self._fault(FaultKind.INVALID, name.object_key, str(error), name)
+            return
+        if expected.equals(table):
+            return
+        for column in table.column_names:
+            if not expected[column].equals(table[column]):
+                self._column(column, expected, table, before, name)
+
+    def _column(self, column: str, expected: pa.Table, table: pa.Table, before: int, name: SegmentName) -> None:
+        seqs = expected["seq"].to_pylist()
+        pairs = zip(seqs, expected[column].to_pylist(), table[column].to_pylist(), strict=True)
+        for row, (seq, sealed, stored) in enumerate(pairs):
+            if sealed != stored:
+                detail = f"column {column} says {stored!r}, the sealed bytes say {sealed!r}"
+                self._faults.append(Fault(FaultKind.EDITED, f"{name.object_key} row {before + row}", detail, seq, seq))
+
+    def _versions(self, stored: Stored, name: SegmentName, until: datetime | None) -> None:
+        if stored.delete_markers:
+            detail = f"hidden by {len(stored.delete_markers)} delete marker(s); the version under it was read"
+            self._fault(FaultKind.MISSING, stored.key, detail, name)
+        if len(stored.versions) > 1:
+            newest = stored.versions[-1]
+            detail = (
+                f"{len(stored.versions) - 1} newer version(s), the newest {newest.version_id} of "
+                f"{newest.last_modified}: whoever reads the key without a version gets that; the first version was read"
+            )
+            self._fault(FaultKind.EDITED, stored.key, detail, name)
+        if not self._store.versioned or not stored.versions:
+            return
+        lock = self._store.lock(stored.key, stored.versions[0])
+        if lock is None or (until is not None and not lock.holds(until - _CLOCK_GRACE)):
+            self._locked = False
+            have = "no lock" if lock is None else f"a {lock.mode} lock until {lock.until.astimezone(UTC).isoformat()}"
+            wanted = f"COMPLIANCE until {until.isoformat()}" if until is not None else "a COMPLIANCE lock"
+            self._fault(FaultKind.UNLOCKED, stored.key, f"has {have}: expected {wanted}", name)
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    def _manifest_chain(self, segments: list[_Segment]) -> None:
+        for former, segment in pairwise(segments):
+            manifest = segment.manifest
+            if manifest is None or not former.manifest_sha256 or former.name.last_seq + 1 != segment.name.first_seq:
+                continue
+            named = manifest.previous_manifest_sha256
+            if named is None or named.hex() != former.manifest_sha256:
+                detail = (
+                    f"names {named.hex() if named else 'none'} as the SHA-256 of the manifest before it, which has "
+                    f"{former.manifest_sha256}"
+                )
+                self._fault(FaultKind.EDITED, former.name.manifest_key, detail, former.name)
+
+    def _sealed_statements(self, segments: list[_Segment], examination: Examination) -> None:
+        """What was read is what the chain sealed as archived."""
+        archived = examination.history.archived
+        newest_end = max((_end(segment) for segment in segments), default=datetime.min.replace(tzinfo=UTC))
+        for segment in segments:
+            name = segment.name
+            statement = archived.get(name.first_seq)
+            if statement is None:
+                if _end(segment) < newest_end - _STATEMENT_MAY_LAG:
+                    detail = "the chain never sealed that this segment was archived (segment.archived)"
+                    self._fault(FaultKind.MISSING, name.object_key, detail, name)
+                continue
+            found: dict[str, object] = {
+                "object": name.object_key,
+                "object_sha256": segment.object_sha256,
+                "manifest": name.manifest_key,
+                "manifest_sha256": segment.manifest_sha256,
+            }
+            if self._store.versioned:
+                for kind, stored in (("object", segment.stored.object), ("manifest", segment.stored.manifest)):
+                    found[f"{kind}_version"] = stored.versions[0].version_id if stored.versions else None
+            if segment.manifest is not None:
+                found["retain_until"] = segment.manifest.retain_until
+            for member, value in found.items():
+                if value and statement.metadata.get(member) != value:
+                    sealed = statement.metadata.get(member)
+                    detail = f"{member} is {value}: entry {statement.seq} of the chain sealed {sealed}; it was replaced"
+                    key = name.manifest_key if member.startswith("manifest") else name.object_key
+                    self._fault(FaultKind.EDITED, key, detail, name)
+
+    def _fault(self, kind: FaultKind, place: str, detail: str, name: SegmentName | None = None) -> None:
+        seqs = (None, None) if name is None else (name.first_seq, name.last_seq)
+        self._faults.append(Fault(kind, place, detail, *seqs))
+
+
+def _end(segment: _Segment) -> datetime:
+    if segment.manifest is not None:
+        return parse_timestamp(segment.manifest.last_sequenced_at)
+    return datetime.fromisoformat(segment.name.date).replace(tzinfo=UTC)
