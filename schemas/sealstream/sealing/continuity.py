@@ -103,7 +103,11 @@ def next_tip(tip: Tip, sealed_value: bytes, chain: str) -> Tip:
 
 
 def check_entries(tip: Tip, sealed_values: Iterable[bytes], chain: str) -> Checked:
-    """`check_next` for a run of entries; `hashes` are what the Merkle tree grows by (proven when no problem)."""
+    """`check_next` for a run of entries.
+
+    `hashes` are what the Merkle tree grows by when there is no problem. With one they are claims, and empty for an
+    entry without a readable seal.
+    """
     hashes: list[bytes] = []
     problems: list[Problem] = []
     for value in sealed_values:
