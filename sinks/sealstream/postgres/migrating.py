@@ -21,6 +21,7 @@ __all__ = ["check_schema", "migrate"]
 
 _LOCK = 0x5EA1_57EA  # of this database; any number that nobody else takes
 _TABLE = f"{SCHEMA}.{AUDIT_MIGRATION}"
+_APPLIED = f"SELECT number, name, digest FROM {_TABLE}"
 
 
 def migrate(
@@ -45,7 +46,9 @@ def migrate(
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await ensure_roles(connection, roles, passwords or {})
             await _prepare(connection, roles)
-            applied = _known(await connection.fetch(f"SELECT number, name, digest FROM {_TABLE}"), migrations())
+            async with connection.transaction():
+                await connection.execute(f'SET LOCAL ROLE "{roles.owner}"')
+                applied = _known(await connection.fetch(_APPLIED), migrations())
             done = []
             for migration in wanted:
                 if migration.number not in applied:
@@ -59,7 +62,7 @@ def migrate(
 def check_schema(session: Session) -> None:
     """Raises `Misconfigured` unless the database has this release's migrations, all of them and no other."""
     try:
-        rows = session.fetch("reading the schema's version", f"SELECT number, name, digest FROM {_TABLE}")
+        rows = session.fetch("reading the schema's version", _APPLIED)
     except Misconfigured as error:
         raise Misconfigured(
             f"the database has no Sealstream schema, or not for this role: run `sealstream migrate` ({error})"

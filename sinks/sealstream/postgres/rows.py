@@ -36,15 +36,16 @@ _INET_V6 = bytes((3, 128, 0, 16))
 
 # The hot columns in their order: ip_address, session_id and tenant may be absent.
 Wire = tuple[
-    bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes | None, bytes | None, bytes | None
+    bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes,
+    bytes | None, bytes | None, bytes | None,
 ]  # fmt: skip
 
 
 class EncodedRows(NamedTuple):
-    """Rows for one COPY, without its start and end. `months`: one time of each month among them, in their order."""
+    """Rows for one COPY, without its start and end. `months`: those of `sequenced_at` among them, as `YYYY-MM`."""
 
     data: bytes
-    months: list[datetime]
+    months: list[str]
 
 
 class ColumnFault(NamedTuple):
@@ -62,7 +63,7 @@ def encode_rows(chain: str, sealed_values: Iterable[bytes], hashes: Iterable[byt
     """
     chain_field = _LENGTHS[len(chain)] + chain.encode()
     parts: list[bytes] = []
-    months: list[datetime] = []
+    months: list[str] = []
     month = ""
     for value, own_hash in zip(sealed_values, hashes, strict=True):
         body = value[:-SEAL_BYTES] + b"}"
@@ -74,7 +75,7 @@ def encode_rows(chain: str, sealed_values: Iterable[bytes], hashes: Iterable[byt
             raise ChainBroken(f"chain {chain}: an entry that no row can hold: {error}: {body[:200]!r}") from error
         if entry.written.sequenced_at[:7] != month:
             month = entry.written.sequenced_at[:7]
-            months.append(datetime.fromisoformat(f"{month}-01T00:00:00Z"))
+            months.append(month)
         prev_hash = own_hash
     return EncodedRows(b"".join(parts), months)
 
@@ -86,7 +87,7 @@ def wire_columns(entry: Entry) -> Wire:
     return (
         _int8(written.seq),
         written.kind.encode(),
-        bytes.fromhex(entry.id.replace("-", "")),
+        _uuid(entry.id),
         _timestamp(entry.timestamp),
         _timestamp(written.sequenced_at),
         entry.actor_id.encode(),
@@ -158,14 +159,24 @@ def _row(chain_field: bytes, columns: Wire, body: bytes, prev_hash: bytes, own_h
 @lru_cache(maxsize=4096)
 def _second(text: str) -> int:
     """Microseconds since 2000 of `YYYY-MM-DDTHH:MM:SS`; most entries share theirs with a neighbour."""
+    if text[10] != "T":
+        raise ValueError(f"time {text!r}: expected a T between date and hour")
     return (datetime.fromisoformat(text + "+00:00") - _EPOCH) // _MICROSECOND
 
 
 def _timestamp(text: str) -> bytes:
     """`YYYY-MM-DDTHH:MM:SS.ffffffZ` as timestamptz."""
-    if len(text) != 27 or text[19] != "." or text[26] != "Z":
-        raise ValueError(f"timestamp {text!r}: expected YYYY-MM-DDTHH:MM:SS.ffffffZ")
-    return _int8(_second(text[:19]) + int(text[20:26]))
+    fraction = text[20:26]
+    if len(text) != 27 or text[19] != "." or text[26] != "Z" or not (fraction.isascii() and fraction.isdigit()):
+        raise ValueError(f"time {text!r}: expected YYYY-MM-DDTHH:MM:SS.ffffffZ")
+    return _int8(_second(text[:19]) + int(fraction))
+
+
+def _uuid(text: str) -> bytes:
+    wire = bytes.fromhex(text.replace("-", ""))
+    if len(wire) != 16 or len(text) != 36:
+        raise ValueError(f"id {text!r}: expected a hyphenated UUID")
+    return wire
 
 
 @lru_cache(maxsize=16_384)

@@ -44,6 +44,8 @@ __all__ = ["PostgresSink"]
 
 Result = TypeVar("Result")
 
+_READ_AT_ONCE = 500  # entries of 62 KB at most
+
 
 class PostgresSink:
     """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries.
@@ -66,6 +68,7 @@ class PostgresSink:
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._wait_s = wait_s
+        self._tip: Tip = start_tip(chain.origin)
         self._storing: Future[None] | None = None
         self._close_these: list[Callable[[], None]] = []
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"postgres-sink-{chain.name}")
@@ -131,13 +134,13 @@ class PostgresSink:
         store = SinkStore(session, chain.name)
         self._store: SinkStore = store
         position = self._in_database(store.position)
-        tip = start_tip(chain.origin) if position.last is None else self._stored_tip(position.last.to_bytes())
-        self._tip: Tip = tip
+        tip = self._tip if position.last is None else self._stored_tip(position.last.to_bytes())
+        self._tip = tip
         segment = self._in_database(lambda: store.newest_note(ends_segment=True))
         newest = self._in_database(lambda: store.newest_note(ends_segment=False))
         ranges = [self._stored_range(note) for note in (segment, newest)]
         self._tree: StoredTree = StoredTree(
-            ranges, tip.size, lambda first, end: self._in_database(lambda: list(store.hashes(first, end)))
+            ranges, tip.size, lambda first, end: self._in_database(lambda: store.hashes(first, end))
         )
         topic = ChainTopics.of(chain.name, chain.prefix).chain
         self._reader: CommittedReader = open_at_entry(kafka, topic, tip, position.chain_offset)
@@ -173,10 +176,10 @@ class PostgresSink:
         return compact_range
 
     def _read(self) -> list[Record]:
-        records = self._reader.read(1_000, self._wait_s)
+        records = self._reader.read(_READ_AT_ONCE, self._wait_s)
         size_bytes = sum(len(record.value or b"") for record in records)
         while records and len(records) < self._batch_entries and size_bytes < self._batch_bytes:
-            more = self._reader.read(min(1_000, self._batch_entries - len(records)), 0)
+            more = self._reader.read(min(_READ_AT_ONCE, self._batch_entries - len(records)), 0)
             if not more:
                 break
             size_bytes += sum(len(record.value or b"") for record in more)

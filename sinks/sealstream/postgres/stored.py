@@ -8,8 +8,7 @@ lost, nobody knows which, and the next start reads it here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -22,7 +21,6 @@ from sealstream.sealing import HASH_BYTES, Sealed, entry_hash
 
 __all__ = ["Batch", "Position", "SinkStore", "StoredNote"]
 
-_HASHES_AT_ONCE = 10_000
 _CHUNK_BYTES = 262_144
 
 _POSITION = f"SELECT next_seq, chain_offset FROM {SCHEMA}.{AUDIT_POSITION} WHERE chain = $1"
@@ -32,7 +30,8 @@ _FIRST_POSITION = (
 _MOVE = f"UPDATE {SCHEMA}.{AUDIT_POSITION} SET next_seq = $3, chain_offset = $4 WHERE chain = $1 AND next_seq = $2"
 _LAST = f"SELECT seq, body, prev_hash, hash FROM {SCHEMA}.audit_log_last($1)"
 _HASHES = f"SELECT seq, hash FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND seq >= $2 AND seq < $3 ORDER BY seq"
-_ADD_MONTH = f"SELECT {SCHEMA}.audit_log_add_month($1)"
+# As text: the driver would send the first moment of year 1 as -infinity.
+_ADD_MONTH = f"SELECT {SCHEMA}.audit_log_add_month(($1::text || '-01T00:00:00Z')::timestamptz)"
 _NOTE_COLUMNS = "size, ends_segment, note, compact_range, chain_offset, note_offset"
 _NEWEST = (
     f"SELECT {_NOTE_COLUMNS} FROM {SCHEMA}.{AUDIT_CHECKPOINT} "
@@ -82,7 +81,7 @@ class SinkStore:
     def __init__(self, session: Session, chain: str) -> None:
         self._session = session
         self._chain = chain
-        self._months: set[datetime] = set()
+        self._months: set[str] = set()
 
     def position(self) -> Position:
         """Where to go on; makes the chain's position row when it is new.
@@ -114,18 +113,15 @@ class SinkStore:
         rows = self._session.fetch("reading the newest note", _NEWEST, self._chain, ends_segment)
         return stored_note(rows[0]) if rows else None
 
-    def hashes(self, first_seq: int, end_seq: int) -> Iterator[list[bytes]]:
-        """The stored hashes of entries `first_seq` to `end_seq` - 1, in runs. Raises `ChainBroken` at a gap."""
-        while first_seq < end_seq:
-            end = min(first_seq + _HASHES_AT_ONCE, end_seq)
-            rows = self._session.fetch("reading stored hashes", _HASHES, self._chain, first_seq, end)
-            if [row["seq"] for row in rows] != list(range(first_seq, end)):
-                raise ChainBroken(
-                    f"chain {self._chain}: Postgres has {len(rows)} of the entries {first_seq} to {end - 1}: "
-                    f"expected each once"
-                )
-            yield [row["hash"] for row in rows]
-            first_seq = end
+    def hashes(self, first_seq: int, end_seq: int) -> list[bytes]:
+        """The stored hashes of entries `first_seq` to `end_seq` - 1. Raises `ChainBroken` at a gap."""
+        rows = self._session.fetch("reading stored hashes", _HASHES, self._chain, first_seq, end_seq)
+        if [row["seq"] for row in rows] != list(range(first_seq, end_seq)):
+            raise ChainBroken(
+                f"chain {self._chain}: Postgres has {len(rows)} rows of the entries {first_seq} to {end_seq - 1}: "
+                "expected one of each"
+            )
+        return [row["hash"] for row in rows]
 
     def store(self, batch: Batch) -> None:
         """Stores `batch` whole or not at all. Raises `Fenced` when another sink has moved the position."""

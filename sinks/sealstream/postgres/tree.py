@@ -16,17 +16,16 @@ from sealstream.sealing import CompactRange, extend
 __all__ = ["StoredTree"]
 
 MAX_IN_MEMORY = 262_144
+READ_AT_ONCE = 10_000
 
 
 class StoredTree:
     """`ranges`: at the newest segment's note and at the newest checkpoint; `size`: how many entries are stored.
 
-    `read(first_seq, end_seq)` gives stored hashes in runs.
+    `read(first_seq, end_seq)` gives stored hashes.
     """
 
-    def __init__(
-        self, ranges: Iterable[CompactRange], size: int, read: Callable[[int, int], Iterable[list[bytes]]]
-    ) -> None:
+    def __init__(self, ranges: Iterable[CompactRange], size: int, read: Callable[[int, int], Iterable[bytes]]) -> None:
         self._segment, self._newest = ranges
         self._read = read
         self._recent: list[bytes] = []
@@ -57,8 +56,9 @@ class StoredTree:
             raise ValueError(
                 f"no range of {size} entries: there is one of {compact_range.size}, and {self.size} entries"
             )
-        for run in self._read(compact_range.size, min(size, self._recent_first)):
-            compact_range = extend(compact_range, run)
+        for first in range(compact_range.size, min(size, self._recent_first), READ_AT_ONCE):
+            end = min(first + READ_AT_ONCE, size, self._recent_first)
+            compact_range = extend(compact_range, self._read(first, end))
         start, end = compact_range.size - self._recent_first, size - self._recent_first
         return extend(compact_range, islice(self._recent, start, end)) if start < end and end > 0 else compact_range
 
