@@ -24,9 +24,10 @@ from sealstream.sealing import (
     signer,
     split_sealed,
 )
-from sealstream.verify import ChainIdentity, FaultKind, Report, Verification
+from sealstream.verify.history import ChainIdentity
+from sealstream.verify.report import FaultKind, Report
 from sealstream.verify.signed import StoredNote
-from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination
+from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Verification
 
 ORIGIN = "log.example/main"
 SIGNER = signer(new_signing_key(ORIGIN))
