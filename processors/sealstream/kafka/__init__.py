@@ -1,0 +1,29 @@
+"""Kafka for processors and sinks: read what was committed, write in transactions, look after topics.
+
+No exception of the driver crosses this package. `Unavailable`: try again later; `Fenced`: build the object anew;
+`Misconfigured`: a topic or a setting must be mended; `InputLost`: a position no longer exists, a person must decide.
+"""
+
+from sealstream.kafka.lookup import end_offset, last_record, read_until_end, record_before, start_offset
+from sealstream.kafka.reader import CommittedReader, Record
+from sealstream.kafka.sending import produce
+from sealstream.kafka.settings import KafkaSettings
+from sealstream.kafka.topics import check_topics, create_topics, topic_ids, trim
+from sealstream.kafka.transactions import TransactionalProducer
+
+__all__ = [
+    "CommittedReader",
+    "KafkaSettings",
+    "Record",
+    "TransactionalProducer",
+    "check_topics",
+    "create_topics",
+    "end_offset",
+    "last_record",
+    "produce",
+    "read_until_end",
+    "record_before",
+    "start_offset",
+    "topic_ids",
+    "trim",
+]

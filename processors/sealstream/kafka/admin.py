@@ -1,0 +1,87 @@
+"""Questions to the cluster: one short-lived admin client each, every answer awaited, leaders' elections waited out.
+
+Nothing is kept between questions; what a crash in the middle of one leaves is what the broker made of the request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from sealstream.errors import SealstreamError, Unavailable
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
+
+__all__ = ["answers", "ask", "describe"]
+
+_T = TypeVar("_T")
+
+# A topic that was just made, or whose leader has just died, has no leader for a moment.
+_NO_LEADER_YET = frozenset(
+    {
+        KafkaError._NOENT,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+_PAUSE_S = 0.05
+
+
+def answers(
+    kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]]
+) -> dict[Any, _T | KafkaError]:
+    """Each item's answer, or the error that the broker gave for it. Raises `Unavailable` when nobody answers."""
+    try:
+        client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(ANSWER_S * 1000)}))
+        futures = request(client)
+    except KafkaException as error:
+        raise translated(error_of(error), kafka, doing) from error
+    found: dict[Any, _T | KafkaError] = {}
+    for item, future in futures.items():
+        try:
+            found[item] = future.result(timeout=2 * ANSWER_S)
+        except KafkaException as error:
+            found[item] = error_of(error)
+        except TimeoutError as error:
+            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap} did not answer in {2 * ANSWER_S:.0f} s") from error
+    return found
+
+
+def ask(kafka: KafkaSettings, doing: str, topic: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]]) -> _T:
+    """The one answer about `topic`. Raises `Misconfigured` when the topic does not exist."""
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        (answer,) = answers(kafka, doing, request).values()
+        if not isinstance(answer, KafkaError):
+            return answer
+        if answer.code() not in _NO_LEADER_YET or time.monotonic() > deadline:
+            raise translated(answer, kafka, doing, topic)
+        describe(kafka, [topic])
+        time.sleep(_PAUSE_S)
+
+
+def describe(kafka: KafkaSettings, topics: list[str]) -> dict[str, Any]:
+    """The driver's description of each topic. Raises `Misconfigured` for the first that does not exist."""
+    found = answers(
+        kafka,
+        f"looking for {', '.join(topics)}",
+        lambda client: client.describe_topics(TopicCollection(topics), request_timeout=ANSWER_S),
+    )
+    described = {}
+    for topic, answer in found.items():
+        if isinstance(answer, KafkaError):
+            raise _of_topic(answer, kafka, topic)
+        described[topic] = answer
+    return described
+
+
+def _of_topic(error: KafkaError, kafka: KafkaSettings, topic: str) -> SealstreamError:
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return topic_missing(kafka, topic)
+    return translated(error, kafka, f"looking for {topic}", topic)

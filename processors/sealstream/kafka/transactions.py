@@ -1,0 +1,220 @@
+"""Writes in transactions under one transactional id; whoever opens a producer with that id fences the one before.
+
+The lessons of the protocol, in one place: `open` waits until the last transaction of the owner before us is wholly
+committed or aborted, so positions and tails are read after it; a retriable error means the same call again; anything
+else, and above all a commit whose answer did not come, means `Fenced`: close this object, build another, read the tail.
+An error can't be waited out inside a transaction, since nobody knows what of it the broker has.
+
+A crash between `begin` and `commit` leaves an open transaction that no reader sees; the next `open` aborts it. A crash
+inside `commit` leaves it wholly there or not at all (or torn, which only reading back can tell).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from sealstream.errors import Fenced, SealstreamError, Unavailable
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
+
+__all__ = ["TransactionalProducer"]
+
+_OPEN_S = 30.0
+_ABORT_S = 5.0
+_PAUSE_S = 0.05
+
+
+class TransactionalProducer:
+    """`open`, then `begin`, `produce`..., `commit`, again and again; after any error `close` and build another.
+
+    `timeout_s`: how long one transaction may last; then the broker aborts it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, transactional_id: str, *, timeout_s: float = 30.0) -> None:
+        self._kafka = kafka
+        self._id = transactional_id
+        self._timeout_s = timeout_s
+        self._groups: dict[str, object] = {}
+        self._begun = False
+        self._failed = False
+        # By topic: the newest record, held back so that the last one of a transaction is known as it is sent. Only the
+        # first and the last need a delivery report; one for each record would cost more than sending it.
+        self._held: dict[str, tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]] | None] = {}
+        self._offsets: dict[str, list[int]] = {}
+        try:
+            self._producer: Producer | None = Producer(
+                client_config(
+                    kafka,
+                    {
+                        "transactional.id": transactional_id,
+                        "transaction.timeout.ms": int(timeout_s * 1000),
+                        "acks": "all",
+                        "compression.type": "lz4",
+                        "linger.ms": 100,  # committing sends at once what waits; until then, fuller batches
+                        "batch.num.messages": 10_000,
+                        "queue.buffering.max.messages": 100_000,
+                        "queue.buffering.max.kbytes": 131_072,
+                        "topic.metadata.propagation.max.ms": 5_000,
+                    },
+                )
+            )
+        except KafkaException as error:
+            raise translated(error_of(error), kafka, f"opening the producer {transactional_id}") from error
+
+    def open(self) -> None:
+        """Fence the owner before us and wait for its last transaction's end. Raises `Unavailable`."""
+        producer = self._alive()
+        doing = f"opening the producer {self._id}"
+        try:
+            producer.list_topics(timeout=ANSWER_S)  # an absent broker is told now, not after the longer wait below
+        except KafkaException as raised:
+            raise translated(error_of(raised), self._kafka, doing) from raised
+        deadline = time.monotonic() + _OPEN_S
+        while True:
+            try:
+                producer.init_transactions(max(0.1, deadline - time.monotonic()))
+            except KafkaException as raised:
+                error = error_of(raised)
+                if error.retriable() and time.monotonic() < deadline:
+                    time.sleep(_PAUSE_S)
+                    continue
+                raise translated(error, self._kafka, doing) from raised
+            return
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._held.clear()
+        self._offsets.clear()
+        self._call("beginning a transaction", lambda producer: producer.begin_transaction())
+        self._begun = True
+
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Add a record to the transaction; records of a topic keep their order. Raises `Fenced`."""
+        held = self._held
+        if topic in held:
+            before = held[topic]
+            held[topic] = (value, key, headers)
+            if before is not None:
+                self._send(topic, *before)
+        else:
+            held[topic] = None
+            self._send(topic, value, key, headers, self._on_delivery)
+
+    def send_offsets(self, offsets: Mapping[str, int], group: object) -> None:
+        """Add a consumer group's offsets by topic. `group`: its name, or a driver's group metadata."""
+        metadata = self._group(group) if isinstance(group, str) else group
+        positions = [TopicPartition(topic, 0, offset) for topic, offset in offsets.items()]
+        self._call(
+            "adding offsets to a transaction",
+            lambda producer: producer.send_offsets_to_transaction(positions, metadata, self._timeout_s),
+        )
+
+    def commit(self) -> None:
+        """Return when the transaction is committed. Raises `Fenced` when it is not, or nobody can say."""
+        for topic, before in self._held.items():
+            if before is not None:
+                self._send(topic, *before, self._on_delivery)
+        self._call("committing a transaction", lambda producer: producer.commit_transaction())
+        self._begun = False
+
+    def delivered(self) -> Mapping[str, tuple[int, int]]:
+        """By topic, the offsets of the first and the last record of the transaction that was committed last."""
+        return {topic: (offsets[0], offsets[-1]) for topic, offsets in self._offsets.items()}
+
+    def abort(self) -> None:
+        """Abort the transaction: no reader will see any of it."""
+        self._held.clear()
+        self._call("aborting a transaction", lambda producer: producer.abort_transaction())
+        self._begun = False
+
+    def close(self) -> None:
+        """Abort what is open, as far as that can be done, and let go. Can be called twice.
+
+        What is left open the next `open` aborts, or the broker when its time is up; so a failure here is none.
+        """
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if self._begun and not self._failed:
+            try:
+                producer.abort_transaction(_ABORT_S)
+            except KafkaException:
+                self._failed = True
+        producer.purge(blocking=False)
+
+    def _send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+    ) -> None:
+        producer = self._alive()
+        deadline = 0.0
+        while True:
+            try:
+                if headers:
+                    producer.produce(topic, value, key, 0, on_delivery, headers=list(headers))
+                else:
+                    producer.produce(topic, value, key, 0, on_delivery)
+            except BufferError as full:  # reports of what was sent are waiting to be taken
+                now = time.monotonic()
+                deadline = deadline or now + self._timeout_s
+                if now > deadline:
+                    raise self._failure(f"{topic} took no record in {self._timeout_s:.0f} s") from full
+                producer.poll(_PAUSE_S)
+            except KafkaException as raised:
+                self._failed = True
+                raise self._translated(error_of(raised), f"writing to {topic}", topic) from raised
+            else:
+                return
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:  # if not, the commit says so
+            self._offsets.setdefault(message.topic(), []).append(message.offset())
+
+    def _call(self, doing: str, call: Callable[[Producer], Any]) -> None:
+        """Call until it is done; the same call again while the driver says that this may help."""
+        producer = self._alive()
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                call(producer)
+            except KafkaException as raised:
+                error = error_of(raised)
+                again = error.retriable() and not error.txn_requires_abort() and not error.fatal()
+                if again and error.code() != KafkaError._TIMED_OUT and time.monotonic() < deadline:
+                    time.sleep(_PAUSE_S)
+                    continue
+                self._failed = True
+                raise self._translated(error, doing) from raised
+            return
+
+    def _translated(self, error: KafkaError, doing: str, topic: str = "") -> SealstreamError:
+        """As everywhere, but what can only be waited out elsewhere ends a transaction's producer here."""
+        found = translated(error, self._kafka, f"{doing} of {self._id}", topic)
+        return self._failure(str(found)) if isinstance(found, Unavailable) else found
+
+    def _failure(self, sentence: str) -> Fenced:
+        self._failed = True
+        return Fenced(sentence)
+
+    def _alive(self) -> Producer:
+        if self._producer is None or self._failed:
+            state = "is closed" if self._producer is None else "has failed before"
+            raise Fenced(f"the producer {self._id} {state}: build another")
+        return self._producer
+
+    def _group(self, name: str) -> object:
+        """A group's metadata as of who is no member: without a generation the broker takes the offsets as they are."""
+        if name not in self._groups:
+            consumer = Consumer(client_config(self._kafka, {"group.id": name, "enable.auto.commit": False}))
+            self._groups[name] = consumer.consumer_group_metadata()
+            consumer.close()
+        return self._groups[name]
