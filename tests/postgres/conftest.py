@@ -11,8 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from confluent_kafka import Producer
 
-from sealstream.layout import ChainSettings, CheckpointHeaders, Retention, checkpoint_headers
+from sealstream.kafka import KafkaSettings, create_topics
+from sealstream.layout import ChainSettings, ChainTopics, CheckpointHeaders, Retention, checkpoint_headers
 from sealstream.layout.tables import Roles
 from sealstream.postgres import migrate
 from sealstream.postgres.driver import Session
@@ -61,8 +63,26 @@ class SealedChain:
         self.sealed: list[Sealed] = []
         self.raw_offset = self.control_offset = -1
         self.time = "2026-11-24T03:00:00.000000Z"
+        self.add_created()
+
+    def add_created(self) -> None:
+        """Entry 0, by which everybody knows the chain."""
         self.add(
-            "log", action="chain.created", actor_id="sealstream/sequencer", actor_type="system", timestamp=self.time
+            "log",
+            action="chain.created",
+            actor_id="sealstream/sequencer",
+            actor_type="system",
+            timestamp=self.time,
+            ip_address=None,
+            metadata={
+                "origin": self.origin,
+                "vkey": self.signer.vkey,
+                "nonce": "00" * 32,
+                "retention": {"policy": "soc2", "archive_days": 366},
+                "segment_entries": 100_000,
+                "segment_bytes": 67_108_864,
+                "segment_seconds": 300,
+            },
         )
 
     def add(self, kind: str = "event", **fields: Any) -> Sealed:
@@ -207,3 +227,53 @@ def session_of() -> Iterator[Callable[[str], Session]]:
     yield open_session
     for session in opened:
         session.close()
+
+
+class ChainInKafka:
+    """A chain whose records are written to its topics as the sequencer and checkpointing write them."""
+
+    def __init__(self, kafka: KafkaSettings, chain: SealedChain) -> None:
+        self.kafka = kafka
+        self.chain = chain
+        self.topics = ChainTopics.of(chain.name)
+        self._sent = 0
+        create_topics(kafka, self.topics.configs())
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"test-{chain.name}", "linger.ms": 2}
+        )
+        self._producer.init_transactions(30)
+
+    def publish(self, count: int | None = None, *, at_once: int = 1_000) -> ChainInKafka:
+        """Writes the chain's next entries (all that are left), in transactions of `at_once`."""
+        values = self.chain.values[self._sent :][:count]
+        self._sent += len(values)
+        for start in range(0, len(values), at_once):
+            self.write(self.topics.chain, values[start : start + at_once])
+        return self
+
+    def publish_note(self, size: int, first_seq: int | None = None, **options: Any) -> ChainInKafka:
+        """Writes a checkpoint over `size` entries; with `first_seq` also as a segment's note."""
+        note = self.chain.note(size, first_seq, **options)
+        self.write(self.topics.checkpoints, [note.value], note.headers)
+        if first_seq is not None:
+            self.write(self.topics.segments, [note.value], note.headers)
+        return self
+
+    def write(self, topic: str, values: list[bytes], headers: Any = (), *, commit: bool = True) -> None:
+        """One transaction."""
+        self._producer.begin_transaction()
+        for value in values:
+            self._producer.produce(topic, value, headers=list(headers), partition=0)
+        self._producer.flush(30)
+        self._producer.commit_transaction(30) if commit else self._producer.abort_transaction(30)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> KafkaSettings:
+    return KafkaSettings(os.environ["SEALPG_KAFKA"])
+
+
+@pytest.fixture
+def in_kafka(kafka: KafkaSettings, make_chain: Callable[..., SealedChain]) -> ChainInKafka:
+    """A new chain with its topics; entry 0 is sealed but not yet written."""
+    return ChainInKafka(kafka, make_chain())

@@ -176,7 +176,7 @@ class PostgresSink:
         return compact_range
 
     def _read(self) -> list[Record]:
-        records = self._reader.read(_READ_AT_ONCE, self._wait_s)
+        records = self._reader.read(min(_READ_AT_ONCE, self._batch_entries), self._wait_s)
         size_bytes = sum(len(record.value or b"") for record in records)
         while records and len(records) < self._batch_entries and size_bytes < self._batch_bytes:
             more = self._reader.read(min(_READ_AT_ONCE, self._batch_entries - len(records)), 0)
