@@ -1,0 +1,101 @@
+"""One program that runs: start it, tell it from another that got its pid, end it.
+
+A pid alone names nobody: it is used again. A process is known by its pid and the tick at which it started since the
+machine's boot, so that a state file that outlived a reboot or a kill -9 of the supervisor never hits a stranger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from sealstream.devstack import launch
+from sealstream.devstack.specs import ProcessSpec
+
+__all__ = ["Identity", "end", "identity_of", "is_alive", "launch_argv", "spawn"]
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Identity(NamedTuple):
+    """`started`: boot id and start tick; "" matches no process."""
+
+    pid: int
+    started: str
+
+
+def identity_of(pid: int) -> Identity | None:
+    """The identity of the process that has this pid now; None when there is none, or only its corpse."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        after_name = stat[stat.rindex(")") + 2 :].split()  # the name may hold spaces and parentheses
+        if after_name[0] in "ZX":
+            return None
+        return Identity(pid, f"{_BOOT_ID.read_text().strip()}:{after_name[19]}")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether this very process still runs."""
+    return identity.pid > 0 and identity_of(identity.pid) == identity
+
+
+def launch_argv(spec: ProcessSpec) -> list[str]:
+    """The command line that starts the program by way of `launch.py`."""
+    command = [sys.executable, "-I", "-S", launch.__file__]
+    command += ["--parent", str(os.getpid()), "--death-signal", str(int(spec.stop_signal))]
+    if spec.user:
+        command += ["--user", spec.user]
+    return [*command, "--", *spec.argv]
+
+
+def spawn(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
+    """Start the program in a session of its own (Ctrl-C in the terminal reaches only the supervisor)."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            launch_argv(spec),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=spec.cwd,
+            env={**os.environ, **spec.env},
+            start_new_session=True,
+        )
+
+
+def end(processes: list[tuple[Identity, signal.Signals, float]], poll_s: float = 0.02) -> None:
+    """Ask each with its signal, wait for as long as each may take, then kill what is left, children included."""
+    waiting = []
+    for identity, stop_signal, timeout_s in processes:
+        if is_alive(identity):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identity.pid, stop_signal)
+            waiting.append((identity, time.monotonic() + timeout_s))
+    while waiting:
+        left = []
+        for identity, deadline in waiting:
+            if not is_alive(identity):
+                continue
+            if time.monotonic() >= deadline:
+                _kill(identity)
+            else:
+                left.append((identity, deadline))
+        waiting = left
+        if waiting:
+            time.sleep(poll_s)
+
+
+def _kill(identity: Identity) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(identity.pid, signal.SIGKILL)  # each leads its own session, so the group is its own children
+    deadline = time.monotonic() + 10
+    while is_alive(identity) and time.monotonic() < deadline:
+        time.sleep(0.02)
