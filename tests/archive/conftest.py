@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from sealstream.archive import ColumnMaker, ObjectBuilder, Start
+from sealstream.archive import (
+    ArchiveSettings,
+    ArchiveSink,
+    ArchiveStore,
+    Bucket,
+    ColumnMaker,
+    ObjectBuilder,
+    Start,
+    StoredSegment,
+    init_bucket,
+    read_rows,
+)
 from sealstream.events import canonical_event, format_timestamp, log_statement
+from sealstream.kafka import KafkaSettings, TransactionalProducer, create_topics, read_until_end
 from sealstream.layout import (
     ChainSettings,
+    ChainTopics,
     CheckpointHeaders,
     Retention,
     SegmentCutter,
     SegmentLimits,
     checkpoint_headers,
+    decode_entry,
 )
+from sealstream.layout.manifests import Manifest, parse_manifest
 from sealstream.sealing import (
     EMPTY_RANGE,
     Checkpoint,
@@ -210,3 +227,170 @@ def fixed_chain() -> MadeChain:
     chain = MadeChain(limits=SegmentLimits(entries=60), skey=FIXED_KEY)
     chain.events(70)
     return chain
+
+
+class Stage:
+    """A made chain in Kafka and a bucket of its own: what an archive sink finds, and what it leaves."""
+
+    def __init__(self, kafka: KafkaSettings, archive_settings: ArchiveSettings, chain: MadeChain) -> None:
+        self.kafka = kafka
+        self.chain = chain
+        self.bucket_settings = archive_settings
+        self.topics = ChainTopics.of(chain.name, chain.prefix)
+        self.published = 0
+        self.listed = 0
+        self.offsets: dict[int, int] = {}
+        self.controls_from = 0
+        create_topics(kafka, self.topics.configs())
+        init_bucket(archive_settings, chain.retention)
+        self.bucket = Bucket(archive_settings)
+        self.producer = TransactionalProducer(kafka, f"stage-{chain.prefix}")
+        self.producer.open()
+
+    def use_another_bucket(self) -> None:
+        """Leaves the bucket for an empty one."""
+        self.bucket.close()
+        self.bucket_settings = self.bucket_settings._replace(bucket=self.bucket_settings.bucket + "-2")
+        init_bucket(self.bucket_settings, self.chain.retention)
+        self.bucket = Bucket(self.bucket_settings)
+
+    def publish(self) -> None:
+        """Writes what is new in the chain as the sequencer does, and its segments as checkpointing does."""
+        fresh = self.chain.entries[self.published :]
+        if fresh:
+            self.producer.begin()
+            for entry in fresh:
+                self.producer.produce(self.topics.chain, entry.to_bytes())
+            self.producer.commit()
+            first, last = self.producer.delivered()[self.topics.chain]
+            assert last - first == len(fresh) - 1
+            for offset in range(first, last + 1):
+                self.offsets[len(self.offsets)] = offset
+            self.published = len(self.chain.entries)
+        self.list_segments()
+
+    def list_segments(self) -> None:
+        for segment in self.chain.segments[self.listed :]:
+            self.producer.begin()
+            headers = segment.headers(self.offsets[segment.last_seq] + 1)
+            self.producer.produce(self.topics.segments, segment.note, headers=headers)
+            self.producer.commit()
+        self.listed = len(self.chain.segments)
+
+    def controls(self) -> list[bytes]:
+        """Everything that was ever said in the control topic."""
+        return [
+            record.value
+            for records in read_until_end(self.kafka, self.topics.control)
+            for record in records
+            if record.value is not None
+        ]
+
+    def seal_controls(self) -> int:
+        """Plays the sequencer: seals what is new in the control topic, repeats left out. How many it sealed."""
+        sealed = 0
+        said = self.controls()
+        for index in range(self.controls_from, len(said)):
+            if said[index] not in said[:index]:
+                self.chain.control(said[index])
+                sealed += 1
+        self.controls_from = len(said)
+        self.publish()
+        return sealed
+
+    def sink(self, **options: Any) -> ArchiveSink:
+        options = {"poll_s": 0.2, "trim_every_s": None, **options}
+        return ArchiveSink(self.kafka, self.chain.settings, self.bucket_settings, **options)
+
+    def run(self, sink: ArchiveSink) -> None:
+        """Steps until every segment that is listed is archived and sealed."""
+        idle = 0
+        while idle < 2:
+            worked = sink.step()
+            idle = 0 if self.seal_controls() or worked else idle + 1
+
+    def archive_all(self) -> None:
+        sink = self.sink()
+        self.run(sink)
+        sink.close()
+
+    def stored_segments(self) -> list[StoredSegment]:
+        store = ArchiveStore(self.bucket_settings, self.chain.name)
+        found = list(store.segments())
+        assert store.foreign == []
+        store.close()
+        return found
+
+    def manifests(self) -> list[Manifest]:
+        return [
+            parse_manifest(self.bucket.read(s.manifest.key, s.manifest.versions[0].version_id, 2**20))
+            for s in self.stored_segments()
+            if s.manifest.versions
+        ]
+
+    def archived(self) -> list[dict[str, Any]]:
+        """The metadata of each `segment.archived` in the chain, in order."""
+        said = []
+        for entry in self.chain.entries:
+            decoded = decode_entry(entry.body)
+            if decoded.action == "segment.archived" and decoded.written.kind == "control":
+                said.append(decoded.metadata)
+        return said
+
+    def check(self, segments: list[MadeSegment] | None = None) -> None:
+        """The archive is whole: one version of each, true manifests in a chain, each sealed once, all locked."""
+        segments = self.chain.segments if segments is None else segments
+        stored = self.stored_segments()
+        assert [(s.name.first_seq, s.name.last_seq) for s in stored] == [(s.first_seq, s.last_seq) for s in segments]
+        previous = None
+        said = self.archived()
+        assert len(said) == len(segments)
+        for made, held, statement in zip(segments, stored, said, strict=True):
+            assert len(held.object.versions) == len(held.manifest.versions) == 1
+            assert held.object.delete_markers == held.manifest.delete_markers == ()
+            version, manifest_version = held.object.versions[0].version_id, held.manifest.versions[0].version_id
+            data = self.bucket.read(held.object.key, version, 2**30)
+            assert list(read_rows(data)) == [tuple(entry) for entry in made.entries]
+            text = self.bucket.read(held.manifest.key, manifest_version, 2**20)
+            manifest = parse_manifest(text)
+            until = datetime.fromisoformat(manifest.retain_until)
+            assert manifest.checkpoint.encode() == made.note
+            assert manifest.object_sha256 == sha256(data).digest()
+            assert manifest.object_version == version
+            assert manifest.start_range == made.start.compact_range.hashes
+            assert manifest.end_range == made.compact_range.hashes
+            assert manifest.previous_manifest_sha256 == previous
+            previous = sha256(text).digest()
+            assert statement == {
+                "object": held.object.key,
+                "object_version": version,
+                "object_sha256": manifest.object_sha256.hex(),
+                "manifest": held.manifest.key,
+                "manifest_version": manifest_version,
+                "manifest_sha256": previous.hex(),
+                "retain_until": manifest.retain_until,
+            }
+            last = datetime.fromisoformat(decode_entry(made.entries[-1].body).written.sequenced_at)
+            assert until >= last + timedelta(days=self.chain.retention.archive_days)
+            for key, each in ((held.object.key, version), (held.manifest.key, manifest_version)):
+                assert self.bucket.lock(key, each).holds(until)
+
+    def close(self) -> None:
+        self.producer.close()
+        self.bucket.close()
+
+
+@pytest.fixture
+def stage(kafka_settings, archive_settings):
+    """Makes stages: `stage(limits=...)`; each with its own chain, topics and bucket."""
+    stages: list[Stage] = []
+
+    def make(**options: Any) -> Stage:
+        prefix = f"t{uuid.uuid4().hex[:10]}"
+        made = Stage(kafka_settings, archive_settings, MadeChain(prefix=prefix, **options))
+        stages.append(made)
+        return made
+
+    yield make
+    for each in stages:
+        each.close()

@@ -353,8 +353,8 @@ def test_rows_are_read_back_as_bytes(made_chain, build_object) -> None:
 # Where segments end
 
 
-def fold_of(chain, segment, entries, start: Start | None = None):
-    builder = ObjectBuilder(start or segment.start, chain.limits, MAKER)
+def fold_of(chain, segment, entries):
+    builder = ObjectBuilder(segment.start, chain.limits, MAKER)
     builder.add([entry.to_bytes() for entry in entries])
     builder.finish()
     builder.close()
@@ -370,18 +370,19 @@ def test_every_segment_that_the_cutter_makes_is_accepted_and_no_other(make_chain
             chain.log_entry("chain.heartbeat", after_s=gap)
         else:
             chain.event(after_s=gap)
-    start = None
     for segment in chain.segments:
-        fold = fold_of(chain, segment, segment.entries, start)
+        fold = fold_of(chain, segment, segment.entries)
         fold.check_root(segment.signed)
-        if len(segment.entries) > 1:
-            shorter = fold_of(chain, segment, segment.entries[:-1], start)
-            follower = shorter.end()
-            assert follower.by_date
-            with pytest.raises(ChainBroken, match="do not end it"):
-                fold_of(chain, segment, segment.entries[-1:], follower).end()
-        start = fold.end()
+        assert fold.end == Start(segment.compact_range, segment.entries[-1].hash)
         after = fold.first_seq + fold.rows
+        if not fold.ends_by_limits():
+            assert day(chain.entries[after]) != day(segment.entries[-1])
+        for length in range(1, len(segment.entries)):
+            assert not fold_of(chain, segment, segment.entries[:length]).ends_by_limits()
         if after < len(chain.entries):
             with pytest.raises(ChainBroken):
-                fold_of(chain, segment, [*segment.entries, chain.entries[after]], segment.start).end()
+                fold_of(chain, segment, [*segment.entries, chain.entries[after]]).ends_by_limits()
+
+
+def day(entry) -> str:
+    return decode_entry(entry.body).written.sequenced_at[:10]

@@ -24,25 +24,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Start(NamedTuple):
-    """The chain before a segment's first entry: the range over what came before, the last hash, and how it ended.
-
-    `date` is the day of the segment before ("" before the first); `by_date`: only another day can have ended it.
-    """
+    """The chain before a segment's first entry: the range over what came before, and the last hash."""
 
     compact_range: CompactRange
     hash: bytes
-    date: str = ""
-    by_date: bool = False
 
 
 class SegmentFold:
-    """Feed it a segment's hashes and its rows, each in order; then ask `check_root` and `end`.
+    """Feed it a segment's hashes and its rows, each in order; then ask the rest.
 
     The hashes and the rows may come from two threads; all of both must be in before anything is asked.
     """
 
     def __init__(self, start: Start, limits: SegmentLimits) -> None:
-        self._start = start
         self._limits = limits
         self.compact_range = start.compact_range
         self.first_seq = start.compact_range.size
@@ -104,16 +98,22 @@ class SegmentFold:
                 f"{signed.size} says {signed.root.hex()}"
             )
 
+    @property
     def end(self) -> Start:
-        """What the next segment starts from. Raises `ChainBroken` when the limits do not end the segment here."""
-        where = f"segment {self.first_seq} to {self.first_seq + self.rows - 1}"
-        if self._start.by_date and self._start.date == self.date:
-            raise ChainBroken(f"the segment before {self.first_seq} ends where the chain's limits do not end it")
+        """What the next segment starts from."""
+        return Start(self.compact_range, self.last_hash)
+
+    def ends_by_limits(self) -> bool:
+        """Whether its last entry ends the segment; otherwise only an entry of another day can.
+
+        Raises `ChainBroken` when the segment should have ended before.
+        """
         if self._ended(self.rows - 1, self._bytes_before_last, self._before_last_us):
-            raise ChainBroken(f"{where} goes on where the chain's limits end it ({self._limits})")
-        return Start(
-            self.compact_range, self.last_hash, self.date, not self._ended(self.rows, self._bytes, self.last_us)
-        )
+            raise ChainBroken(
+                f"segment {self.first_seq} to {self.compact_range.size - 1} goes on where the chain's limits end it: "
+                f"{self._limits}"
+            )
+        return self._ended(self.rows, self._bytes, self.last_us)
 
     def _ended(self, rows: int, size_bytes: int, last_us: int) -> bool:
         """Whether a segment of the first `rows` entries has ended with the last of them (see `SegmentCutter`)."""

@@ -24,7 +24,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from sealstream.archive.bucket import Bucket, Stored
-from sealstream.archive.building import ObjectBuilder
+from sealstream.archive.building import ObjectBuilder, unseal
 from sealstream.archive.checking import check_object, largest_object
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start, instant
@@ -33,7 +33,7 @@ from sealstream.archive.segments import Segment, SegmentReader, find_segment
 from sealstream.archive.settings import ArchiveSettings
 from sealstream.archive.statements import ArchivedStatement, SealWatch, sealed_already
 from sealstream.archive.trimming import Trimmer
-from sealstream.errors import Forked, InputLost, Misconfigured, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, Forked, InputLost, Misconfigured, NotCanonical, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.kafka import (
     CommittedReader,
@@ -160,7 +160,7 @@ class ArchiveSink:
         if not sealed_already(self._kafka, self._chain, statement, segment.chain_offset, _REMEMBERED_ENTRIES):
             self._say(statement)
         self._segments = SegmentReader(self._kafka, self._chain, segment)
-        self._position = _Position(holding.fold.end(), segment.chain_offset, holding.manifest_sha256)
+        self._position = _Position(holding.fold.end, segment.chain_offset, holding.manifest_sha256)
 
     def _newest(self) -> tuple[Segment, Holding] | None:
         """The newest segment with a manifest, looked at with its object. Names of no segment are passed over."""
@@ -227,11 +227,11 @@ class ArchiveSink:
         finally:
             builder.close()
         fold.check_root(segment.signed)
-        end = fold.end()
+        self._check_end(segment, fold)
         name = SegmentName(self._chain.name, fold.date, segment.first_seq, segment.last_seq)
         manifest, stored, version = self._put(name, data, fold, segment, position)
         self._say(ArchivedStatement(self._chain, manifest, stored, version))
-        self._position = _Position(end, segment.chain_offset, sha256(stored).digest())
+        self._position = _Position(fold.end, segment.chain_offset, sha256(stored).digest())
 
     def _read_entries(self, segment: Segment, position: _Position) -> Iterator[list[bytes]]:
         """The segment's sealed entries, from where the segment before ended."""
@@ -259,6 +259,22 @@ class ArchiveSink:
                 f"{_ENTRY_WAIT_S:.0f} s from offset {self._entries.position()}"
             )
         return records
+
+    def _check_end(self, segment: Segment, fold: SegmentFold) -> None:
+        """Raises `ChainBroken` unless the segment ends here by the chain's limits, or the next entry is of another day.
+
+        The headers that say where segments end are not signed: any signed size could be passed off as a segment's.
+        """
+        if fold.ends_by_limits():
+            return
+        if not self._ahead:
+            self._ahead.extend(self._more_entries(segment))
+        follower = self._ahead[0].value or b""
+        (body,), _ = unseal([follower], fold.last_hash, segment.last_seq + 1)
+        if read_written(body).sequenced_at[:10] == fold.date:
+            raise ChainBroken(
+                f"{self._topics.segments}, offset {segment.offset}: entry {segment.last_seq} does not end a segment"
+            )
 
     def _check_first(self, segment: Segment, value: bytes) -> None:
         """Says in words what the seals would only deny: a trimmed chain, a chain made with other settings."""

@@ -1,0 +1,219 @@
+"""Trimming: nothing goes from a topic that was not seen in the archive, nor before its time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sealstream.archive import ColumnMaker, Trimmer
+from sealstream.errors import Forked
+from sealstream.kafka import end_offset, last_record, produce, start_offset
+from sealstream.layout import Retention, decode_entry
+
+MAKER = ColumnMaker()
+
+
+class Old:
+    """A stage whose inputs are in Kafka too, and a clock that can be set forward."""
+
+    def __init__(self, stage, **options) -> None:
+        self.s = stage(at=datetime.now(UTC).replace(hour=0, minute=0, second=1, microsecond=0), **options)
+        self.ahead = timedelta(0)
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def grow(self, events: int) -> None:
+        """As many events in the raw topic and in the chain, archived as far as segments go."""
+        produce(self.s.kafka, self.s.topics.raw, [b"{}"] * events)
+        self.s.chain.at = max(self.s.chain.at, datetime.now(UTC))
+        self.s.chain.events(events, after_s=0.0001)
+        self.s.publish()
+        self.s.archive_all()
+
+    def trimmer(self, **options) -> Trimmer:
+        return Trimmer(self.s.kafka, self.s.chain.settings, self.s.bucket, MAKER, clock=self.clock, **options)
+
+    def trim(self, trimmer: Trimmer | None = None, archived: int | None = None) -> None:
+        trimmer = trimmer or self.trimmer()
+        while trimmer.step(self.s.chain.segments[-1].last_seq + 1 if archived is None else archived):
+            pass
+
+    def start(self, topic: str) -> int:
+        return start_offset(self.s.kafka, topic)
+
+    def offsets_at(self, seq: int) -> tuple[int, int]:
+        written = decode_entry(self.s.chain.entries[seq].body).written
+        return written.raw_offset, written.control_offset
+
+
+@pytest.fixture
+def old(stage):
+    return lambda **options: Old(stage, **options)
+
+
+def test_inputs_are_kept_for_seven_days(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=6, hours=23)
+    o.trim()
+    assert o.start(o.s.topics.raw) == 0
+    assert o.start(o.s.topics.control) == 0
+
+
+def test_inputs_are_trimmed_up_to_what_is_archived_and_old(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=7, minutes=1)
+    o.trim()
+    raw, control = o.offsets_at(o.s.chain.segments[-1].last_seq)
+    assert o.start(o.s.topics.raw) == raw + 1
+    assert raw + 1 < end_offset(o.s.kafka, o.s.topics.raw, committed=True)  # the open segment's stay
+    assert o.start(o.s.topics.control) == control + 1
+    assert o.start(o.s.topics.chain) == 0
+
+
+def test_trimming_goes_on_where_it_was_after_a_restart_and_in_the_same_life(old) -> None:
+    o = old()
+    same = o.trimmer()
+    for _ in range(3):
+        o.grow(45)
+        o.ahead = timedelta(days=7, minutes=1)
+        o.trim(same)
+        raw, _ = o.offsets_at(o.s.chain.segments[-1].last_seq)
+        assert o.start(o.s.topics.raw) == raw + 1
+        o.ahead = timedelta(0)
+    for _ in range(2):
+        o.grow(45)
+        o.ahead = timedelta(days=7, minutes=1)
+        o.trim()
+        raw, _ = o.offsets_at(o.s.chain.segments[-1].last_seq)
+        assert o.start(o.s.topics.raw) == raw + 1
+        o.ahead = timedelta(0)
+
+
+def test_what_is_not_archived_yet_is_not_trimmed(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=8)
+    o.trim(archived=o.s.chain.segments[0].last_seq + 1)
+    raw, _ = o.offsets_at(o.s.chain.segments[0].last_seq)
+    assert o.start(o.s.topics.raw) == raw + 1
+
+
+def test_a_chain_without_an_online_time_is_never_trimmed(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=4_000)
+    o.trim(o.trimmer(kept_entries=0))
+    assert o.start(o.s.topics.chain) == 0
+
+
+def test_a_chain_is_trimmed_past_its_online_time_but_for_its_newest_entries(old) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    o.ahead = timedelta(days=365)
+    o.trim(o.trimmer(kept_entries=0))
+    assert o.start(o.s.topics.chain) == 0
+    o.ahead = timedelta(days=367)
+    o.trim()
+    assert o.start(o.s.topics.chain) == 0  # the newest 200,000 are kept
+    o.trim(o.trimmer(kept_entries=60))
+    size = len(o.s.chain.entries)
+    kept = [s for s in o.s.chain.segments if s.last_seq < size - 60]
+    assert o.start(o.s.topics.chain) == o.s.offsets[kept[-1].last_seq] + 1
+    # The sink and the trimmer go on from the rest.
+    o.ahead = timedelta(0)
+    o.grow(45)
+    o.ahead = timedelta(days=367)
+    o.trim(o.trimmer(kept_entries=60))
+    size = len(o.s.chain.entries)
+    kept = [s for s in o.s.chain.segments if s.last_seq < size - 60]
+    assert o.start(o.s.topics.chain) == o.s.offsets[kept[-1].last_seq] + 1
+
+
+def test_an_object_that_is_not_what_it_was_stops_the_trimming(old, monkeypatch) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=8)
+    second = o.s.stored_segments()[1].object.key
+    read = o.s.bucket.read
+
+    def other(key, version, at_most):
+        data = read(key, version, at_most)
+        return data[:-200] + bytes([data[-200] ^ 1]) + data[-199:] if key == second else data
+
+    monkeypatch.setattr(o.s.bucket, "read", other)
+    with pytest.raises(Forked, match="SHA-256"):
+        o.trim()
+    raw, _ = o.offsets_at(o.s.chain.segments[0].last_seq)
+    assert o.start(o.s.topics.raw) <= raw + 1
+
+
+def test_a_lock_that_is_weaker_than_sealed_stops_the_trimming(old, monkeypatch) -> None:
+    o = old()
+    o.grow(30)
+    o.ahead = timedelta(days=8)
+    monkeypatch.setattr(o.s.bucket, "lock", lambda key, version: None)
+    with pytest.raises(Forked, match="expected a COMPLIANCE lock"):
+        o.trim()
+    assert o.start(o.s.topics.raw) == 0
+
+
+def test_a_gap_in_the_archive_ends_the_trimming_before_it(old, monkeypatch) -> None:
+    o = old()
+    o.grow(90)
+    o.ahead = timedelta(days=8)
+    listed = o.s.bucket.list_stored
+    hidden = o.s.stored_segments()[2].manifest.key
+    monkeypatch.setattr(
+        o.s.bucket, "list_stored", lambda *args: (stored for stored in listed(*args) if stored.key != hidden)
+    )
+    o.trim()
+    raw, _ = o.offsets_at(o.s.chain.segments[1].last_seq)
+    assert o.start(o.s.topics.raw) == raw + 1
+
+
+def test_an_archive_that_begins_after_the_topic_does_trims_nothing(old, monkeypatch) -> None:
+    o = old()
+    o.grow(90)
+    o.ahead = timedelta(days=8)
+    listed = o.s.bucket.list_stored
+    hidden = o.s.stored_segments()[0].manifest.key
+    monkeypatch.setattr(
+        o.s.bucket, "list_stored", lambda *args: (stored for stored in listed(*args) if stored.key != hidden)
+    )
+    o.trim()
+    assert o.start(o.s.topics.raw) == 0
+
+
+def test_records_of_a_recreated_input_that_came_later_are_not_trimmed(old, monkeypatch) -> None:
+    """Offsets of the topic that was lost say nothing of what came into the new one afterwards."""
+    o = old()
+    o.grow(70)
+    later = datetime.now(UTC) + timedelta(days=3)
+    real = last_record
+
+    def shifted(record):
+        return record and record._replace(timestamp_ms=int(later.timestamp() * 1000))
+
+    import sealstream.archive.trimming as trimming
+
+    before = trimming.record_before
+    monkeypatch.setattr(trimming, "record_before", lambda *args: shifted(before(*args)))
+    o.ahead = timedelta(days=8)
+    o.trim()
+    assert real(o.s.kafka, o.s.topics.raw) is not None
+    assert o.start(o.s.topics.raw) == 0
+
+
+def test_the_sink_trims_as_it_goes(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=8)
+    sink = o.s.sink(trim_every_s=3600.0, clock=o.clock)
+    o.s.run(sink)
+    sink.close()
+    raw, _ = o.offsets_at(o.s.chain.segments[-1].last_seq)
+    assert o.start(o.s.topics.raw) == raw + 1
