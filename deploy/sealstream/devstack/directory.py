@@ -26,7 +26,16 @@ from sealstream.devstack.faults import AlreadyRunning, DiskFull, NotOurs
 from sealstream.devstack.ports import free_port, is_free
 from sealstream.errors import Misconfigured
 
-__all__ = ["LEAST_FREE_BYTES", "PUBLIC_PORTS", "StackFile", "check_space", "claim", "open_stack", "read_stack_file", "write_whole"]
+__all__ = [
+    "LEAST_FREE_BYTES",
+    "PUBLIC_PORTS",
+    "StackFile",
+    "check_space",
+    "claim",
+    "open_stack",
+    "read_stack_file",
+    "write_whole",
+]
 
 LEAST_FREE_BYTES = 500_000_000
 PUBLIC_PORTS = {"kafka": 19092, "postgres": 15432, "s3": 18333}
@@ -86,7 +95,9 @@ def read_stack_file(data_dir: Path) -> StackFile:
     except FileNotFoundError as error:
         raise Misconfigured(f"no stack in {data_dir}: start one there with `sealstream up`") from error
     except (OSError, ValueError) as error:
-        raise Misconfigured(f"{path} can't be read ({error}): restore it, or delete {data_dir} to begin anew") from error
+        raise Misconfigured(
+            f"{path} can't be read ({error}): restore it, or delete {data_dir} to begin anew"
+        ) from error
     if members.pop("format", None) != _FORMAT or set(members) != set(StackFile._fields):
         raise Misconfigured(f"{path} is of another version: use that version, or delete {data_dir} to begin anew")
     return StackFile(**members)
@@ -129,7 +140,9 @@ def write_whole(path: Path, members: Mapping[str, Any]) -> None:
 
 def _refuse_strangers(data_dir: Path) -> None:
     strangers = sorted(
-        each.name for each in data_dir.iterdir() if each.name not in _OURS and not each.name.startswith(f".{_STACK_FILE}.")
+        each.name
+        for each in data_dir.iterdir()
+        if each.name not in _OURS and not each.name.startswith(f".{_STACK_FILE}.")
     )
     if strangers:
         raise NotOurs(

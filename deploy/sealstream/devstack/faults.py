@@ -13,7 +13,9 @@ class AlreadyRunning(Misconfigured):
     """Another supervisor holds this data directory. `pid` is its process id, 0 when it can't be told."""
 
     def __init__(self, data_dir: Path, pid: int) -> None:
-        super().__init__(f"the stack in {data_dir} is already running (process {pid or 'unknown'}): stop it with `down`")
+        super().__init__(
+            f"the stack in {data_dir} is already running (process {pid or 'unknown'}): stop it with `down`"
+        )
         self.pid = pid
 
 

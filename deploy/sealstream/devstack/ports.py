@@ -58,7 +58,9 @@ def owner_of(port: int) -> str:
     """Who listens on the port, as far as this user may know."""
     try:
         listeners = [
-            each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN and each.laddr.port == port
+            each
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.laddr.port == port
         ]
         pid = next((each.pid for each in listeners if each.pid), None)
         if pid is not None:

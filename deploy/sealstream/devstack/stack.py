@@ -73,7 +73,11 @@ class Stack:
             stack = open_stack(self.data_dir, self._ports)
             for name in PUBLIC_PORTS:
                 check_free(stack.ports[name], name, f"--{name}-port")
-            servers = [KafkaServer(self.data_dir, stack), PostgresServer(self.data_dir, stack), S3Server(self.data_dir, stack)]
+            servers = [
+                KafkaServer(self.data_dir, stack),
+                PostgresServer(self.data_dir, stack),
+                S3Server(self.data_dir, stack),
+            ]
             with ThreadPoolExecutor(len(servers)) as pool:
                 for prepared in [pool.submit(server.prepare, self._progress) for server in servers]:
                     prepared.result()

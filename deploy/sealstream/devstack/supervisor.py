@@ -170,7 +170,9 @@ class Supervisor:
     def _why(self, program: _Program, what: str) -> Exception:
         self._write_state()
         said = tail(program.log)
-        if shutil.disk_usage(self._data_dir).free < _ALMOST_NOTHING_BYTES or any("No space left" in line for line in said):
+        if shutil.disk_usage(self._data_dir).free < _ALMOST_NOTHING_BYTES or any(
+            "No space left" in line for line in said
+        ):
             return DiskFull(
                 f"the disk of {self._data_dir} is full, so {program.spec.name} {what}: "
                 "free some and start again, or choose another data directory"
@@ -222,7 +224,12 @@ def recorded_supervisor(data_dir: Path) -> Identity | None:
 def end_recorded(data_dir: Path) -> list[str]:
     """End the programs that a supervisor which is gone left running; their names, the last started first."""
     left = [
-        (each["status"]["name"], Identity(**each["identity"]), signal.Signals(each["stop_signal"]), each["stop_timeout_s"])
+        (
+            each["status"]["name"],
+            Identity(**each["identity"]),
+            signal.Signals(each["stop_signal"]),
+            each["stop_timeout_s"],
+        )
         for each in reversed(_read_state(data_dir).get("processes", []))
     ]
     alive = [each for each in left if is_alive(each[1])]
@@ -236,8 +243,6 @@ def _read_state(data_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # no stack ran here yet; write_whole leaves no half file
     return members
-
-
 
 
 def _is_ready(program: _Program) -> bool:

@@ -1,0 +1,183 @@
+"""Real servers for every test, started once a session, and what each test gets of its own: chain, database, bucket.
+
+The servers live in a temporary directory on free ports and end with the session, also after Ctrl-C or kill -9 of pytest.
+With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that already runs (`make up`) are used instead, and
+left running; what the tests made there stays, which is harmless: every name is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from sealstream.devstack import Endpoints, Stack, endpoints_of, status_of
+from sealstream.devstack.ports import free_port
+from sealstream.layout import ChainSettings, ChainTopics, Retention, SegmentLimits
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from sealstream.archive import ArchiveSettings
+    from sealstream.kafka import KafkaSettings
+    from sealstream.sealing import Signer
+
+LOG = "audit.example.com/tests"
+SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Endpoints]:
+    """The three servers: their addresses and keys."""
+    shared = os.environ.get("SEALSTREAM_TEST_STACK")
+    if shared:
+        assert any(each.state == "running" for each in status_of(Path(shared))), f"no stack runs in {shared}"
+        yield endpoints_of(Path(shared))
+        return
+    taken: set[int] = set()
+    ports = {name: free_port(taken) for name in ("kafka", "postgres", "s3")}
+    with tempfile.TemporaryDirectory(prefix="sealstream-tests-") as folder:
+        running = Stack(Path(folder) / "data", ports=ports, progress=print)
+        try:
+            yield running.start()
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(stack: Endpoints) -> KafkaSettings:
+    """The broker, as Sealstream's processes take it."""
+    from sealstream.kafka import KafkaSettings
+
+    return KafkaSettings(stack.kafka_bootstrap)
+
+
+@pytest.fixture
+def chain_name() -> str:
+    """A chain's name that no other test has."""
+    return f"t{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture
+def chain_key(chain_name: str) -> str:
+    """A new signing key for the chain, as C2SP text."""
+    from sealstream.sealing import new_signing_key
+
+    return new_signing_key(f"{LOG}/{chain_name}")
+
+
+@pytest.fixture
+def chain_signer(chain_key: str) -> Signer:
+    """The signer of that key."""
+    from sealstream.sealing import signer
+
+    return signer(chain_key)
+
+
+@pytest.fixture
+def chain(kafka: KafkaSettings, chain_name: str, chain_signer: Signer) -> ChainSettings:
+    """A new chain with small segments and a key of its own; its topics exist and are empty."""
+    from sealstream.kafka import create_topics
+
+    create_topics(kafka, ChainTopics.of(chain_name).configs())
+    return ChainSettings(chain_name, LOG, chain_signer.vkey, Retention("soc2", archive_days=366), SMALL_SEGMENTS)
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_dsn(stack: Endpoints) -> str:
+    """The superuser's DSN of the database `postgres`: to make databases and roles, not to work in."""
+    return stack.postgres_admin_dsn
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_admin_dsn: str) -> Iterator[Callable[..., str]]:
+    """`make_database(template="")`: the superuser's DSN of a new database, dropped when the session ends."""
+    made: list[str] = []
+
+    def make(template: str = "") -> str:
+        name = f"t_{uuid.uuid4().hex[:16]}"
+        _execute(postgres_admin_dsn, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        made.append(name)
+        return urlunsplit(urlsplit(postgres_admin_dsn)._replace(path=f"/{name}"))
+
+    yield make
+    for name in made:
+        _execute(postgres_admin_dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(make_database: Callable[..., str]) -> str:
+    """The name of a database that was migrated once, to be cloned and otherwise left alone."""
+    from sealstream.postgres import migrate
+
+    dsn = make_database()
+    migrate(dsn)
+    return urlsplit(dsn).path.lstrip("/")
+
+
+@pytest.fixture
+def database(make_database: Callable[..., str], migrated_template: str) -> str:
+    """The superuser's DSN of a new database with Sealstream's schema."""
+    return make_database(migrated_template)
+
+
+@pytest.fixture(scope="session")
+def s3_settings(stack: Endpoints) -> dict[str, str]:
+    """endpoint_url, region, access_key, secret_key."""
+    return {
+        "endpoint_url": stack.s3_endpoint_url,
+        "region": stack.s3_region,
+        "access_key": stack.s3_access_key,
+        "secret_key": stack.s3_secret_key,
+    }
+
+
+@pytest.fixture(scope="session")
+def s3(s3_settings: dict[str, str]) -> Iterator[S3Client]:
+    """A boto3 client with all rights."""
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_settings["endpoint_url"],
+        region_name=s3_settings["region"],
+        aws_access_key_id=s3_settings["access_key"],
+        aws_secret_access_key=s3_settings["secret_key"],
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def new_bucket(s3_settings: dict[str, str]) -> ArchiveSettings:
+    """Where a bucket could be, with a name that no other test has: nothing is there yet."""
+    from sealstream.archive import ArchiveSettings
+
+    return ArchiveSettings(f"t-{uuid.uuid4().hex[:16]}", **s3_settings)
+
+
+@pytest.fixture
+def bucket(new_bucket: ArchiveSettings, s3: S3Client) -> ArchiveSettings:
+    """A new, empty bucket with Object Lock (and so with versions), without default retention."""
+    s3.create_bucket(Bucket=new_bucket.bucket, ObjectLockEnabledForBucket=True)
+    return new_bucket
+
+
+def _execute(dsn: str, statement: str) -> None:
+    import asyncpg
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
