@@ -43,7 +43,7 @@ class TransactionalProducer:
         # By topic: the newest record, held back so that the last one of a transaction is known as it is sent. Only the
         # first and the last need a delivery report; one for each record would cost more than sending it.
         self._held: dict[str, tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]] | None] = {}
-        self._offsets: dict[str, list[int]] = {}
+        self._reports: dict[str, list[tuple[int, int]]] = {}
         try:
             self._producer: Producer | None = Producer(
                 client_config(
@@ -87,7 +87,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._held.clear()
-        self._offsets.clear()
+        self._reports.clear()
         self._call("beginning a transaction", lambda producer: producer.begin_transaction())
         self._begun = True
 
@@ -114,17 +114,25 @@ class TransactionalProducer:
             lambda producer: producer.send_offsets_to_transaction(positions, metadata, self._timeout_s),
         )
 
+    def flush(self) -> None:
+        """Return when every record of the transaction so far is acknowledged. Raises `Fenced` when one is not."""
+        self._send_held()
+        if self._alive().flush(self._timeout_s):
+            raise self._failure(f"not all records were acknowledged in {self._timeout_s:.0f} s")
+
     def commit(self) -> None:
         """Return when the transaction is committed. Raises `Fenced` when it is not, or nobody can say."""
-        for topic, before in self._held.items():
-            if before is not None:
-                self._send(topic, *before, self._on_delivery)
+        self._send_held()
         self._call("committing a transaction", lambda producer: producer.commit_transaction())
         self._begun = False
 
     def delivered(self) -> Mapping[str, tuple[int, int]]:
-        """By topic, the offsets of the first and the last record of the transaction that was committed last."""
-        return {topic: (offsets[0], offsets[-1]) for topic, offsets in self._offsets.items()}
+        """By topic, the offsets of the first and the last record of the transaction that was flushed or committed."""
+        return {topic: (reports[0][0], reports[-1][0]) for topic, reports in self._reports.items()}
+
+    def appended(self) -> Mapping[str, tuple[int, int]]:
+        """By topic, when the broker took these two, in milliseconds by its clock where the topic has LogAppendTime."""
+        return {topic: (reports[0][1], reports[-1][1]) for topic, reports in self._reports.items()}
 
     def abort(self) -> None:
         """Abort the transaction: no reader will see any of it."""
@@ -175,9 +183,15 @@ class TransactionalProducer:
             else:
                 return
 
+    def _send_held(self) -> None:
+        for topic, before in self._held.items():
+            if before is not None:
+                self._held[topic] = None
+                self._send(topic, *before, self._on_delivery)
+
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:  # if not, the commit says so
-            self._offsets.setdefault(message.topic(), []).append(message.offset())
+            self._reports.setdefault(message.topic(), []).append((message.offset(), message.timestamp()[1]))
 
     def _call(self, doing: str, call: Callable[[Producer], Any]) -> None:
         """Call until it is done; the same call again while the driver says that this may help."""

@@ -220,7 +220,7 @@ class Deduplication:
     def to_drop(self, day_ago: str, month_ago: str) -> list[str]:
         """Who is forgotten: closed since a day, silent since a month, and the longest silent of too many."""
         excess = len(self.producers) - self._max_producers
-        dropped = []
+        dropped: list[str] = []
         for producer_id, state in self._longest_unheard_first().items():
             due = state.last_seen <= day_ago and (state.closed or state.last_seen <= month_ago)
             if len(dropped) < excess or due:

@@ -112,21 +112,15 @@ class SequencerGroup:
         randomness: Callable[[int], bytes] = os.urandom,
         accept_input_lost: bool = False,
         pace: Pace | None = None,
-        build: Callable[..., Sequencer] = Sequencer,
     ) -> None:
         self._kafka = kafka
         self._by_topic = {ChainTopics.of(chain.name, chain.prefix).raw: chain for chain in chains.values()}
         if len({chain.prefix for chain in chains.values()}) != 1:
             raise Misconfigured("a sequencer process serves chains of one prefix: give others a process of their own")
         self._accepting = set(chains) if accept_input_lost else set[str]()
-        self._make = lambda chain: build(
-            kafka,
-            chain,
-            clock=clock,
-            randomness=randomness,
-            accept_input_lost=chain.name in self._accepting,
-            pace=pace,
-        )
+        self._clock = clock
+        self._randomness = randomness
+        self._pace = pace
         self._workers: dict[str, _Worker] = {}
         prefix = next(iter(chains.values())).prefix
         self._ownership = Ownership(
@@ -166,7 +160,14 @@ class SequencerGroup:
         self._workers[topic] = _Worker(chain.name, lambda: self._build(chain), self._taken)
 
     def _build(self, chain: ChainSettings) -> Sequencer:
-        return self._make(chain)
+        return Sequencer(
+            self._kafka,
+            chain,
+            clock=self._clock,
+            randomness=self._randomness,
+            accept_input_lost=chain.name in self._accepting,
+            pace=self._pace,
+        )
 
     def _taken(self, name: str) -> None:
         self._accepting.discard(name)

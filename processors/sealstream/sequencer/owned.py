@@ -19,6 +19,7 @@ from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.sealing import Tip
 from sealstream.sequencer import statements
 from sealstream.sequencer.batch import Scribe, sealed_time
+from sealstream.sequencer.deduplication import RECENT_ENTRIES
 from sealstream.sequencer.producers import AS_OF_KEY, AsOf, encode_as_of, encode_state, record_key
 from sealstream.sequencer.publishing import Publication, Publisher
 from sealstream.sequencer.replay import Memory
@@ -42,6 +43,7 @@ class Pace(NamedTuple):
     review_s: float = 60.0
     read_back_s: float = 5.0
     max_apart_s: float = 60.0
+    recent_entries: int = RECENT_ENTRIES
 
 
 class Speaker(NamedTuple):

@@ -63,9 +63,9 @@ class Ownership:
             message = self._consumer.poll(timeout_s)
         except KafkaException as error:
             raise Unavailable(f"the consumer group can't be heard: {error}") from error
-        error = message.error() if message is not None else None
-        if error is not None and error.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
-            raise Unavailable(f"the consumer group can't be heard: {error}")
+        heard = message.error() if message is not None else None
+        if heard is not None and heard.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
+            raise Unavailable(f"the consumer group can't be heard: {heard}")
 
     def close(self) -> None:
         """Leave the group, so that others take over at once; `revoked` is called for what is still owned."""

@@ -142,19 +142,34 @@ class Publisher:
         """Commit, once the transaction before was seen, and start to look for this one."""
         if seen_before is not None:
             seen_before.result()
+        self._producer.flush()
+        self._check_clocks(publication.begun_ns, *self._producer.appended().get(self._topics.chain, (0, 0)))
         self._producer.commit()
-        self._seen = self._watcher.submit(self._read_back, publication, self._producer.delivered())
+        delivered = self._producer.delivered()
+        self._seen = self._watcher.submit(self._read_back, publication, delivered)
 
-    def _read_back(self, publication: Publication, delivered: Mapping[str, Sequence[int]]) -> None:
+    def _check_clocks(self, begun_ns: int, first_ms: int, last_ms: int) -> None:
+        """The broker took the entries between the batch's beginning and now by its own clock too, or nearly so."""
+        apart_s = max(last_ms / 1e3 - self._clock() / 1e9, begun_ns / 1e9 - first_ms / 1e3)
+        if apart_s > self._max_apart_s:
+            raise ClocksApart(
+                f"the sequencer's clock and the broker's are {apart_s:.0f} s apart, at most {self._max_apart_s:.0f} "
+                "are allowed: nothing is sealed until they agree"
+            )
+
+    def _read_back(self, publication: Publication, delivered: Mapping[str, tuple[int, int]]) -> None:
         """See the first and the last entry and the as-of record as a reader does, and what the broker's clock says."""
         entries = publication.batch.entries
-        offsets = delivered[self._topics.chain]
-        looked_for = [_Written(offsets[0], entries[0][1])]
+        missing = {self._topics.chain, self._topics.producers} - set(delivered)
+        if missing:
+            raise Fenced(f"a transaction is reported as committed, but no record of it in {', '.join(sorted(missing))}")
+        first, last = delivered[self._topics.chain]
+        looked_for = [_Written(first, entries[0][1])]
         if len(entries) > 1:
-            looked_for.append(_Written(offsets[-1], entries[-1][1]))
+            looked_for.append(_Written(last, entries[-1][1]))
         self._entries_seen.expect(looked_for)
-        as_of = publication.states[-1][1]
-        self._states_seen.expect([_Written(delivered[self._topics.producers][-1], as_of)])
+        as_of = publication.states[-1][1] or b""
+        self._states_seen.expect([_Written(delivered[self._topics.producers][1], as_of)])
         self.transactions_seen += 1
 
     def close(self) -> None:

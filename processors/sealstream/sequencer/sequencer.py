@@ -124,7 +124,7 @@ class Sequencer:
             producer = self._open_producer(kafka, sequencer_transactional_id(chain.name))
             held.callback(producer.close)
             producer.open()
-            taken = take(kafka, chain, accept_input_lost=self._accept_input_lost)
+            taken = take(kafka, chain, accept_input_lost=self._accept_input_lost, recent_entries=pace.recent_entries)
             self._log.info("chain taken", size=taken.tip.size, new=taken.is_new)
 
             def read(topic: str, offset: int) -> CommittedReader:

@@ -1,0 +1,363 @@
+"""The sequencer on a real broker: what is sealed, what is accounted for, and where it refuses to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from sealstream.errors import ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
+from sealstream.kafka import topic_ids, trim
+from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_group, sequencer_transactional_id
+from sealstream.sealing import Checkpoint, sign_checkpoint, signer
+from sealstream.sequencer import ClocksApart, Pace, Sequencer
+from sealstream.sequencer.producers import AS_OF_KEY, AsOf, decode_as_of, decode_state, encode_as_of
+
+Log = Any  # the class of the fixture in conftest
+
+
+def run(log: Log, until: Callable[[Sequencer], bool] | None = None, *, stop: bool = True, **options: Any) -> Sequencer:
+    """A sequencer stepped until everything that was sent is sealed (or until told), and stopped in order."""
+    sequencer = Sequencer(log.kafka, log.chain, **options)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            worked = sequencer.step()
+            if until(sequencer) if until else not worked:
+                break
+        else:
+            raise AssertionError("not done within a minute")
+    except BaseException:
+        sequencer.abandon()
+        raise
+    if stop:
+        sequencer.close()
+    return sequencer
+
+
+def steps(sequencer: Sequencer, count: int) -> None:
+    for _ in range(count):
+        sequencer.step()
+
+
+def actions(entries: list[dict[str, Any]]) -> list[str]:
+    return [entry["action"] for entry in entries]
+
+
+def recreate(log: Log, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": log.kafka.bootstrap})
+    old = topic_ids(log.kafka, [topic])[topic]
+    for future in admin.delete_topics([topic]).values():
+        future.result()
+    config = next(dict(one.config) for one in log.topics.configs() if one.name == topic)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(KafkaException, Unavailable, Misconfigured):
+            for future in admin.create_topics([NewTopic(topic, 1, 1, config=config)]).values():
+                with contextlib.suppress(KafkaException):  # it is there already, old or new
+                    future.result()
+            if topic_ids(log.kafka, [topic])[topic] != old:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"{topic} could not be recreated")
+
+
+def test_a_new_chain_begins_with_its_creation_and_its_sequencer(log: Log) -> None:
+    run(log)
+    created, started, stopped = log.entries()
+    assert actions([created, started, stopped]) == ["chain.created", "sequencer.started", "sequencer.stopped"]
+    facts = created["metadata"]
+    assert (facts["origin"], facts["vkey"]) == (log.chain.origin, log.chain.vkey)
+    assert len(bytes.fromhex(facts["nonce"])) == 32
+    assert facts["retention"] == {"policy": "soc2", "archive_days": 366}
+    ids = topic_ids(log.kafka, [log.topics.raw, log.topics.control])
+    assert started["metadata"]["raw_topic_id"] == ids[log.topics.raw]
+    assert started["metadata"]["control_topic_id"] == ids[log.topics.control]
+    assert {entry["written"]["kind"] for entry in (created, started, stopped)} == {"log"}
+    assert all(entry["actor_id"] == "sealstream/sequencer" for entry in (created, started, stopped))
+    assert all(entry["timestamp"] == entry["written"]["sequenced_at"] for entry in (created, started, stopped))
+
+
+def test_events_and_controls_are_sealed_in_order_and_a_restart_goes_on(log: Log) -> None:
+    log.send([log.event(n) for n in range(50)])
+    log.send([log.control(1)], log.topics.control)
+    run(log)
+    log.send([log.event(n) for n in range(40, 60)])
+    run(log)
+    entries = log.check_every_offset()
+    sealed = [entry for entry in entries if entry["written"]["kind"] == "event"]
+    assert [entry["producer_seq"] for entry in sealed] == list(range(60))
+    assert Counter(actions(entries)) == {
+        "chain.created": 1,
+        "sequencer.started": 2,
+        "sequencer.stopped": 2,
+        "read": 60,
+        "store.expired": 1,
+        "input.passed": 1,
+    }
+    second = actions(entries).index("sequencer.stopped") + 1
+    assert entries[second]["action"] == "sequencer.started"
+
+
+def test_the_groups_offsets_say_what_is_sealed(log: Log) -> None:
+    log.send([log.event(0), b"not an event"])
+    run(log)
+    consumer = Consumer({"bootstrap.servers": log.kafka.bootstrap, "group.id": sequencer_group()})
+    try:
+        (committed,) = consumer.committed([TopicPartition(log.topics.raw, 0)], timeout=10)
+        assert committed.offset == 2
+    finally:
+        consumer.close()
+
+
+def test_a_thousand_malformed_events_are_each_in_the_dead_letters_and_accounted_for(log: Log) -> None:
+    bad = [b'{"id":%d}' % n if n % 3 else b"\xff%d" % n for n in range(1000)]
+    values = [value for n, one in enumerate(bad) for value in (one, log.event(n))]
+    log.send(values)
+    run(log)
+    entries = log.check_every_offset()
+    assert actions(entries).count("read") == 1000
+    letters = log.records(log.topics.deadletter)
+    assert [letter.value for letter in letters] == bad
+    assert [dict(letter.headers)["offset"] for letter in letters] == [b"%d" % (2 * n) for n in range(1000)]
+
+
+def test_ten_thousand_old_numbers_after_a_newer_one_are_all_sealed(log: Log) -> None:
+    log.send([log.event(10_000)])
+    run(log)
+    log.send([log.event(n) for n in range(10_000)])
+    run(log)
+    entries = log.check_every_offset()
+    assert sorted(e["producer_seq"] for e in entries if e["action"] == "read") == list(range(10_001))
+    assert actions(entries).count("producer.gap") == 1
+
+
+def test_markers_and_aborted_events_upstream_are_accounted_for_as_empty(log: Log) -> None:
+    log.send([log.event(0)])
+    log.send_in_transaction([log.event(1), log.event(2)])
+    log.send_in_transaction([log.event(9)], commit=False)
+    log.send([log.event(3)])
+    log.send_in_transaction([log.event(4)])
+    run(log)
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == [0, 1, 2, 3, 4]
+    passed = [item for e in entries if e["action"] == "input.passed" for item in e["metadata"]["items"]]
+    assert [(item["what"], item["first"], item["last"]) for item in passed[:1]] == [("empty", 3, 5)]
+    assert entries[-1]["written"]["raw_offset"] == 8, "the last marker is settled when the sequencer stops"
+
+
+def test_a_log_statement_or_a_misfit_in_the_control_topic_is_refused(log: Log) -> None:
+    forged = log.event(0, producer=None, action="chain.heartbeat")
+    misfit = log.control(1).replace(b'"first_seq":0', b'"first_seq":"0"')
+    log.send([forged, misfit, log.control(2)], log.topics.control)
+    run(log)
+    entries = log.check_every_offset()
+    assert [e["action"] for e in entries if e["written"]["kind"] == "control"] == ["store.expired"]
+    assert len(log.records(log.topics.deadletter)) == 2
+
+
+def test_silence_is_evidence(log: Log) -> None:
+    run(log, lambda s: s.tip is not None and s.tip.size >= 4, pace=Pace(heartbeat_s=0.2))
+    assert actions(log.entries())[2:4] == ["chain.heartbeat", "chain.heartbeat"]
+
+
+def test_what_was_passed_over_at_the_end_is_settled_instead_of_a_heartbeat(log: Log) -> None:
+    log.send_in_transaction([log.event(0)])
+    run(log, lambda s: s.tip is not None and s.tip.raw_offset == 1, pace=Pace(heartbeat_s=0.3))
+    assert actions(log.entries())[2:4] == ["read", "input.passed"]
+
+
+def test_two_sequencers_at_once_the_fenced_one_writes_nothing(log: Log) -> None:
+    first = Sequencer(log.kafka, log.chain)
+    first.step()
+    log.send([log.event(n) for n in range(10)])
+    second = run(log, stop=False)
+    log.send([log.event(n) for n in range(10, 20)])
+    with pytest.raises(Fenced):
+        steps(first, 20)
+    first.close()
+    while second.step():
+        pass
+    second.close()
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(20))
+    assert actions(entries).count("sequencer.stopped") == 1
+
+
+def test_an_uncommitted_transaction_of_a_dead_sequencer_is_never_seen(log: Log) -> None:
+    run(log)
+    before = log.entries()
+    transactional_id = sequencer_transactional_id(log.chain.name)
+    dead = log.open_transaction(transactional_id, log.topics.chain, [b"never to be seen"] * 5)
+    log.send([log.event(0)])
+    run(log)
+    entries = log.check_every_offset()
+    assert entries[: len(before)] == before
+    del dead
+
+
+def test_a_foreign_open_transaction_in_the_chain_seals_nothing(log: Log) -> None:
+    run(log)
+    before = log.entries()
+    foreign = log.open_transaction(f"foreign-{log.chain.name}", log.topics.chain, [b"hanging"])
+    with pytest.raises(Unavailable, match="transaction is open"):
+        run(log)
+    foreign.abort_transaction(30)
+    assert log.entries() == before
+    run(log)
+
+
+@pytest.mark.parametrize("which", ["raw", "control"])
+def test_a_recreated_input_stops_until_an_operator_decides(log: Log, which: str) -> None:
+    topic = getattr(log.topics, which)
+    make = log.event if which == "raw" else log.control
+    log.send([make(n) for n in range(5)], topic)
+    run(log)
+    before = log.entries()
+    recreate(log, topic)
+    log.send([make(n) for n in range(5, 15)], topic)
+    with pytest.raises(InputLost, match="recreated"):
+        run(log)
+    assert log.entries() == before
+    run(log, accept_input_lost=True)
+    entries = log.entries()
+    assert actions(entries[len(before) : len(before) + 2]) == ["sequencer.started", "input.lost"]
+    lost = entries[len(before) + 1]
+    assert lost["metadata"]["first"] == 5
+    assert lost["metadata"]["old_topic_id"] != lost["metadata"]["new_topic_id"]
+    assert "last" not in lost["metadata"]
+    assert lost["written"][f"{which}_offset"] == -1
+    assert entries[-2]["written"][f"{which}_offset"] == 9
+    run(log)  # the decision is sealed: it need not be made again
+
+
+def test_a_trimmed_input_stops_until_an_operator_decides(log: Log) -> None:
+    log.send([log.event(n) for n in range(5)])
+    run(log)
+    log.send([log.event(n) for n in range(5, 15)])
+    trim(log.kafka, log.topics.raw, 9)
+    with pytest.raises(InputLost, match="trimmed"):
+        run(log)
+    run(log, accept_input_lost=True)
+    entries = log.entries()
+    lost = next(e for e in entries if e["action"] == "input.lost")
+    assert (lost["metadata"]["first"], lost["metadata"]["last"]) == (5, 8)
+    assert lost["metadata"]["old_topic_id"] == lost["metadata"]["new_topic_id"]
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == [*range(5), *range(9, 15)]
+    assert next(e for e in entries if e["action"] == "producer.gap")["metadata"]["ranges"] == [[5, 8]]
+
+
+def test_trimming_what_is_sealed_stops_nothing(log: Log) -> None:
+    log.send([log.event(n) for n in range(5)])
+    run(log)
+    trim(log.kafka, log.topics.raw, 5)
+    log.send([log.event(5)])
+    run(log)
+    assert [e["producer_seq"] for e in log.entries() if e["action"] == "read"] == list(range(6))
+
+
+def sign(log: Log, size: int, topic: str) -> None:
+    note = sign_checkpoint(Checkpoint(log.chain.origin, size, bytes(32)), signer(log.key))
+    producer = Producer({"bootstrap.servers": log.kafka.bootstrap})
+    producer.produce(topic, note, headers=checkpoint_headers(CheckpointHeaders((), 0)), partition=0)
+    producer.flush()
+
+
+@pytest.mark.parametrize("which", ["checkpoints", "segments"])
+def test_a_chain_shorter_than_its_checkpoint_is_not_continued(log: Log, which: str) -> None:
+    run(log)
+    sign(log, 4, getattr(log.topics, which))
+    with pytest.raises(ChainStopped, match="a checkpoint of 4 is signed"):
+        run(log)
+    assert len(log.entries()) == 3
+
+
+def test_an_empty_chain_beside_a_checkpoint_is_no_new_chain(log: Log) -> None:
+    sign(log, 1, log.topics.checkpoints)
+    with pytest.raises(ChainStopped, match="can't begin a second time"):
+        run(log)
+    assert log.entries() == []
+
+
+def test_a_lost_chain_is_no_new_chain(log: Log) -> None:
+    log.send([log.event(0)])
+    run(log)
+    recreate(log, log.topics.chain)
+    with pytest.raises(ChainStopped, match="can't begin a second time"):
+        run(log)
+
+
+def test_settings_of_another_chain_are_noticed(log: Log) -> None:
+    run(log)
+    with pytest.raises(Forked, match="was created with origin"):
+        steps(Sequencer(log.kafka, log.chain._replace(log="other.example")), 1)
+
+
+def test_a_topic_that_forgets_is_refused(log: Log) -> None:
+    admin = AdminClient({"bootstrap.servers": log.kafka.bootstrap})
+    entry = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, log.topics.raw, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+    time.sleep(0.5)
+    with pytest.raises(Misconfigured, match="retention"):
+        run(log)
+    assert log.entries() == []
+
+
+def test_states_of_producers_are_on_record_as_of_the_tail(log: Log) -> None:
+    log.send([log.event(0), log.event(3)])
+    run(log)
+    latest = {record.key: record.value for record in log.records(log.topics.producers)}
+    state = decode_state(latest[b"p"] or b"")
+    assert (state.next, state.missing) == (4, [(1, 2)])
+    assert decode_as_of(latest[AS_OF_KEY] or b"").size == len(log.entries())
+
+
+@pytest.mark.parametrize("fault", ["ahead", "malformed", "gone"])
+def test_states_that_do_not_fit_are_made_again_from_the_chain(log: Log, fault: str) -> None:
+    log.send([log.event(n) for n in range(20)])
+    run(log, pace=Pace(recent_entries=4))
+    if fault == "gone":
+        recreate(log, log.topics.producers)
+    else:
+        as_of = encode_as_of(AsOf(10_000, "", "")) if fault == "ahead" else b"{}"
+        producer = Producer({"bootstrap.servers": log.kafka.bootstrap})
+        producer.produce(log.topics.producers, as_of, AS_OF_KEY, partition=0)
+        producer.produce(log.topics.producers, b'{"next":99}' if fault == "malformed" else None, b"p", partition=0)
+        producer.flush()
+    log.send([log.event(0), log.event(20)])
+    run(log, pace=Pace(recent_entries=4))
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(21))
+    latest = {record.key: record.value for record in log.records(log.topics.producers)}
+    assert decode_state(latest[b"p"] or b"").next == 21
+
+
+def test_clocks_that_are_apart_seal_nothing(log: Log) -> None:
+    run(log)
+    before = log.entries()
+    for hours in (-1, 1):
+        apart_ns = hours * 3_600_000_000_000
+        with pytest.raises(ClocksApart):
+            run(log, clock=lambda apart_ns=apart_ns: time.time_ns() + apart_ns)
+    assert log.entries() == before
+
+
+def test_a_batch_is_bounded_by_records_and_by_bytes(log: Log) -> None:
+    log.send([log.event(n, reason="x" * 20_000) for n in range(100)])
+    run(log, pace=Pace(max_records=7, max_bytes=50_000))
+    assert [e["producer_seq"] for e in log.check_every_offset() if e["action"] == "read"] == list(range(100))
