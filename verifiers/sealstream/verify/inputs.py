@@ -9,12 +9,13 @@ says so.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from sealstream.errors import ChainBroken, InvalidEvent
+from sealstream.errors import ChainBroken, InvalidEvent, Unavailable
 from sealstream.events import ValidEvent, validate_control, validate_event
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, end_offset, start_offset, topic_ids
 from sealstream.layout import ChainTopics, Entry
@@ -27,7 +28,8 @@ from sealstream.verify.report import Fault, FaultKind
 __all__ = ["InputAccount"]
 
 _BATCH = 10_000
-_PATIENCE_S = 20.0
+_WAIT_S = 0.1
+_STANDSTILL_S = 30.0
 _WRITTEN = b',"written":{'
 
 
@@ -55,16 +57,17 @@ class _Topic:
             self._reader.seek(offset)
             self._buffer.clear()
         self.judged = offset
+        deadline = time.monotonic() + _STANDSTILL_S
         while True:
             while self._buffer and self._buffer[0].offset < offset:
                 self._buffer.popleft()
             if self._buffer:
                 return self._buffer[0] if self._buffer[0].offset == offset else None
-            if self._reader.position() >= self.end:
+            if self._reader.position() > offset:  # nothing but markers from here to where the reader stands
                 return None
-            self._buffer.extend(self._reader.read(_BATCH, _PATIENCE_S))
-            if not self._buffer and self._reader.position() <= offset:
-                return None
+            self._buffer.extend(self._reader.read(_BATCH, _WAIT_S))
+            if not self._buffer and time.monotonic() > deadline:
+                raise Unavailable(f"{self.name}: neither a record nor the end came from offset {offset} on")
 
     def close(self) -> None:
         if self._reader is not None:

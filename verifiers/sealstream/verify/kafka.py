@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sealstream.kafka import CommittedReader, KafkaSettings, Record, end_offset, read_until_end, start_offset
+from sealstream.kafka import KafkaSettings, end_offset, read_until_end, start_offset
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, parse_checkpoint_headers
 from sealstream.verify.inputs import InputAccount
-from sealstream.verify.report import Fault, FaultKind, Report
+from sealstream.verify.report import Report
 from sealstream.verify.signed import SignedSize, StoredNote
 from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Verification
 
 __all__ = ["verify_kafka"]
-
-_BATCH = 10_000
-_PATIENCE_S = 20.0
 
 
 def verify_kafka(kafka: KafkaSettings, asked: Verification, *, prefix: str = DEFAULT_PREFIX) -> Report:
@@ -32,7 +29,7 @@ def verify_kafka(kafka: KafkaSettings, asked: Verification, *, prefix: str = DEF
     try:
         first_seq = examination.begin(lambda offset: f"{topics.chain} offset {offset}", at=at, each=account.entry)
         end = end_offset(kafka, topics.chain, committed=True)
-        for batch in _read(kafka, topics.chain, first_offset, end):
+        for batch in read_until_end(kafka, topics.chain, first_offset):
             examination.add([record.value or b"" for record in batch], [record.offset for record in batch])
             asked.progress(examination.report.entries, max(end - first_offset, 1))
         examination.history.faults += account.finish()
@@ -84,21 +81,3 @@ def _where_to_begin(
         if behind:
             chosen = behind[0]
     return chosen
-
-
-def _read(kafka: KafkaSettings, topic: str, start: int, end: int) -> Iterator[list[Record]]:
-    if start >= end:
-        return
-    with CommittedReader(kafka, topic, start) as reader:
-        while reader.position() < end:
-            batch = reader.read(_BATCH, _PATIENCE_S)
-            inside = [record for record in batch if record.offset < end]
-            if inside:
-                yield inside
-            if not batch or len(inside) < len(batch):
-                return
-
-
-def trimmed_fault(topic: str, start: int) -> Fault:
-    """A chain's topic that begins later than any signed segment end that could be begun behind."""
-    return Fault(FaultKind.MISSING, topic, f"begins at offset {start}, and no signed segment end lies behind it")

@@ -1,0 +1,106 @@
+"""The whole pipeline on the local stack: settings for its servers, the chain `main`, and one program for each process.
+
+Every step can be repeated; after a crash at any line the next `up` runs the same lines.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from sealstream.cli.chain import create_chain
+from sealstream.cli.settings import Settings, load_settings, write_settings
+from sealstream.devstack import Endpoints, ProcessSpec
+from sealstream.layout import SegmentLimits
+from sealstream.postgres.driver import Session
+
+__all__ = ["DATABASE", "prepare", "process_specs"]
+
+DATABASE = "sealstream"
+_ROLES = ("sink", "reader", "keeper")
+
+
+def prepare(
+    config: Path,
+    endpoints: Endpoints,
+    *,
+    log: str | None = None,
+    retention: str | None = None,
+    limits: SegmentLimits | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> Settings:
+    """Settings that name these servers, with the chain `main` made; returns them.
+
+    `log`, `retention` and `limits` are for a `main` that is made now; one that exists keeps its own.
+    """
+    kept = load_settings(config, must_exist=False)
+    _ensure_database(endpoints.postgres_admin_dsn)
+    write_settings(config, _servers(endpoints, kept))
+    settings = load_settings(config)
+    main = settings.chains.get("main")
+    if main is not None:
+        retention = main.retention
+        limits = SegmentLimits(main.segment_entries, main.segment_bytes, main.segment_seconds)
+    create_chain(
+        config,
+        settings,
+        "main",
+        log=log if main is None else None,
+        retention=retention or "soc2",
+        limits=limits or SegmentLimits(),
+        say=say,
+    )
+    return load_settings(config)
+
+
+def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
+    """The pipeline's processes as the supervisor starts them: one sequencer, and three processes for each chain."""
+
+    def spec(name: str, *arguments: str) -> ProcessSpec:
+        command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(config.absolute()), "run", *arguments]
+        return ProcessSpec(name=name, argv=command)
+
+    specs = [spec("sequencer", "sequencer")]
+    for chain in chains:
+        suffix = "" if chain == "main" else f"-{chain}"
+        specs += [
+            spec(f"{process}{suffix}", process, "--chain", chain)
+            for process in ("checkpointing", "postgres-sink", "archive-sink")
+        ]
+    return specs
+
+
+def _ensure_database(admin_dsn: str) -> None:
+    async def ensure(connection: asyncpg.Connection[Any]) -> None:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+            await connection.execute(f"CREATE DATABASE {DATABASE} ENCODING 'UTF8' TEMPLATE template0")
+
+    with Session(admin_dsn, "sealstream up") as session:
+        session.run("making the database", ensure)
+
+
+def _servers(endpoints: Endpoints, kept: Settings) -> dict[str, Any]:
+    """The sections for these servers; a role keeps its password, so that a running sink is not locked out."""
+    parts = urlsplit(endpoints.postgres_admin_dsn)
+    postgres = {"admin_dsn": urlunsplit(parts._replace(path=f"/{DATABASE}"))}
+    for role in _ROLES:
+        password = urlsplit(getattr(kept.postgres, f"{role}_dsn")).password or secrets.token_urlsafe(24)
+        where = f"sealstream_{role}:{password}@{parts.hostname}:{parts.port}"
+        postgres[f"{role}_dsn"] = f"postgresql://{where}/{DATABASE}"
+    return {
+        "kafka": {"bootstrap": endpoints.kafka_bootstrap},
+        "postgres": postgres,
+        "archive": {
+            "bucket": kept.archive.bucket,
+            "endpoint_url": endpoints.s3_endpoint_url,
+            "region": endpoints.s3_region,
+            "access_key": endpoints.s3_access_key,
+            "secret_key": endpoints.s3_secret_key,
+        },
+    }
