@@ -1,0 +1,133 @@
+"""One chain's checkpointing: check every committed entry, grow the tree, sign at most once a second.
+
+    audit.chain.C ──▶ Growing (pure) ──▶ one transaction: audit.checkpoints.C, audit.segments.C
+
+The first `step()` starts; starting is recovering, there is nothing else. Only committed entries are read, so a
+signature states what everybody can read; and nothing is signed before the tree has come to every size that was signed
+before, with its root. So one size is never signed with two roots. What a crash leaves, line by line:
+
+* before `open()`: nothing. After it, the process before us is fenced: it may sign, but nobody will ever read that;
+* while reading what was signed, and the chain up to there: nothing is written;
+* from `begin()` to the end of `commit()`: as `publishing` says; a note is there or is signed again with the same bytes;
+* between a commit and its reading back: the next start reads it as signed.
+
+`Forked` and `ChainBroken` come before anything is written that builds on what they found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import structlog
+
+from sealstream.checkpointing.beginning import resume
+from sealstream.checkpointing.locating import entry_number
+from sealstream.checkpointing.publishing import Publisher
+from sealstream.checkpointing.running import Pace, Running
+from sealstream.checkpointing.signed import read_signed
+from sealstream.errors import Forked, Misconfigured
+from sealstream.kafka import (
+    CommittedReader,
+    KafkaSettings,
+    TransactionalProducer,
+    check_topics,
+    end_offset,
+    last_record,
+    start_offset,
+)
+from sealstream.layout import ChainSettings, ChainTopics, checkpointing_transactional_id
+from sealstream.sealing import Signer
+
+__all__ = ["Checkpointing"]
+
+
+class Checkpointing:
+    """Signs one chain. Nothing happens before the first `step()`.
+
+    `clock`: seconds that only rise. `open_producer` and `open_reader` make what writes and reads, so that tests can put
+    faults between. Raises `Misconfigured` when the key is not the chain's.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        chain: ChainSettings,
+        signer: Signer,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
+        open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
+        open_reader: Callable[[KafkaSettings, str, int], CommittedReader] = CommittedReader,
+    ) -> None:
+        if signer.vkey != chain.vkey or signer.name != chain.origin:
+            raise Misconfigured(
+                f"the signing key {signer.vkey} is not that of chain {chain.name}: expected {chain.vkey}, named "
+                f"{chain.origin}"
+            )
+        self._kafka = kafka
+        self._chain = chain
+        self._signer = signer
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._open_producer = open_producer
+        self._open_reader = open_reader
+        self._log = structlog.get_logger().bind(chain=chain.name)
+        self._held = ExitStack()
+        self._running: Running | None = None
+
+    def step(self) -> bool:
+        """Start, or handle one batch; whether there was work.
+
+        Raises `Fenced` or another `Unavailable`: close this and build another; `ChainStopped`: a person must decide;
+        `Misconfigured`: a topic is not as it must be.
+        """
+        if self._running is None:
+            self._running = self._start()
+            return False
+        return self._running.step()
+
+    def close(self) -> None:
+        """Let go of everything. What has grown and is not signed yet the next start signs."""
+        self._running = None
+        self._held.close()
+
+    def _start(self) -> Running:
+        """Fence the process before us, read what was signed, go to where the tree begins. Nothing is written."""
+        kafka, chain = self._kafka, self._chain
+        topics = ChainTopics.of(chain.name, chain.prefix)
+        used = (topics.chain, topics.checkpoints, topics.segments)
+        check_topics(kafka, [config for config in topics.configs() if config.name in used])
+        with ExitStack() as held:
+            producer = self._open_producer(kafka, checkpointing_transactional_id(chain.name))
+            held.callback(producer.close)
+            producer.open()
+
+            def read(topic: str, offset: int) -> CommittedReader:
+                reader = self._open_reader(kafka, topic, offset)
+                held.callback(reader.close)
+                return reader
+
+            # Read our notes back from here on; whatever somebody else writes behind it is found then.
+            checkpoints = read(topics.checkpoints, end_offset(kafka, topics.checkpoints, committed=True))
+            segments = read(topics.segments, end_offset(kafka, topics.segments, committed=True))
+            signed = read_signed(kafka, chain)
+            tail = last_record(kafka, topics.chain)
+            size = 0 if tail is None else entry_number(topics.chain, tail) + 1
+            if size < signed.newest:
+                raise Forked(
+                    f"{topics.chain} holds {size} entries, but size {signed.newest} is signed: the chain was rolled "
+                    "back; restore it, a published checkpoint must never be contradicted"
+                )
+            start = start_offset(kafka, topics.chain)
+            entries = read(topics.chain, start)
+            begun = signed.beginning.compact_range.size
+            growing = resume(entries, chain, signed, start, tail) if tail is not None and begun else None
+            publisher = Publisher(
+                producer, topics, self._signer, checkpoints, segments, read_back_s=self._pace.read_back_s
+            )
+            running = Running(chain, signed, growing, entries, publisher, clock=self._clock, pace=self._pace)
+            self._log.info("started", size=size, signed=signed.newest, read_again_from=begun)
+            self._held = held.pop_all()
+        return running
