@@ -1,8 +1,8 @@
 """Real servers for every test, started once a session, and what each test gets of its own: chain, database, bucket.
 
-The servers live in a temporary directory on free ports and end with the session, also after Ctrl-C or kill -9 of pytest.
-With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that already runs (`make up`) are used instead, and
-left running; what the tests made there stays, which is harmless: every name is new.
+The servers live in a temporary directory on free ports and end with the session, also after Ctrl-C or kill -9 of
+pytest. With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that already runs (`make up`) are used
+instead, and left running; what the tests made there stays, which is harmless: every name is new.
 """
 
 from __future__ import annotations

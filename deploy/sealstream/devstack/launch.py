@@ -53,7 +53,7 @@ def _drop_to(libc: ctypes.CDLL, user: str) -> None:
     sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)  # effective, permitted, inheritable; then the upper halves
     if libc.capset(header, sets) == 0:
         libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
-    # A container may withhold the capability: the program then reaches what its account reaches, and says what it can't.
+    # A container may withhold the capability: then the program reaches what its account reaches, and says what not.
 
 
 def _check(result: int, what: str) -> None:

@@ -42,10 +42,11 @@ class Endpoints(NamedTuple):
 
 
 class Stack:
-    """A stack under the supervision of this process. `ports`: kafka, postgres, s3; those not given stay or get defaults.
+    """A stack under the supervision of this process.
 
-    `progress` is told, in a few words, what takes time. `start()`, `start_processes()`, `step()` and `stop()` must be
-    called from one and the same thread, and it must live for as long as the stack: its programs end with it.
+    `ports`: of kafka, postgres, s3; those not given stay what they were, at first the defaults. `progress` is told, in
+    a few words, what takes time. `start()`, `start_processes()`, `step()` and `stop()` must be called from one and the
+    same thread, and it must live for as long as the stack: its programs end with it.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Stack:
             stack = open_stack(self.data_dir, self._ports)
             for name in PUBLIC_PORTS:
                 check_free(stack.ports[name], name, f"--{name}-port")
-            servers = [
+            servers: list[KafkaServer | PostgresServer | S3Server] = [
                 KafkaServer(self.data_dir, stack),
                 PostgresServer(self.data_dir, stack),
                 S3Server(self.data_dir, stack),

@@ -1,0 +1,60 @@
+# What a person types. Needs Linux, make and Python 3.11 or newer; everything else is fetched into .venv and ~/.cache.
+
+# The newest Python is not needed, the first that is new enough is taken; name another with `make PYTHON=python3.13 ...`.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$each"; break; }; done)
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+ROOTS := schemas producers processors sinks verifiers deploy console
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo bench up down clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED) ## the virtual environment with all packages, when it is not up to date
+
+$(INSTALLED): pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Sealstream needs Python 3.11 or newer; python3 here is $$(python3 -V 2>&1 || true)." >&2; \
+		echo "Install one and say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Sealstream needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" -V 2>&1)." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		echo "$(PYTHON) can't make virtual environments: venv or ensurepip is missing." >&2; \
+		echo "On Debian and Ubuntu: apt install python3-venv. Or use another: make setup PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		echo "making .venv with $$("$(PYTHON)" -V)"; rm -rf .venv; "$(PYTHON)" -m venv .venv; }
+	@echo "installing Sealstream and its servers into .venv (about 300 MB the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+check: setup ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(ROOTS) examples tests
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/devstack/test_namespace.py
+
+test: check ## check, then every test against real Kafka, PostgreSQL and S3
+	$(BIN)/pytest
+
+demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
+	$(BIN)/python examples/demo/run.py
+
+bench: setup ## every figure in benchmarks/results.md, measured anew
+	$(BIN)/python benchmarks/run.py
+
+up: setup ## start the local stack and all processes in the background
+	$(BIN)/sealstream up --detach
+
+down: setup ## stop them; the data in .sealstream stays
+	$(BIN)/sealstream down
+
+clean: ## remove .venv, caches and builds; the data in .sealstream stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find $(ROOTS) tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
