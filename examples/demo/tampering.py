@@ -18,6 +18,7 @@ import asyncpg
 import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
+from confluent_kafka.admin import AdminClient
 
 from sealstream.archive import ArchiveSettings
 from sealstream.events import log_statement, new_event_id
@@ -41,16 +42,23 @@ from sealstream.sealing import (
 
 __all__ = [
     "Deed",
+    "Forgery",
+    "Snapshot",
     "copy_archive",
     "copy_database",
     "copy_topics",
     "delete_a_row",
+    "delete_topics",
     "drop_an_event",
     "drop_database",
     "edit_a_column",
     "rehash_a_suffix",
     "replace_an_object",
+    "snapshot",
 ]
+
+
+_SEND_AWAY = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
 
 
 class Deed(NamedTuple):
@@ -75,11 +83,14 @@ def copy_database(admin_dsn: str, name: str) -> str:
         connection = await asyncpg.connect(_with_database(admin_dsn, "postgres"))
         try:
             await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
-                source,
-            )
-            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+            for attempt in range(20):  # the sink, sent away, comes back within a second
+                await connection.execute(_SEND_AWAY, source)
+                try:
+                    await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+                    return
+                except asyncpg.ObjectInUseError:
+                    if attempt == 19:
+                        raise
         finally:
             await connection.close()
 
@@ -168,7 +179,7 @@ def replace_an_object(folder: Path) -> Deed:
     """One Parquet object is written again, in order and readable, with one entry that says something else."""
     for file in sorted(folder.rglob("*.parquet"), reverse=True):
         table = pq.read_table(file, partitioning=None)
-        bodies = table.column("body").to_pylist()
+        bodies = [str(body) for body in table.column("body").to_pylist()]
         for row, body in enumerate(bodies):
             if '"result":"denied"' in body:
                 bodies[row] = body.replace('"result":"denied"', '"result":"success"')
@@ -186,46 +197,57 @@ def replace_an_object(folder: Path) -> Deed:
 # --- Kafka ----------------------------------------------------------------------------------------------------------
 
 
-class ForgedNote(NamedTuple):
-    """A note that the insider signed, and the tree that it speaks of."""
+class Snapshot(NamedTuple):
+    """A chain's topics at one moment: every record of each. Notes were read first, so the chain reaches them all."""
 
-    note: bytes
-    tree: CompactRange
+    chain: str
+    topics: ChainTopics
+    records: Mapping[str, Sequence[Record]]
+
+    @property
+    def values(self) -> list[bytes]:
+        """Every sealed entry, in order."""
+        return [record.value or b"" for record in self.records["chain"]]
 
 
-def _all(kafka: KafkaSettings, topic: str) -> list[Record]:
-    return [record for batch in read_until_end(kafka, topic) for record in batch]
+class Forgery(NamedTuple):
+    """What a copy shall hold instead: sealed entries, and notes with their trees, by the note that each replaces."""
+
+    deed: Deed
+    values: Sequence[bytes]
+    notes: Mapping[bytes, tuple[bytes, CompactRange]] | None = None
 
 
-def copy_topics(
-    kafka: KafkaSettings,
-    chain: str,
-    prefix: str,
-    *,
-    source_prefix: str,
-    values: Sequence[bytes] | None = None,
-    notes: Mapping[bytes, ForgedNote] | None = None,
-) -> None:
-    """The chain's topics under another prefix; `values` in place of the chain's own, `notes` by the note they replace.
+def snapshot(kafka: KafkaSettings, chain: str, prefix: str) -> Snapshot:
+    """Read the chain's topics."""
+    topics = ChainTopics.of(chain, prefix)
+    records = {
+        name: [record for batch in read_until_end(kafka, getattr(topics, name)) for record in batch]
+        for name in ("checkpoints", "segments", "chain", "control", "raw")
+    }
+    return Snapshot(chain, topics, records)
+
+
+def copy_topics(kafka: KafkaSettings, original: Snapshot, prefix: str, forgery: Forgery) -> ChainTopics:
+    """The chain's topics under another prefix, with the forgery in it.
 
     Offsets in the copy count from 0 without gaps, so what stands beside a note about offsets is written anew.
     """
-    source, target = ChainTopics.of(chain, source_prefix), ChainTopics.of(chain, prefix)
+    target = ChainTopics.of(original.chain, prefix)
     create_topics(kafka, target.configs())
-    for name in ("raw", "control", "chain", "checkpoints", "segments"):
-        records = _all(kafka, getattr(source, name))
-        producer = TransactionalProducer(kafka, f"sealstream-demo-copy-{prefix}-{name}")
+    for name, records in original.records.items():
+        producer = TransactionalProducer(kafka, f"{prefix}-{name}")
         producer.open()
         try:
             producer.begin()
             for at, record in enumerate(records):
                 value, headers = record.value or b"", list(record.headers)
-                if name == "chain" and values is not None:
-                    value = values[at]
-                if name in ("checkpoints", "segments"):
+                if name == "chain":
+                    value = forgery.values[at]
+                elif name in ("checkpoints", "segments"):
                     beside = parse_checkpoint_headers(headers)
-                    if notes is not None:
-                        value, tree = notes[value]
+                    if forgery.notes is not None:
+                        value, tree = forgery.notes[value]
                         beside = beside._replace(compact_range=tree.hashes)
                     size = int(value.split(b"\n")[1])  # a checkpoint's second line
                     headers = checkpoint_headers(beside._replace(chain_offset=size))
@@ -233,11 +255,62 @@ def copy_topics(
             producer.commit()
         finally:
             producer.close()
+    return target
 
 
-def chain_values(kafka: KafkaSettings, chain: str, prefix: str) -> list[bytes]:
-    """Every sealed entry of a chain, in order."""
-    return [record.value or b"" for record in _all(kafka, ChainTopics.of(chain, prefix).chain)]
+def delete_topics(kafka: KafkaSettings, topics: ChainTopics) -> None:
+    """Remove such a copy."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, **kafka.options})
+    for deletion in admin.delete_topics(list(topics)).values():
+        deletion.result(30)
+
+
+def rehash_a_suffix(original: Snapshot) -> Forgery:
+    """A denial becomes a success, and every entry from there on is hashed and linked anew."""
+    values = original.values
+    seq = _last_denial(values)
+    body = split_sealed(values[seq]).body.replace(b'"result":"denied"', b'"result":"success"')
+    deed = Deed(seq, f"entry {seq} was changed, and it and all {len(values) - seq - 1} behind it were hashed anew")
+    return Forgery(deed, _relink(values, seq, body))
+
+
+def drop_an_event(original: Snapshot, signer: Signer) -> Forgery:
+    """The insider's way: a denial is never sealed, its offset is passed off as refused, and every note is signed anew.
+
+    The chain that results holds in every hash, link, root and signature; only the input topic knows better.
+    """
+    values = original.values
+    seq = _last_denial(values)
+    entry = decode_entry(values[seq])
+    written = entry.written
+    record = next(record for record in original.records["raw"] if record.offset == written.raw_offset)
+    item = {
+        "what": "refused",
+        "first": written.raw_offset,
+        "last": written.raw_offset,
+        "sha256": sha256(sha256(record.value or b"").digest()).hexdigest(),
+        "reason": "event is not acceptable JSON",
+    }
+    lie = log_statement(
+        "input.passed",
+        id=new_event_id(),
+        timestamp=written.sequenced_at,
+        process="sequencer",
+        resource_type="topic",
+        resource_id=original.topics.raw,
+        metadata={"topic": "raw", "items": [item]},
+    )
+    place = Written(original.chain, written.control_offset, "log", written.raw_offset, None, seq, written.sequenced_at)
+    forged = _relink(values, seq, entry_body(lie, place))
+    notes = {}
+    trees = _trees(forged)
+    for held in (*original.records["checkpoints"], *original.records["segments"]):
+        note = held.value or b""
+        checkpoint = open_checkpoint(note, signer.vkey)
+        tree = trees[checkpoint.size]
+        notes[note] = sign_checkpoint(Checkpoint(checkpoint.origin, checkpoint.size, root(tree)), signer), tree
+    deed = Deed(seq, f"{entry.action} by {entry.actor_id} was left out of the chain, and all the rest signed anew")
+    return Forgery(deed, forged, notes)
 
 
 def _last_denial(values: Sequence[bytes]) -> int:
@@ -258,61 +331,6 @@ def _relink(values: Sequence[bytes], first: int, replacement: bytes) -> list[byt
         forged.append(sealed.to_bytes())
         prev_hash = sealed.hash
     return forged
-
-
-def rehash_a_suffix(values: Sequence[bytes]) -> tuple[list[bytes], Deed]:
-    """A denial becomes a success, and every entry from there on is hashed and linked anew."""
-    seq = _last_denial(values)
-    body = split_sealed(values[seq]).body.replace(b'"result":"denied"', b'"result":"success"')
-    return _relink(values, seq, body), Deed(
-        seq, f"entry {seq} was changed and all {len(values) - seq} from it hashed anew"
-    )
-
-
-def drop_an_event(
-    kafka: KafkaSettings, chain: str, prefix: str, signer: Signer
-) -> tuple[list[bytes], dict[bytes, ForgedNote], Deed]:
-    """The insider's way: a denial is never sealed, its offset is passed off as refused, and every note is signed anew.
-
-    The chain that results holds in every hash, link, root and signature; only the input topic knows better.
-    """
-    topics = ChainTopics.of(chain, prefix)
-    values = [record.value or b"" for record in _all(kafka, topics.chain)]
-    seq = _last_denial(values)
-    entry = decode_entry(values[seq])
-    written = entry.written
-    record = next(record for record in _all(kafka, topics.raw) if record.offset == written.raw_offset)
-    item = {
-        "what": "refused",
-        "first": written.raw_offset,
-        "last": written.raw_offset,
-        "sha256": sha256(sha256(record.value or b"").digest()).hexdigest(),
-        "reason": "event is not acceptable JSON",
-    }
-    lie = log_statement(
-        "input.passed",
-        id=new_event_id(),
-        timestamp=written.sequenced_at,
-        process="sequencer",
-        resource_type="topic",
-        resource_id=topics.raw,
-        metadata={"topic": "raw", "items": [item]},
-    )
-    body = entry_body(
-        lie,
-        Written(chain, written.control_offset, "log", written.raw_offset, None, seq, written.sequenced_at),
-    )
-    forged = _relink(values, seq, body)
-    notes = {}
-    trees = _trees(forged)
-    for topic in (topics.checkpoints, topics.segments):
-        for held in _all(kafka, topic):
-            note = held.value or b""
-            checkpoint = open_checkpoint(note, signer.vkey)
-            tree = trees[checkpoint.size]
-            statement = Checkpoint(checkpoint.origin, checkpoint.size, root(tree))
-            notes[note] = ForgedNote(sign_checkpoint(statement, signer), tree)
-    return forged, notes, Deed(seq, f"{entry.action!r} by {entry.actor_id!r} was left out, and the rest signed anew")
 
 
 def _trees(values: Sequence[bytes]) -> dict[int, CompactRange]:
