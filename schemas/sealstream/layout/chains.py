@@ -1,4 +1,4 @@
-"""What a chain is: its name, origin, public key, retention and segment limits (DESIGN sections 1, 5 and 8)."""
+"""What a chain is: its name, origin, public key, retention and segment limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Retention(NamedTuple):
 
 
 class SegmentLimits(NamedTuple):
-    """Where segments end; sealed in entry 0 (DESIGN section 8)."""
+    """Where segments end; sealed in entry 0."""
 
     entries: int = 100_000
     bytes: int = 67_108_864
@@ -58,7 +58,7 @@ def check_chain_name(name: str) -> str:
 
 
 def check_log_name(log: str) -> str:
-    """`log` itself, or `Misconfigured`: a schema-less URL such as `audit.example.com/clinic` (DESIGN section 5)."""
+    """`log` itself, or `Misconfigured`: a schema-less URL such as `audit.example.com/clinic`."""
     if not _LOG_NAME.fullmatch(log):
         raise Misconfigured(f"log name {log!r}: expected a URL without scheme, such as audit.example.com/clinic")
     return log

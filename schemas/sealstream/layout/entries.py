@@ -15,7 +15,7 @@ __all__ = ["HOT_COLUMNS", "Entry", "WrittenFields", "decode_entry"]
 
 
 class WrittenFields(msgspec.Struct, frozen=True):
-    """The member `written` of an entry (DESIGN section 5). Times as text, in canonical form."""
+    """The member `written` of an entry (docs/format.md). Times as text, in canonical form."""
 
     chain: str
     control_offset: int
@@ -49,7 +49,7 @@ class Entry(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None = None
 
 
-# In the order of DESIGN section 10; `seq`, `kind` and `sequenced_at` come from `written`.
+# In the order of docs/format.md; `seq`, `kind` and `sequenced_at` come from `written`.
 HOT_COLUMNS = (
     "seq",
     "kind",

@@ -1,4 +1,4 @@
-"""Where segments end (DESIGN section 8): by the entries alone, so that everybody cuts alike.
+"""Where segments end (docs/format.md): by the entries alone, so that everybody cuts alike.
 
 Pure. A crash leaves nothing behind: a cutter is rebuilt by feeding it the entries of the open segment again.
 """

@@ -1,4 +1,4 @@
-"""Every topic's name, cleanup and headers (DESIGN section 6): pure, and the only spelling of them.
+"""Every topic's name, cleanup and headers (docs/format.md): pure, and the only spelling of them.
 
 A chain `main` with the prefix `audit` owns `audit.raw.main`, `audit.chain.main`, ... with one partition each.
 """
@@ -49,7 +49,7 @@ class ChainTopics(NamedTuple):
         return cls(*(f"{prefix}.{kind}.{chain}" for kind in cls._fields))
 
     def configs(self) -> list[TopicConfig]:
-        """How each topic is created and what a process checks before it starts on one (DESIGN section 6)."""
+        """How each topic is created and what a process checks before it starts on one."""
         keep = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
         by_broker_clock = {"message.timestamp.type": "LogAppendTime"}
         return [
@@ -69,7 +69,7 @@ def sequencer_group(prefix: str = DEFAULT_PREFIX) -> str:
 
 
 def sequencer_transactional_id(chain: str) -> str:
-    """Whoever opens a producer with this id fences the sequencer before it (DESIGN section 7, step 1)."""
+    """Whoever opens a producer with this id fences the sequencer before it."""
     return f"sealstream-sequencer-{chain}"
 
 
