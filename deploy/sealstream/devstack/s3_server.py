@@ -12,10 +12,6 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from sealstream.devstack.directory import StackFile
 from sealstream.devstack.ports import GRPC_OFFSET, HOST
 from sealstream.devstack.preparing import prepare_once
@@ -74,6 +70,10 @@ class S3Server:
 
     def _is_ready(self, pid: int) -> bool:
         """A signed request is answered."""
+        import boto3  # half a second, which `sealstream status` need not wait for
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
         client = boto3.client(
             "s3",
             endpoint_url=f"http://{HOST}:{self._stack.ports['s3']}",
