@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from sealstream.errors import SealstreamError, Unavailable
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
 
-__all__ = ["answers", "ask", "describe"]
+__all__ = ["answers", "ask", "check_reachable", "describe"]
 
 _T = TypeVar("_T")
 
@@ -34,14 +34,14 @@ _PAUSE_S = 0.05
 
 
 def answers(
-    kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]]
+    kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]], topic: str = ""
 ) -> dict[Any, _T | KafkaError]:
     """Each item's answer, or the error that the broker gave for it. Raises `Unavailable` when nobody answers."""
     try:
         client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(ANSWER_S * 1000)}))
         futures = request(client)
     except KafkaException as error:
-        raise translated(error_of(error), kafka, doing) from error
+        raise translated(error_of(error), kafka, doing, topic) from error
     found: dict[Any, _T | KafkaError] = {}
     for item, future in futures.items():
         try:
@@ -55,15 +55,27 @@ def answers(
 
 def ask(kafka: KafkaSettings, doing: str, topic: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]]) -> _T:
     """The one answer about `topic`. Raises `Misconfigured` when the topic does not exist."""
+
+    def request_when_connected(client: AdminClient) -> Mapping[Any, Future[_T]]:
+        # While no broker is connected, the driver looks for a partition's leader in vain and looks again after 3 s.
+        client.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(2 * ANSWER_S)
+        return request(client)
+
     deadline = time.monotonic() + ANSWER_S
     while True:
-        (answer,) = answers(kafka, doing, request).values()
+        (answer,) = answers(kafka, doing, request_when_connected, topic).values()
         if not isinstance(answer, KafkaError):
             return answer
         if answer.code() not in _NO_LEADER_YET or time.monotonic() > deadline:
             raise translated(answer, kafka, doing, topic)
-        describe(kafka, [topic])
         time.sleep(_PAUSE_S)
+
+
+def check_reachable(kafka: KafkaSettings, doing: str) -> None:
+    """Raises `Unavailable` when no broker answers."""
+    (answer,) = answers(kafka, doing, lambda client: {"": client.describe_cluster(request_timeout=ANSWER_S)}).values()
+    if isinstance(answer, KafkaError):
+        raise translated(answer, kafka, doing)
 
 
 def describe(kafka: KafkaSettings, topics: list[str]) -> dict[str, Any]:
