@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from hashlib import sha256
@@ -123,8 +122,6 @@ class Log:
 
 
 @pytest.fixture
-def log(request: pytest.FixtureRequest) -> Log:
+def log(kafka: KafkaSettings) -> Log:
     """A new chain with all its topics."""
-    if bootstrap := os.environ.get("SEQ_BOOTSTRAP"):
-        return Log(KafkaSettings(bootstrap))
-    return Log(request.getfixturevalue("kafka"))
+    return Log(kafka)
