@@ -22,7 +22,7 @@ __all__ = ["end_offset", "last_record", "read_until_end", "record_before", "star
 _BATCH = 10_000
 _FIRST_SPAN = 64
 _FETCH_WAIT_S = 0.01
-_WAIT_S = 0.05
+_WAIT_S = 0.01  # the end is seen while waiting
 _STANDSTILL_S = 30.0
 _ATTEMPTS = 3
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from sealstream.errors import InputLost, SealstreamError, Unavailable
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
+from sealstream.kafka.admin import describe
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
 
 __all__ = ["CommittedReader", "Record"]
 
@@ -174,15 +175,5 @@ class CommittedReader:
         self._silent = True
 
     def _check_there(self) -> None:
-        doing = f"reading {self._topic}"
-        try:
-            metadata = self._consumer.list_topics(self._topic, ANSWER_S)
-        except KafkaException as raised:
-            raise translated(error_of(raised), self._kafka, doing, self._topic) from raised
+        describe(self._kafka, [self._topic])
         self._silent = False
-        error = metadata.topics[self._topic].error
-        if error is None or error.code() == KafkaError.LEADER_NOT_AVAILABLE:
-            return
-        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise topic_missing(self._kafka, self._topic)
-        raise translated(error, self._kafka, doing, self._topic)

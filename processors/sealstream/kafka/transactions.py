@@ -18,7 +18,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from sealstream.errors import Fenced, SealstreamError, Unavailable
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
+from sealstream.kafka.admin import check_reachable
+from sealstream.kafka.settings import KafkaSettings, client_config, error_of, translated
 
 __all__ = ["TransactionalProducer"]
 
@@ -68,10 +69,7 @@ class TransactionalProducer:
         """Fence the owner before us and wait for its last transaction's end. Raises `Unavailable`."""
         producer = self._alive()
         doing = f"opening the producer {self._id}"
-        try:
-            producer.list_topics(timeout=ANSWER_S)  # an absent broker is told now, not after the longer wait below
-        except KafkaException as raised:
-            raise translated(error_of(raised), self._kafka, doing) from raised
+        check_reachable(self._kafka, doing)  # an absent broker is told now, not after the longer wait below
         deadline = time.monotonic() + _OPEN_S
         while True:
             try:
