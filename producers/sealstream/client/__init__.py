@@ -1,0 +1,11 @@
+"""The client: what an application imports to report who did what to which resource.
+
+audit = AuditClient("main", "kafka:9092", source={"service": "billing"})
+audit.emit("invoice.approve", actor_id="user-123", resource_type="invoice", resource_id="inv-7")
+"""
+
+from sealstream.client.client import AuditClient
+from sealstream.client.context import bind, bind_shared, bound, clear, context, sharing, unbind
+from sealstream.client.stats import Stats
+
+__all__ = ["AuditClient", "Stats", "bind", "bind_shared", "bound", "clear", "context", "sharing", "unbind"]

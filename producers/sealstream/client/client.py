@@ -1,0 +1,282 @@
+"""`AuditClient`: from a call in an application to a numbered event in the queue for Kafka, in some twenty microseconds.
+
+`emit` fills in what is bound, makes the event canonical (what is sent is exactly what will be sealed), numbers and
+queues it. It never waits for Kafka and, unless `strict`, never raises for what an event holds or for the state of
+anything: what can't be sent is counted by reason, logged once, and reported in the log itself as `audit.loss`.
+
+The crash story is the stream's: what is still in memory is lost, and the missing `producer.closed` and numbers show
+that something was. Clients survive a fork: the child's first event opens a stream of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from threading import RLock
+from typing import Any, Literal, Self
+
+from confluent_kafka import Producer
+
+from sealstream.client import lifetimes
+from sealstream.client.context import ACTOR_FIELDS, bound
+from sealstream.client.delivery import Delivery, warn
+from sealstream.client.stats import Losses, Stats
+from sealstream.client.stream import UNNUMBERED, Stream
+from sealstream.client.values import plain_event
+from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unavailable
+from sealstream.events import canonical_event, format_timestamp, new_event_id
+from sealstream.layout import DEFAULT_PREFIX, ChainTopics, check_chain_name
+
+__all__ = ["AuditClient"]
+
+_MAX_COMPLAINTS = 256
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AuditClient:
+    """Sends audit events to one chain. One for a process; for all its threads and tasks.
+
+    `source`: of `service`, `version`, `host` (this one's name by default), `environment`. `kafka_options`: more options
+    of librdkafka, such as `security.protocol`. `max_pending_bytes` bounds what waits for Kafka; beyond, events are
+    dropped. `delivery_timeout_s`: after this time without an acknowledgement an event is given up. `exit_timeout_s`:
+    how long the end of the interpreter may take for a client that nobody closed. `strict`: raise `InvalidEvent` for a
+    refused event and `Unavailable` for a dropped one. Raises `Misconfigured`.
+    """
+
+    def __init__(
+        self,
+        chain: str = "main",
+        bootstrap: str = "127.0.0.1:19092",
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        source: Mapping[str, str] | None = None,
+        kafka_options: Mapping[str, Any] | None = None,
+        max_pending_bytes: int = 64 * 1024 * 1024,
+        delivery_timeout_s: float = 120.0,
+        exit_timeout_s: float = 5.0,
+        strict: bool = False,
+        clock: Callable[[], datetime] = _now,
+        new_id: Callable[[], str] = new_event_id,
+        producer_factory: Callable[..., Producer] = Producer,
+    ) -> None:
+        check_chain_name(re.sub("-r[0-9]+$", "", chain))  # a lost chain's successor is written to like any other
+        self.chain = chain
+        self.exit_timeout_s = exit_timeout_s
+        self._topic = ChainTopics.of(chain, prefix).raw
+        self._delivery = Delivery(
+            bootstrap,
+            kafka_options or {},
+            max_pending_bytes=max_pending_bytes,
+            delivery_timeout_s=delivery_timeout_s,
+            factory=producer_factory,
+        )
+        self._source = {"host": socket.gethostname(), **(source or {})}
+        self._strict = strict
+        self._clock = clock
+        self._new_id = new_id
+        self._complaints: set[tuple[str, str]] = set()
+        self._lock = RLock()
+        self._closed = False
+        self._losses = Losses()
+        self._stream: Stream | None = None
+        try:
+            self._statement(self._new_id(), "producer.closed", {"next": 1})
+        except InvalidEvent as error:
+            raise Misconfigured(f"source of the audit client: {error.reason}") from error
+        self._opened()
+        lifetimes.register(self)
+
+    # --- events
+
+    def emit(
+        self,
+        action: str,
+        *,
+        resource_type: str,
+        resource_id: object,
+        result: Literal["success", "failure", "denied"] = "success",
+        actor_id: object = None,
+        actor_type: Literal["user", "service", "admin", "system", "anonymous"] | None = None,
+        on_behalf_of: object = None,
+        reason: str | None = None,
+        changed_fields: Sequence[str] | None = None,
+        old_values: Mapping[str, Any] | None = None,
+        new_values: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tenant: object = None,
+        session_id: object = None,
+        trace_id: object = None,
+        ip_address: object = None,
+        user_agent: str | None = None,
+        subject_id: object = None,
+        timestamp: datetime | str | None = None,
+        id: object = None,
+    ) -> str | None:
+        """Report that somebody did something: the event's id, or None when it was dropped (see `stats()`).
+
+        What is not given comes from what is bound (`sealstream.client.bind`); an actor comes from one or the other, as
+        a whole. Without any, the actor is `anonymous`; with an id and no type, a `user`. Values beyond JSON's are
+        converted as `sealstream.client.values` says.
+        """
+        try:
+            stream = self._stream or self._opened()
+            event: dict[str, Any] = {
+                "action": action,
+                "actor_id": actor_id,
+                "actor_type": actor_type,
+                "changed_fields": changed_fields,
+                "id": self._new_id() if id is None else id,
+                "ip_address": ip_address,
+                "metadata": metadata,
+                "new_values": new_values,
+                "old_values": old_values,
+                "on_behalf_of": on_behalf_of,
+                "producer_id": stream.producer_id,
+                "producer_seq": UNNUMBERED,
+                "reason": reason,
+                "resource_id": resource_id,
+                "resource_type": resource_type,
+                "result": result,
+                "session_id": session_id,
+                "source": self._source,
+                "subject_id": subject_id,
+                "tenant": tenant,
+                "timestamp": format_timestamp(self._clock()) if timestamp is None else timestamp,
+                "trace_id": trace_id,
+                "user_agent": user_agent,
+            }
+            for name, value in bound().items():
+                if event[name] is None and (actor_id is None or name not in ACTOR_FIELDS):
+                    event[name] = value
+            if event["actor_id"] is None:
+                event["actor_id"] = "anonymous"
+                event["actor_type"] = event["actor_type"] or "anonymous"
+            elif event["actor_type"] is None:
+                event["actor_type"] = "user"
+            dropped = stream.send(_canonical(event))
+        except InvalidEvent as error:
+            self._drop("invalid", error, f"{error.field} of {action}" if isinstance(action, str) else error.field)
+        except SealstreamError as error:  # no stream: closed, or this process can't make one
+            self._drop("closed" if self._closed else "no producer", error)
+        except Exception as error:  # noqa: BLE001 - whatever objects an application hands over, it must not suffer
+            kind = type(error).__name__
+            self._drop("unreadable", InvalidEvent(f"event can't be read: its values raise {kind}"), kind)
+        else:
+            if dropped is None:
+                return str(event["id"]).lower()
+            self._drop(dropped, Unavailable(f"the audit event {action} was dropped: {dropped}"))
+        return None
+
+    def _drop(self, reason: str, error: SealstreamError, place: str = "") -> None:
+        """Count an event that will not be sent, and say so once for each reason and place."""
+        self._losses.add(reason)
+        if (reason, place) not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:
+            self._complaints.add((reason, place))
+            warn("audit event dropped (%s): %s; more of these are counted", reason, error)
+        if self._strict:
+            raise error
+
+    # --- the end of it, and what became of everything
+
+    def flush(self, timeout_s: float = 10.0) -> int:
+        """Wait until everything is acknowledged or given up, or the time is over: how many events are still pending."""
+        stream = self._stream
+        return 0 if stream is None else stream.flush(timeout_s)
+
+    def close(self, timeout_s: float = 10.0) -> Stats:
+        """Send what is pending and `producer.closed`, which states the next number; give up what the time is too short
+        for. The result says what was not delivered; later events are dropped, and a second call only counts again.
+        """
+        with self._lock:
+            already, self._closed = self._closed, True
+            stats = self.stats() if self._stream is None else self._stream.close(timeout_s)
+        lifetimes.forget(self)
+        if not already and (stats.undelivered or stats.unreported):
+            warn("audit client closed: %d events not delivered, losses: %s", stats.undelivered, dict(stats.dropped))
+        return stats
+
+    def stats(self) -> Stats:
+        """What became of all events so far."""
+        stream = self._stream
+        if stream is not None:
+            return stream.stats()
+        dropped, unreported = self._losses.counted()
+        return Stats(dropped=dropped, unreported=unreported)
+
+    async def aflush(self, timeout_s: float = 10.0) -> int:
+        """`flush`, for a coroutine."""
+        return await asyncio.to_thread(self.flush, timeout_s)
+
+    async def aclose(self, timeout_s: float = 10.0) -> Stats:
+        """`close`, for a coroutine."""
+        return await asyncio.to_thread(self.close, timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.aclose()
+
+    # --- this process's stream
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's events, numbers, locks and threads stay the parent's."""
+        stream, self._stream = self._stream, None
+        self._lock = RLock()
+        self._losses = Losses()
+        self._complaints = set()
+        if stream is not None:
+            stream.abandon()
+
+    def _opened(self) -> Stream:
+        """This process's stream; the first event of a forked child opens it. Raises `Unavailable`, `Misconfigured`."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the audit client is closed")
+            if self._stream is None:
+                producer_id = self._new_id()
+                statement = partial(self._statement, producer_id)
+                self._stream = Stream(self._topic, self._delivery, producer_id, self._losses, statement)
+                lifetimes.register_in_worker()
+            return self._stream
+
+    def _statement(self, producer_id: str, action: str, metadata: dict[str, Any]) -> bytes:
+        return canonical_event(
+            {
+                "action": action,
+                "actor_id": "sealstream/client",
+                "actor_type": "system",
+                "id": self._new_id(),
+                "metadata": metadata,
+                "producer_id": producer_id,
+                "producer_seq": UNNUMBERED,
+                "resource_id": producer_id,
+                "resource_type": "producer",
+                "result": "failure" if action == "audit.loss" else "success",
+                "source": self._source,
+                "timestamp": format_timestamp(self._clock()),
+            }
+        )
+
+
+def _canonical(event: dict[str, Any]) -> bytes:
+    """The bytes to send; values beyond JSON's are converted only when there are some."""
+    try:
+        return canonical_event(event)
+    except InvalidEvent:
+        plain = plain_event(event)
+        event["id"] = plain["id"]
+        return canonical_event(plain)

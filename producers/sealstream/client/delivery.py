@@ -1,0 +1,111 @@
+"""How events reach Kafka: the options of the driver, which of them an application may set, and words for its errors.
+
+The invariant: whatever options are given, a record counts as delivered only when all in-sync replicas have it, retries
+neither repeat nor reorder it, and what waits in memory is bounded in bytes and in number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from sealstream.errors import Misconfigured
+
+__all__ = ["Delivery", "leak", "warn"]
+
+_LOG = logging.getLogger("sealstream.client")
+
+_FIXED = {
+    "enable.idempotence": True,  # retries neither repeat nor reorder
+    "acks": "all",
+    "delivery.report.only.error": True,  # what arrives costs the application no callback
+}
+_OURS = frozenset(_FIXED) | {
+    "bootstrap.servers",
+    "transactional.id",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "delivery.timeout.ms",
+    "message.timeout.ms",
+    "on_delivery",
+    "error_cb",
+    "logger",
+}
+_DEFAULTS = {
+    "client.id": "sealstream-client",
+    "linger.ms": 2,
+    "reconnect.backoff.max.ms": 2_000,  # a broker that is back is noticed soon
+    "log_level": 2,  # failures come through error_cb, once each
+}
+# What a queued record costs beside its bytes, so that a flood of small events is bounded as well (measured: 0.4 kB).
+_BYTES_BESIDE = 512
+
+_WORDS = {
+    KafkaError._MSG_TIMED_OUT: "timed out",
+    KafkaError._PURGE_QUEUE: "not delivered at close",
+    KafkaError._PURGE_INFLIGHT: "not acknowledged at close",
+}
+
+
+class Delivery:
+    """Makes producers for one topic. Raises `Misconfigured` for options that it does not let an application set."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        options: Mapping[str, Any],
+        *,
+        max_pending_bytes: int,
+        delivery_timeout_s: float,
+        factory: Callable[..., Producer] = Producer,
+    ) -> None:
+        taken = sorted(_OURS & options.keys())
+        if taken:
+            raise Misconfigured(
+                f"kafka_options has {taken[0]}: the client sets it itself; expected options such as "
+                "security.protocol, sasl.mechanisms, ssl.ca.location, compression.type"
+            )
+        if max_pending_bytes < 65_536:
+            raise Misconfigured(f"max_pending_bytes is too small: expected 65536 or more, got {max_pending_bytes}")
+        if not 1 <= delivery_timeout_s <= 86_400:
+            raise Misconfigured(f"delivery_timeout_s is out of range: expected 1 to 86400, got {delivery_timeout_s}")
+        self._factory = factory
+        self._options: dict[str, Any] = {
+            **_DEFAULTS,
+            **options,
+            **_FIXED,
+            "bootstrap.servers": bootstrap,
+            "queue.buffering.max.kbytes": max_pending_bytes // 1024,
+            "queue.buffering.max.messages": max(64, max_pending_bytes // _BYTES_BESIDE),
+            "delivery.timeout.ms": int(delivery_timeout_s * 1000),
+        }
+
+    def producer(
+        self, on_failure: Callable[[KafkaError, Any], None], on_error: Callable[[KafkaError], None]
+    ) -> Producer:
+        """A new producer. Its callbacks run in whatever thread polls it. Raises `Misconfigured`."""
+        try:
+            return self._factory({**self._options, "on_delivery": on_failure, "error_cb": on_error}, logger=_LOG)
+        except (KafkaException, ValueError, TypeError) as error:
+            raise Misconfigured(f"Kafka's driver refuses the options of the audit client: {error}") from error
+
+    @staticmethod
+    def word(error: KafkaError) -> str:
+        """Why an event was lost, as `stats()` and `audit.loss` say it."""
+        return _WORDS.get(error.code()) or error.name().lower().strip("_").replace("_", " ")
+
+
+def leak(producer: Producer) -> None:
+    """Never free this producer: in a forked child its threads don't exist, and freeing it would wait for them."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
+
+
+def warn(message: str, *args: object) -> None:
+    """Into the application's log; a handler that fails must not harm who warns."""
+    with suppress(Exception):
+        _LOG.warning(message, *args)

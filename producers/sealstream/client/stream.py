@@ -1,0 +1,265 @@
+"""One process's numbered stream of events on its way to Kafka.
+
+A number is taken under the lock in which the event enters the driver's queue, so the order of numbers is the order in
+Kafka, and a number that the queue refuses is given to the next event. The invariant: every number below `next` was
+queued once, with one event; what then fails finally leaves a hole that the sequencer states as `producer.gap`.
+
+The crash story: what waits in the queue dies with the process. Its numbers are missing and no `producer.closed` was
+sent, so the chain shows that the stream ended in disorder (`producer.silent`, a day later), though not how many events
+were lost after the last one that arrived. A forked child has none of this: it makes a stream, and an id, of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Event, RLock, Thread
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from sealstream.client.delivery import Delivery, leak, warn
+from sealstream.client.stats import Losses, Stats
+from sealstream.errors import InvalidEvent, Misconfigured
+from sealstream.events import MAX_EVENT_BYTES
+
+__all__ = ["UNNUMBERED", "Statement", "Stream"]
+
+UNNUMBERED = 0
+"""The `producer_seq` of an event that `send` has yet to number."""
+
+_NUMBER = b'"producer_seq":'
+# No text that follows `producer_seq` in a canonical event can hold an unescaped quote, so the last one is the field.
+_PLACEHOLDER = b"%b%d" % (_NUMBER, UNNUMBERED)
+_POLL_S = 0.1
+_REPORT_INTERVAL_S = 1.0
+
+Statement = Callable[[str, dict[str, Any]], bytes]
+"""Makes the canonical bytes of the client's own `audit.loss` and `producer.closed`, not yet numbered."""
+
+
+class Stream:
+    """For all threads of one process. `producer_id` must stand in every event that `send` gets."""
+
+    def __init__(self, topic: str, delivery: Delivery, producer_id: str, losses: Losses, statement: Statement) -> None:
+        self.producer_id = producer_id
+        self._topic = topic
+        self._delivery = delivery
+        self._losses = losses
+        self._statement = statement
+        self._lock = RLock()
+        self._next = 0
+        self._failed = 0
+        self._statements = 0
+        self._busy = False
+        self._deferred: deque[tuple[bytes, bytes]] = deque()
+        self._fatal = False
+        self._last_report = 0.0
+        self._settled_with_report = 0
+        self._stopping = Event()
+        self._errors_said: set[str] = set()
+        self._ended = False
+        self._producer: Producer | None = delivery.producer(self._on_failure, self._on_error)
+        self._thread = Thread(target=self._serve, name="sealstream-client", daemon=True)
+        self._thread.start()
+
+    def send(self, event: bytes) -> str | None:
+        """Numbers and queues an event whose number is `UNNUMBERED`; the reason when it is dropped, else None.
+
+        Never waits for Kafka. Raises `InvalidEvent` when the number makes the event too large.
+        """
+        head, _, tail = event.rpartition(_PLACEHOLDER)
+        with self._lock:
+            if self._busy:
+                # A signal handler or finalizer has interrupted this very thread in the lines below: its event waits
+                # until they are done, for a number must not be taken twice.
+                self._deferred.append((head, tail))
+                return None
+            self._busy = True
+            try:
+                return self._queue(head, tail)
+            finally:
+                self._queue_deferred()
+                self._busy = False
+
+    def _queue(
+        self, head: bytes, tail: bytes, on_failure: Callable[[KafkaError, Any], None] | None = None
+    ) -> str | None:
+        """Under the lock. Why it could not be queued, else None; the loss is not yet counted."""
+        producer = self._producer
+        if self._ended or producer is None:
+            return "closed"
+        number = self._next
+        value = b"%b%b%d%b" % (head, _NUMBER, number, tail)
+        if len(value) > MAX_EVENT_BYTES:
+            raise InvalidEvent(f"event is too large: expected at most {MAX_EVENT_BYTES} bytes, got {len(value)}")
+        # Taken before it is used: an interrupt between these lines loses the event, and the gap then tells the truth.
+        self._next = number + 1
+        try:
+            if on_failure is None:
+                producer.produce(self._topic, value, partition=0)
+            else:
+                producer.produce(self._topic, value, partition=0, on_delivery=on_failure)
+        except BufferError:
+            self._next = number
+            return "queue full"
+        except KafkaException as error:
+            self._next = number
+            self._fatal = self._fatal or error.args[0].fatal()
+            return self._delivery.word(error.args[0])
+        return None
+
+    def _queue_deferred(self) -> None:
+        while self._deferred:
+            try:
+                reason = self._queue(*self._deferred.popleft())
+            except InvalidEvent:
+                reason = "invalid"
+            if reason is not None:
+                self._losses.add(reason)
+
+    # --- what the polling thread does
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set() and (producer := self._producer) is not None:
+            producer.poll(_POLL_S)
+            if self._fatal:
+                self._renew()
+            with self._lock:
+                if not self._busy:
+                    self._queue_deferred()
+            if self._losses and time.monotonic() - self._last_report >= _REPORT_INTERVAL_S:
+                self._report_losses()
+
+    def _on_failure(self, error: KafkaError, _record: Any) -> None:
+        reason = self._delivery.word(error)
+        with self._lock:
+            self._failed += 1
+        if self._losses.add(reason):
+            warn("an audit event was lost: %s (%s); more of these are counted", reason, error.str())
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._fatal = self._fatal or error.fatal()
+        if error.name() not in self._errors_said:
+            self._errors_said.add(error.name())
+            warn("Kafka: %s; audit events wait in memory, within their bounds", error.str())
+
+    def _renew(self) -> None:
+        """The driver has given its producer up: go on with a new one, and the numbers where they were."""
+        try:
+            new = self._delivery.producer(self._on_failure, self._on_error)
+        except Misconfigured as error:  # these options served before: no threads or files left; the next round tries
+            warn("no new Kafka producer for audit events: %s", error)
+            return
+        with self._lock:
+            old, self._producer, self._fatal = self._producer, new, False
+        if old is not None:
+            _give_up(old)
+
+    def _report_losses(self) -> None:
+        """States what was lost in `audit.loss` events, one a reason, of which at most one round is on its way.
+
+        While Kafka is away they wait with everything else; a report that fails finally is counted and made again.
+        """
+        with self._lock:
+            if self._busy or self._next - self._pending() < self._settled_with_report:
+                return
+            self._busy = True
+            try:
+                self._queue_reports()
+            finally:
+                self._busy = False
+
+    def _queue_reports(self) -> None:
+        for reason, count in self._losses.take():
+            self._report(reason, count)
+        self._settled_with_report = self._next
+        self._last_report = time.monotonic()
+
+    def _report(self, reason: str, count: int) -> None:
+        def failed(error: KafkaError, record: Any) -> None:
+            self._losses.give_back(reason, count)
+            self._on_failure(error, record)
+
+        if self._state("audit.loss", {"reason": reason, "count": count}, failed) is not None:
+            self._losses.give_back(reason, count)
+
+    def _state(
+        self, action: str, metadata: dict[str, Any], on_failure: Callable[[KafkaError, Any], None] | None = None
+    ) -> str | None:
+        """Under the lock: queues a statement of the client itself."""
+        head, _, tail = self._statement(action, metadata).rpartition(_PLACEHOLDER)
+        reason = self._queue(head, tail, on_failure)
+        if reason is None:
+            self._statements += 1
+        return reason
+
+    # --- the end
+
+    def flush(self, timeout_s: float) -> int:
+        """Waits until all is acknowledged or given up, or the time is over: how many events are still pending."""
+        producer = self._producer
+        return 0 if producer is None else int(producer.flush(max(timeout_s, 0)))
+
+    def close(self, timeout_s: float) -> Stats:
+        """Reports losses, states the next number, waits for Kafka, and gives up what is then still here."""
+        deadline = time.monotonic() + timeout_s
+        while not self._queue_end() and time.monotonic() < deadline:
+            self.flush(0.05)
+        with self._lock:
+            self._ended = True
+        self.flush(deadline - time.monotonic())
+        self._stopping.set()
+        self._thread.join(2)
+        with self._lock:
+            producer = self._producer
+        if producer is not None:
+            _give_up(producer)
+        with self._lock:
+            self._producer = None
+        return self.stats()
+
+    def _queue_end(self) -> bool:
+        """Whether `producer.closed` is queued, or can't be: the thread that closes was interrupted while sending."""
+        with self._lock:
+            if self._busy or self._ended:
+                return True
+            self._busy = True
+            try:
+                self._queue_deferred()
+                self._queue_reports()
+                self._ended = self._state("producer.closed", {"next": self._next + 1}) is None
+                return self._ended
+            finally:
+                self._busy = False
+
+    def stats(self) -> Stats:
+        """As of now."""
+        with self._lock:
+            dropped, unreported = self._losses.counted()
+            pending = self._pending()
+            return Stats(
+                emitted=self._next,
+                delivered=max(self._next - pending - self._failed, 0),
+                pending=pending,
+                failed=self._failed,
+                statements=self._statements,
+                dropped=dropped,
+                unreported=unreported,
+            )
+
+    def _pending(self) -> int:
+        return 0 if self._producer is None else len(self._producer)
+
+    def abandon(self) -> None:
+        """In a forked child: leave the parent's producer alone, for ever."""
+        if self._producer is not None:
+            leak(self._producer)
+
+
+def _give_up(producer: Producer) -> None:
+    """What this producer still holds is reported as failed."""
+    if len(producer):
+        producer.purge()
+        producer.flush(1)
