@@ -26,14 +26,15 @@ from sealstream.client.context import ACTOR_FIELDS, bound
 from sealstream.client.delivery import Delivery, warn
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import UNNUMBERED, Stream
-from sealstream.client.values import plain_event
+from sealstream.client.values import acceptable_event
 from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unavailable
-from sealstream.events import canonical_event, format_timestamp, new_event_id
+from sealstream.events import MAX_EVENT_BYTES, canonical_event, format_timestamp, new_event_id
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, check_chain_name
 
 __all__ = ["AuditClient"]
 
 _MAX_COMPLAINTS = 256
+_LARGEST = MAX_EVENT_BYTES - 16  # the number that the stream writes into it may have 16 digits
 
 
 def _now() -> datetime:
@@ -273,10 +274,13 @@ class AuditClient:
 
 
 def _canonical(event: dict[str, Any]) -> bytes:
-    """The bytes to send; values beyond JSON's are converted only when there are some."""
+    """The bytes to send, with room for the number; values are converted only where they must be."""
     try:
-        return canonical_event(event)
+        canonical = canonical_event(event)
+        if len(canonical) <= _LARGEST:
+            return canonical
     except InvalidEvent:
-        plain = plain_event(event)
-        event["id"] = plain["id"]
-        return canonical_event(plain)
+        pass
+    converted, canonical = acceptable_event(event, _LARGEST)
+    event["id"] = converted["id"]
+    return canonical

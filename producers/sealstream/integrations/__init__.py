@@ -1,0 +1,1 @@
+"""Frameworks in which requests become audit events: `sealstream.integrations.asgi` for FastAPI and Starlette."""
