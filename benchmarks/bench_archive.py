@@ -1,153 +1,207 @@
-"""The archive's ratios: building a checked object against pyarrow writing the same table, reading against DuckDB.
+"""The archive sink, from Kafka to locked objects, against pyarrow writing the same prepared tables into memory.
 
-Run by itself (`python benchmarks/bench_archive.py`), or call `archive_write()` and `archive_read()`. Baseline and ours
-take turns in one process, several rounds; a ratio is of medians.
+Ours reads the chain and the signed segments, checks every hash, link and root, makes the columns, writes Parquet, puts
+object and manifest under COMPLIANCE lock, and has each segment's statement sealed by a sequencer that runs beside, in a
+process of its own, as it would. A second row measures the middle alone: entries in memory to a checked object.
+`folder_copy` gives what was archived as an auditor's copy in a folder, which `bench_verify` reads.
 """
 
 from __future__ import annotations
 
 import io
-import random
-import statistics
-import tempfile
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import duckdb
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
+from bench_checkpointing import ensure_signed
+from rows import REACHED, Row
+from workbench import BenchChain, Workbench, profiled
 
-from sealstream.archive import ColumnMaker, ObjectBuilder, Start, check_object, leaf_hashes, read_groups
+from sealstream.archive import ArchiveSettings, ArchiveSink, ColumnMaker, ObjectBuilder, Start
 from sealstream.archive.building import GROUP_ROWS
-from sealstream.archive.folding import instant
-from sealstream.events import canonical_event, format_timestamp
-from sealstream.layout import SegmentLimits
+from sealstream.kafka import KafkaSettings, read_until_end
+from sealstream.layout import ChainSettings
 from sealstream.layout.parquet import arrow_schema, parquet_writer_options
-from sealstream.sealing import EMPTY_RANGE, Checkpoint, Written, extend, root, seal
-
-MAKER = ColumnMaker()
-LIMITS = SegmentLimits(entries=2**31, bytes=2**40, seconds=2**31)
+from sealstream.sealing import EMPTY_RANGE, genesis_hash
+from sealstream.sequencer import Sequencer
 
 
-class Compared(NamedTuple):
-    """Rates in rows/s: medians, and the spread (min, max) of ours over the rounds."""
-
-    name: str
-    ours: float
-    baseline: float
-    spread: tuple[float, float]
-
-    @property
-    def ratio(self) -> float:
-        """Ours over the baseline."""
-        return self.ours / self.baseline
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: {self.ours:,.0f} rows/s ({self.spread[0]:,.0f} to {self.spread[1]:,.0f}) against "
-            f"{self.baseline:,.0f}: {self.ratio:.2f}"
-        )
+def _seal_beside(kafka: KafkaSettings, chain: ChainSettings, ready: Event, stop: Event) -> None:
+    sequencer = Sequencer(kafka, chain)
+    sequencer.step()
+    ready.set()
+    while not stop.is_set():
+        sequencer.step()
+    sequencer.close()
 
 
-def sealed_values(rows: int, seed: int = 1) -> list[bytes]:
-    """A chain's worth of sealed entries whose events have about 470 bytes."""
-    chance = random.Random(seed)
-    values, prev_hash, at_us = [], bytes(32), 1_795_533_000_000_000
-    for seq in range(rows):
-        at_us += chance.randrange(200)
-        time_text = format_timestamp(instant(at_us))
-        event = canonical_event(
-            {
-                "id": f"01939e2c-{seq >> 16 & 0xFFFF:04x}-7000-8000-{chance.getrandbits(48):012x}",
-                "timestamp": time_text,
-                "actor_id": f"user-{chance.randrange(3_000)}",
-                "actor_type": "user",
-                "action": chance.choice(("patient.read", "patient.write", "login")),
-                "resource_type": "patient",
-                "resource_id": f"patient-{chance.randrange(50_000)}",
-                "result": chance.choice(("success", "success", "success", "denied")),
-                "ip_address": f"10.0.{chance.randrange(256)}.{chance.randrange(256)}",
-                "session_id": f"{chance.getrandbits(128):032x}",
-                "metadata": {"http_status": 200, "duration_ms": chance.randrange(900), "route": "/patients/{id}"},
-                "producer_id": "01939e2c-0000-7000-8000-0123456789ab",
-                "producer_seq": seq,
-            }
-        )
-        sealed = seal(event, Written("main", -1, "event", seq, time_text, seq, time_text), prev_hash)
-        values.append(sealed.to_bytes())
-        prev_hash = sealed.hash
-    return values
-
-
-def compare(name: str, rows: int, ours: Callable[[], Any], baseline: Callable[[], Any], rounds: int) -> Compared:
-    """Times both in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for work, spent in ((baseline, times[1]), (ours, times[0])):
-            begin = time.perf_counter()
-            work()
-            spent.append(time.perf_counter() - begin)
-    mine, theirs = statistics.median(times[0]), statistics.median(times[1])
-    return Compared(name, rows / mine, rows / theirs, (rows / max(times[0]), rows / min(times[0])))
-
-
-def build(values: list[bytes]) -> bytes:
-    """What the sink does with a segment's entries: check every seal, fold the tree, make columns, write Parquet."""
-    builder = ObjectBuilder(Start(EMPTY_RANGE, bytes(32)), LIMITS, MAKER)
+@contextmanager
+def sequencer_beside(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[None]:
+    """The chain's sequencer, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, stop = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_seal_beside, args=(kafka, chain, ready, stop), daemon=True)
+    process.start()
     try:
-        for begin in range(0, len(values), 10_000):
-            builder.add(values[begin : begin + 10_000])
-        return builder.finish()
+        if not ready.wait(60):
+            raise RuntimeError("the sequencer beside did not start")
+        yield
     finally:
-        builder.close()
+        stop.set()
+        process.join(20)
+        if process.is_alive():
+            process.kill()
 
 
-def archive_write(rows: int = 100_000, rounds: int = 5) -> Compared:
-    """Sealed entries to a checked object, against pyarrow writing the very table that it holds."""
-    values = sealed_values(rows)
-    table = pq.read_table(pa.BufferReader(build(values)), use_threads=False)
+def new_bucket(bench: Workbench, chain: BenchChain) -> ArchiveSettings:
+    """A bucket with Object Lock for this chain."""
+    ends = bench.endpoints
+    settings = ArchiveSettings(
+        chain.settings.name, ends.s3_endpoint_url, ends.s3_region, ends.s3_access_key, ends.s3_secret_key
+    )
+    _client(settings).create_bucket(Bucket=settings.bucket, ObjectLockEnabledForBucket=True)
+    return settings
 
-    def bare() -> None:
-        out = io.BytesIO()
-        with pq.ParquetWriter(out, arrow_schema(), **parquet_writer_options(GROUP_ROWS)) as writer:
+
+def _client(settings: ArchiveSettings):
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.endpoint_url,
+        region_name=settings.region,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key,
+    )
+
+
+def archiving(bench: Workbench, chain: BenchChain, settings: ArchiveSettings) -> tuple[int, float]:
+    """Rows archived, and the seconds from the sink's first look until its last statement is said and sealed."""
+    with sequencer_beside(bench.kafka, chain.settings):
+        sink = ArchiveSink(bench.kafka, chain.settings, settings, trim_every_s=None, poll_s=0.05)
+        try:
+            begun = time.perf_counter()
+            while sink.step():
+                pass
+            return sink.next_seq, time.perf_counter() - begun - 0.05
+        finally:
+            sink.close()
+
+
+def folder_copy(bench: Workbench, chain: BenchChain, settings: ArchiveSettings) -> Path:
+    """The bucket's newest versions in a folder."""
+    folder = bench.folder / settings.bucket
+    client = _client(settings)
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket):
+        for item in page.get("Contents", []):
+            path = folder / item["Key"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(settings.bucket, item["Key"], str(path))
+    return folder
+
+
+def writing(tables: list[pa.Table]) -> float:
+    """Seconds that pyarrow takes to write the prepared tables, with the sink's own options, into memory."""
+    begun = time.perf_counter()
+    for table in tables:
+        with pq.ParquetWriter(io.BytesIO(), arrow_schema(), **parquet_writer_options(GROUP_ROWS)) as writer:
             writer.write_table(table, row_group_size=GROUP_ROWS)
-
-    return compare("archive sink, checked and written", rows, lambda: build(values), bare, rounds)
-
-
-def archive_read(rows: int = 100_000, rounds: int = 5) -> list[Compared]:
-    """Every hash recomputed from Parquet, and a whole object checked, against DuckDB's sha256 over the same file."""
-    values = sealed_values(rows)
-    data = build(values)
-    hashes = [bytes.fromhex(value[-66:-2].decode()) for value in values]
-    compact_range = extend(EMPTY_RANGE, hashes)
-    signed = Checkpoint("x", rows, root(compact_range))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "object.parquet"
-        path.write_bytes(data)
-        connection = duckdb.connect()
-
-        def bare() -> None:
-            connection.sql(f"SELECT max(sha256(body)) FROM '{path}'").fetchall()
-
-        def rehash() -> None:
-            for table in read_groups(path.read_bytes(), ("body", "prev_hash", "hash")):
-                leaf_hashes(table)
-
-        def check() -> None:
-            check_object(path.read_bytes(), Start(EMPTY_RANGE, bytes(32)), signed, LIMITS, MAKER)
-
-        return [
-            compare("archive read, every hash recomputed", rows, rehash, bare, rounds),
-            compare("archive object checked whole (links, root, hot columns)", rows, check, bare, rounds),
-        ]
+    return time.perf_counter() - begun
 
 
-if __name__ == "__main__":
-    values = sealed_values(1_000)
-    print(f"mean sealed entry: {sum(map(len, values)) / len(values):.0f} bytes")
-    print(archive_write())
-    for result in archive_read():
-        print(result)
+def building(chain: BenchChain, segments: list[list[bytes]]) -> float:
+    """Seconds from sealed entries in memory to checked objects in memory."""
+    maker = ColumnMaker()
+    begun = time.perf_counter()
+    start = Start(EMPTY_RANGE, genesis_hash(chain.settings.origin))
+    for values in segments:
+        builder = ObjectBuilder(start, chain.settings.limits, maker)
+        for at in range(0, len(values), 10_000):
+            builder.add(values[at : at + 10_000])
+        builder.finish()
+        start = builder.fold.end
+        builder.close()
+    took = time.perf_counter() - begun
+    maker.close()
+    return took
+
+
+def archived_copy(bench: Workbench, number: int) -> tuple[BenchChain, Path]:
+    """The chain of this round, archived, and a copy of its archive in a folder."""
+    if number not in bench.archived:
+        chain = ensure_signed(bench, number, bench.signed)
+        settings = new_bucket(bench, chain)
+        archiving(bench, chain, settings)
+        bench.archived[number] = (chain, folder_copy(bench, chain, settings))
+    return bench.archived[number]
+
+
+def measure(bench: Workbench) -> list[Row]:
+    """The archive sink's rows."""
+    whole: list[float] = []
+    core: list[float] = []
+    bare: list[float] = []
+    entries = 0
+    for number in bench.each_round("archive sink"):
+        chain = ensure_signed(bench, number, bench.signed)
+        settings = new_bucket(bench, chain)
+        entries, took = archiving(bench, chain, settings)
+        whole.append(entries / took)
+        folder = folder_copy(bench, chain, settings)
+        bench.archived[number] = (chain, folder)
+        tables = [pq.read_table(path) for path in sorted((folder / "entries").rglob("*.parquet"))]
+        rows = sum(len(table) for table in tables)
+        bare.append(rows / writing(tables))
+        segments = _segments(bench, chain, [len(table) for table in tables])
+        del tables
+        core.append(rows / building(chain, segments))
+        del segments
+    against = "pyarrow writing the same prepared tables, in memory"
+    remedy = (
+        "The sink hashes and compares every entry, folds the tree, takes the columns out of the JSON and then does the "
+        "very same write; reading from Kafka and putting to S3 come on top, one segment after the other: reading the "
+        "next while one is written, in another process, would change it."
+    )
+    rows_of = [
+        Row(
+            "archive sink, from Kafka to S3: checked, written, locked, its statement sealed",
+            against,
+            "rows/s",
+            goal=0.5,
+            ours=whole,
+            baseline=bare,
+            durability="objects under COMPLIANCE lock in SeaweedFS; pyarrow: in memory",
+            remark=f"{entries:,} rows in whole segments, each round another chain",
+            remedy=remedy,
+        ),
+        Row(
+            "archive sink's middle: sealed entries in memory to a checked Parquet object",
+            against,
+            "rows/s",
+            goal=0.5,
+            ours=core,
+            baseline=bare,
+            durability="both in memory",
+            remedy=remedy,
+        ),
+    ]
+    if rows_of[0].verdict == REACHED:
+        return rows_of
+    chain = ensure_signed(bench, bench.rounds, bench.signed)
+    settings = new_bucket(bench, chain)
+    return [replace(rows_of[0], profile=profiled(lambda: archiving(bench, chain, settings))), rows_of[1]]
+
+
+def _segments(bench: Workbench, chain: BenchChain, lengths: list[int]) -> list[list[bytes]]:
+    """The chain's entries, cut where the objects are."""
+    values = [record.value or b"" for batch in read_until_end(bench.kafka, chain.topics.chain) for record in batch]
+    segments = []
+    for length in lengths:
+        segments.append(values[:length])
+        values = values[length:]
+    return segments

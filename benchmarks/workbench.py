@@ -1,0 +1,176 @@
+"""What every benchmark gets: the servers, how many events and rounds, a folder, and chains that are sealed on demand.
+
+A sealed chain is made once for each round and shared by the benchmarks that read it, since what they measure begins
+where sealing ends. Its topics have names that nobody else has; with the stack's folder they go.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import io
+import pstats
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import Producer
+
+from sealstream.devstack import Endpoints, Stack
+from sealstream.events import canonical_event, new_event_id
+from sealstream.kafka import KafkaSettings, create_topics
+from sealstream.layout import ChainSettings, ChainTopics, Retention
+from sealstream.sealing import Signer, new_signing_key, signer
+from sealstream.sequencer import Sequencer
+
+__all__ = ["BenchChain", "Workbench", "example_event", "new_chain", "preload", "profiled", "sealing"]
+
+
+class BenchChain(NamedTuple):
+    """A chain and its key."""
+
+    settings: ChainSettings
+    signer: Signer
+
+    @property
+    def topics(self) -> ChainTopics:
+        """Its topics."""
+        return ChainTopics.of(self.settings.name)
+
+
+def example_event(number: int) -> dict[str, Any]:
+    """An event of about 470 bytes, once it is canonical."""
+    return {
+        "id": new_event_id(),
+        "timestamp": "2026-11-24T03:00:00.123456Z",
+        "actor_id": f"user-{number % 1000}",
+        "actor_type": "user",
+        "action": "patient.read",
+        "resource_type": "patient",
+        "resource_id": f"patient-{number * 7919 % 100_000:06}",
+        "result": "success" if number % 20 else "denied",
+        "ip_address": f"10.20.{number % 256}.40",
+        "session_id": f"session-{number % 5000:08}",
+        "tenant": "clinic-1",
+        "source": {"service": "clinic", "version": "1.0.0", "host": "web-1"},
+        "metadata": {"http_status": 200, "duration_ms": 12},
+        "producer_id": "web-1/4711/0193a8f2",
+        "producer_seq": number,
+    }
+
+
+def new_chain(kafka: KafkaSettings) -> BenchChain:
+    """A new chain; its topics exist and are empty."""
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    key = signer(new_signing_key(f"bench.example/{name}"))
+    chain = BenchChain(ChainSettings(name, "bench.example", key.vkey, Retention("soc2", 366)), key)
+    create_topics(kafka, chain.topics.configs())
+    return chain
+
+
+def preload(kafka: KafkaSettings, topic: str, count: int) -> None:
+    """So many events into a raw topic, as the client sends them, before any clock runs."""
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 1_100_000,
+            "queue.buffering.max.kbytes": 1_000_000,
+        }
+    )
+    for number in range(count):
+        producer.produce(topic, canonical_event(example_event(number)), partition=0)
+        if number % 10_000 == 0:
+            producer.poll(0)
+    producer.flush(120)
+
+
+def sealing(
+    kafka: KafkaSettings, chain: BenchChain, count: int, each_step: Callable[[int], object] = lambda _: None
+) -> float:
+    """Seconds that the sequencer takes for so many events, from its first batch to the last one read back."""
+    sequencer = Sequencer(kafka, chain.settings)
+    sequencer.step()
+    gc.collect()
+    begun = time.perf_counter()
+    while (tip := sequencer.tip) is None or tip.raw_offset < count - 1:
+        sequencer.step()
+        each_step(0 if tip is None else tip.size)
+    sequencer.finish()
+    took = time.perf_counter() - begun
+    sequencer.close()
+    return took
+
+
+@dataclass
+class Workbench:
+    """The servers and the sizes. `say` tells what is being done."""
+
+    stack: Stack
+    endpoints: Endpoints
+    folder: Path
+    rounds: int
+    quick: bool = False
+    say: Callable[[str], object] = lambda _: None
+    signed: set[str] = field(default_factory=set)
+    archived: dict[int, tuple[BenchChain, Path]] = field(default_factory=dict)
+    _sealed: dict[int, BenchChain] = field(default_factory=dict)
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """The broker."""
+        return KafkaSettings(self.endpoints.kafka_bootstrap)
+
+    @property
+    def events(self) -> int:
+        """How many events a chain of one round has."""
+        return 20_000 if self.quick else 250_000
+
+    def each_round(self, name: str) -> Iterator[int]:
+        """0, 1, ...: odd rounds measure ours first."""
+        for number in range(self.rounds):
+            self.say(f"{name}, round {number + 1} of {self.rounds}")
+            gc.collect()
+            yield number
+
+    def sealed_chain(self, number: int) -> BenchChain:
+        """The sealed chain of this round."""
+        if number not in self._sealed:
+            chain = new_chain(self.kafka)
+            preload(self.kafka, chain.topics.raw, self.events)
+            sealing(self.kafka, chain, self.events)
+            self._sealed[number] = chain
+        return self._sealed[number]
+
+    def keep_sealed(self, number: int, chain: BenchChain) -> None:
+        """A chain of `events` events that a benchmark has sealed is as good as any."""
+        self._sealed.setdefault(number, chain)
+
+
+def profiled(work: Callable[[], object], lines: int = 14) -> str:
+    """Where `work` spends its time: the functions that themselves take most, by cProfile (which makes calls dearer)."""
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        work()
+    finally:
+        profile.disable()
+    text = io.StringIO()
+    stats = pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime")
+    stats.print_stats(lines)
+    kept = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
+    return "\n".join(line for line in kept if not line.startswith(("   Ordered", "   List")))
+
+
+@contextmanager
+def timed(spent: list[float]) -> Iterator[None]:
+    """Adds the seconds that the block took."""
+    begun = time.perf_counter()
+    yield
+    spent.append(time.perf_counter() - begun)
