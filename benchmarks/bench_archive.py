@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from bench_checkpointing import ensure_signed
 from rows import REACHED, Row
-from workbench import BenchChain, Workbench, profiled
+from workbench import BenchChain, Workbench, profiled, quieten
 
 from sealstream.archive import ArchiveSettings, ArchiveSink, ColumnMaker, ObjectBuilder, Start
 from sealstream.archive.building import GROUP_ROWS
@@ -33,8 +33,9 @@ from sealstream.sealing import EMPTY_RANGE, genesis_hash
 from sealstream.sequencer import Sequencer
 
 
-def _seal_beside(kafka: KafkaSettings, chain: ChainSettings, ready: Event, stop: Event) -> None:
-    sequencer = Sequencer(kafka, chain)
+def _seal_beside(bootstrap: str, chain: ChainSettings, ready: Event, stop: Event) -> None:
+    quieten()
+    sequencer = Sequencer(KafkaSettings(bootstrap), chain)
     sequencer.step()
     ready.set()
     while not stop.is_set():
@@ -47,7 +48,7 @@ def sequencer_beside(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Non
     """The chain's sequencer, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     ready, stop = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=_seal_beside, args=(kafka, chain, ready, stop), daemon=True)
+    process = spawn.Process(target=_seal_beside, args=(kafka.bootstrap, chain, ready, stop), daemon=True)
     process.start()
     try:
         if not ready.wait(60):

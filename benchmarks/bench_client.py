@@ -23,13 +23,8 @@ def emitting(client: AuditClient, count: int) -> list[int]:
     spent = []
     clock = time.perf_counter_ns
     emit = client.emit
-    with context(
-        actor_id="user-123",
-        actor_type="user",
-        tenant="clinic-1",
-        session_id="session-00000042",
-        ip_address="10.20.30.40",
-    ):
+    request = {"tenant": "clinic-1", "session_id": "session-00000042", "ip_address": "10.20.30.40"}
+    with context(actor_id="user-123", actor_type="user", **request):
         for number in range(count):
             begun = clock()
             emit(

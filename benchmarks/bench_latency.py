@@ -176,8 +176,7 @@ def measure(bench: Workbench) -> list[Row]:
     statuses = [status for status in bench.stack.status() if status.restarts or status.state != "running"]
     if statuses:
         raise RuntimeError(f"processes did not run through: {statuses}")
-    quiet = "the machine was not quiet" if bench.stack else ""
-    remedy = f"The 99th percentile is the machine's as much as ours: {quiet}; see the load above."
+    remedy = "The goal is for a quiet machine; a 99th percentile is first to feel other work: see the load above."
     return [
         Row(
             "emit to sealed (committed in the chain, seen by a reader), 99th percentile at 1,000 events/s",
@@ -238,13 +237,13 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
     )
     return [
         Row(
-            f"whole pipeline at full load: emitted until a row in Postgres, {half:,} events, all processes and servers on "
-            "these cores",
+            "whole pipeline at full load, all processes and servers on these cores: from emit to a row in Postgres",
             "",
             "events/s",
             goal=None,
             ours=rates,
-            durability="Kafka page cache, Postgres fsync",
+            durability="Kafka in its page cache, Postgres with fsync",
+            remark=f"{half:,} events, twice",
         ),
         Row(
             f"memory, peak resident size of the largest process ({largest}) after {2 * half:,} events at full load",
@@ -253,7 +252,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
             goal=512,
             at_most=True,
             ours=[ours[largest]],
-            remark=each,
+            remark=", ".join(halves),
             remedy="See the figures of each process.",
         ),
     ]

@@ -194,7 +194,7 @@ def measure(bench: Workbench) -> list[Row]:
             baseline=[one.copying for one in measured],
             durability="both: fsynced commits, one a batch of ours, one for the whole bare COPY",
             remark=f"{count:,} rows a round, each into a new database",
-            remedy="While one batch is stored by the server the next is read, checked and encoded in Python; on two cores "
-            "that the broker shares too, the two can't overlap wholly.",
+            remedy="While one batch is stored by the server the next is read, checked and encoded in Python; on two "
+            "cores that the broker shares too, the two can't overlap wholly.",
         )
     ]

@@ -126,8 +126,8 @@ def measure(bench: Workbench) -> list[Row]:
             goal=20,
             ours=ours,
             baseline=theirs,
-            durability="ours: Kafka transactions of many events, acks=all on one broker, in its page cache (three brokers "
-            "survive the loss of one; a power cut of all is not survived); theirs: one fsynced commit an event",
+            durability="ours: Kafka transactions of many events, acks=all on one broker, in its page cache (three "
+            "brokers survive the loss of one; a power cut of all is not survived); theirs: one fsynced commit an event",
             remark=f"{count:,} events against {inserts:,}",
             remedy="The logger waits for one commit an event; how long that takes is the disk's.",
         )

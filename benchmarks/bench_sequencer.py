@@ -94,8 +94,8 @@ def measure(bench: Workbench) -> list[Row]:
         baseline=copied,
         durability=DURABILITY,
         remark=f"{count:,} events of about 470 bytes, batches of up to {BATCH:,}",
-        remedy="Decoding, canonical form and hashing of each event are one thread's work in Python; a compiled core for "
-        "the batch, or one process that validates beside the one that seals, would change it.",
+        remedy="Decoding, canonical form and hashing of each event are one thread's work in Python; a compiled core "
+        "for the batch, or one process that validates beside the one that seals, would change it.",
     )
     if row.verdict == "reached":
         return [row]

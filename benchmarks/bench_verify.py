@@ -69,8 +69,8 @@ def measure(bench: Workbench) -> list[Row]:
         baseline=bare,
         durability="both read only",
         remark=f"{entries:,} entries",
-        remedy="Each body is parsed, held to every rule of an event and written again in canonical form by Python code; "
-        "only a compiled validator would bring it to the speed of the hash alone.",
+        remedy="Each body is parsed, held to every rule of an event and written again in canonical form by Python "
+        "code; only a compiled validator would bring it to the speed of the hash alone.",
     )
     if row.verdict == REACHED:
         return [row]

@@ -47,8 +47,8 @@ def write_results(
     ]
     if before > 0.5:
         lines += [
-            "**The machine was not quiet**: other work ran on the same cores, so latencies are worse than they would be",
-            "alone and spreads are wide. Ratios suffer less, as both sides of each met the same.",
+            "**The machine was not quiet**: other work ran on the same cores, so latencies are worse than they would",
+            "be alone and spreads are wide. Ratios suffer less, as both sides of each met the same.",
             "",
         ]
     lines += [

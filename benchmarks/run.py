@@ -31,7 +31,7 @@ from results import as_table, write_results
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rows import Row
-from workbench import Workbench
+from workbench import Workbench, quieten
 
 from sealstream.devstack import Stack
 from sealstream.devstack.ports import free_port
@@ -74,6 +74,7 @@ def main() -> int:
     given = parser.parse_args()
     wanted = [name for name in BENCHMARKS if not given.only or name in given.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    quieten()
     console = Console()
     rows: list[Row] = []
     load = Load()

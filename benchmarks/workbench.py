@@ -9,15 +9,16 @@ from __future__ import annotations
 import cProfile
 import gc
 import io
+import logging
 import pstats
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import structlog
 from confluent_kafka import Producer
 
 from sealstream.devstack import Endpoints, Stack
@@ -27,7 +28,7 @@ from sealstream.layout import ChainSettings, ChainTopics, Retention
 from sealstream.sealing import Signer, new_signing_key, signer
 from sealstream.sequencer import Sequencer
 
-__all__ = ["BenchChain", "Workbench", "example_event", "new_chain", "preload", "profiled", "sealing"]
+__all__ = ["BenchChain", "Workbench", "example_event", "new_chain", "preload", "profiled", "quieten", "sealing"]
 
 
 class BenchChain(NamedTuple):
@@ -153,6 +154,11 @@ class Workbench:
         self._sealed.setdefault(number, chain)
 
 
+def quieten() -> None:
+    """The processes' log lines are not wanted here, unless they are warnings."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
 def profiled(work: Callable[[], object], lines: int = 14) -> str:
     """Where `work` spends its time: the functions that themselves take most, by cProfile (which makes calls dearer)."""
     profile = cProfile.Profile()
@@ -166,11 +172,3 @@ def profiled(work: Callable[[], object], lines: int = 14) -> str:
     stats.print_stats(lines)
     kept = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
     return "\n".join(line for line in kept if not line.startswith(("   Ordered", "   List")))
-
-
-@contextmanager
-def timed(spent: list[float]) -> Iterator[None]:
-    """Adds the seconds that the block took."""
-    begun = time.perf_counter()
-    yield
-    spent.append(time.perf_counter() - begun)
