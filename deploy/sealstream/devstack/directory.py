@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sealstream.devstack.faults import AlreadyRunning, DiskFull, NotOurs
+from sealstream.devstack.faults import AlreadyRunning, DiskFull, NotOurs, ServerFailed
 from sealstream.devstack.ports import free_port, is_free
 from sealstream.errors import Misconfigured
 
@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 LEAST_FREE_BYTES = 500_000_000
+_ALMOST_NOTHING_BYTES = 20_000_000
+"""With less than this free, whatever failed failed for want of space, whether or not it said so."""
 PUBLIC_PORTS = {"kafka": 19092, "postgres": 15432, "s3": 18333}
 INTERNAL_PORTS = ("kafka_controller", "s3_master", "s3_volume", "s3_filer", "s3_admin", "s3_grpc")
 _FORMAT = 1
@@ -116,14 +118,23 @@ def _hold(data_dir: Path) -> int:
     return descriptor
 
 
-def check_space(data_dir: Path, least_bytes: int = LEAST_FREE_BYTES) -> None:
-    """Raise `DiskFull` when less than that is free where the directory is."""
+def check_space(data_dir: Path) -> None:
+    """Raise `DiskFull` when less than `LEAST_FREE_BYTES` are free where the directory is."""
     free = shutil.disk_usage(data_dir).free
-    if free < least_bytes:
+    if free < LEAST_FREE_BYTES:
         raise DiskFull(
-            f"the disk of {data_dir} is full: the stack needs {least_bytes // 1_000_000} MB free, there are "
+            f"the disk of {data_dir} is full: the stack needs {LEAST_FREE_BYTES // 1_000_000} MB free, there are "
             f"{free // 1_000_000} MB; free some, or choose another data directory"
         )
+
+
+def why_failed(data_dir: Path, what: str, said: str) -> DiskFull | ServerFailed:
+    """The error of a program that failed: the disk's, or its own. `what`: "kafka ended ..."; `said`: its last words."""
+    if shutil.disk_usage(data_dir).free < _ALMOST_NOTHING_BYTES or "No space left on device" in said:
+        return DiskFull(
+            f"the disk of {data_dir} is full, so {what}: free some and start again, or choose another data directory"
+        )
+    return ServerFailed(f"{what}: {said[-600:] or 'it said nothing'}")
 
 
 def write_whole(path: Path, members: Mapping[str, Any]) -> None:

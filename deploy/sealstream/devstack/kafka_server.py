@@ -1,14 +1,12 @@
 """Apache Kafka, one KRaft node: format its folder, its command line, and when it is ready.
 
-Invariant: `<data>/kafka/prepared` is written last; a folder without it is an interrupted first start and is made anew.
-Crash story: one node survives kill -9 (what it acknowledged is in the page cache), not a power loss.
+Invariant: `<data>/kafka` is formatted or not there (`preparing.py`). Crash story: one node survives kill -9 (what it
+acknowledged is in the page cache), not a power loss.
 """
 
 from __future__ import annotations
 
 import base64
-import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +15,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from sealstream.devstack.directory import StackFile
-from sealstream.devstack.faults import NoJava, ServerFailed
-from sealstream.devstack.jars import java_executable, kafka_class_path
-from sealstream.devstack.ports import HOST
-from sealstream.devstack.preparing import prepare_once
+from sealstream.devstack.jars import java_executable
+from sealstream.devstack.ports import HOST, is_free
+from sealstream.devstack.preparing import make_whole
+from sealstream.devstack.running import run_once
 from sealstream.devstack.specs import ProcessSpec
 
 __all__ = ["KafkaServer"]
@@ -44,35 +42,22 @@ logger.clean.level = warn
 class KafkaServer:
     """Kafka of one stack."""
 
-    def __init__(self, data_dir: Path, stack: StackFile) -> None:
+    def __init__(self, data_dir: Path, stack: StackFile, class_path: str) -> None:
         self._folder = data_dir / "kafka"
         self._stack = stack
         self._port = stack.ports["kafka"]
-        self._java: list[str] = []
+        self._class_path = class_path
 
     def prepare(self, progress: Callable[[str], None]) -> None:
-        """Resolve the jars, write the configuration, format the log folder once. Raises `NoJava`, `ServerFailed`."""
-        class_path = kafka_class_path(progress)
-        self._java = [
-            str(java_executable()),
-            *("-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
-            *(
-                f"-Djava.io.tmpdir={self._folder / 'tmp'}",
-                f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}",
-            ),
-            *("-cp", class_path),
-        ]
-        prepare_once(self._folder, self._format)
-        self._write_configuration()  # each time: ports may be others
+        """Format the log folder once, write the configuration. Raises `NoJava`, `ServerFailed`, `DiskFull`."""
+        make_whole(self._folder, self._format)
+        self._write_configuration(self._folder)  # each time: ports may be others
 
     def spec(self) -> ProcessSpec:
         """The broker's process, once prepared."""
         return ProcessSpec(
             name="kafka",
-            argv=[
-                *(self._java[0], f"-Xms{_HEAP}", f"-Xmx{_HEAP}", *self._java[1:]),
-                *("kafka.Kafka", str(self._folder / "server.properties")),
-            ],
+            argv=[*self._java(self._folder, f"-Xms{_HEAP}", f"-Xmx{_HEAP}"), "kafka.Kafka", _properties(self._folder)],
             ready=self._is_ready,
             ready_timeout_s=120,
             stop_timeout_s=30,
@@ -80,32 +65,30 @@ class KafkaServer:
             cwd=self._folder,
         )
 
-    def _format(self) -> None:
-        self._write_configuration()
-        cluster_id = base64.urlsafe_b64encode(uuid.UUID(self._stack.id).bytes).decode().rstrip("=")
-        command = [
-            *(
-                self._java[0],
-                "-Xmx256m",
-                "-XX:TieredStopAtLevel=1",
-                *self._java[1:],
-                "kafka.tools.StorageTool",
-                "format",
-            ),
-            *("--standalone", "--cluster-id", cluster_id, "--config", str(self._folder / "server.properties")),
+    def _java(self, folder: Path, *options: str) -> list[str]:
+        return [
+            *(str(java_executable()), *options),
+            *("-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
+            *("-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}"),
+            *(f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", self._class_path),
         ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False
-            )
-        except OSError as error:
-            raise NoJava(f"no Java: {self._java[0]} can't be run here ({error.strerror})") from error
-        except subprocess.TimeoutExpired as error:
-            raise ServerFailed("Kafka's storage format did not end within 120 s") from error
-        if done.returncode != 0:
-            raise ServerFailed(f"Kafka's storage format failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
-    def _write_configuration(self) -> None:
+    def _format(self, folder: Path) -> None:
+        self._write_configuration(folder)
+        # As one word with its option, since it may begin with a hyphen.
+        cluster_id = base64.urlsafe_b64encode(uuid.UUID(self._stack.id).bytes).decode().rstrip("=")
+        run_once(
+            ProcessSpec(
+                name="Kafka's storage format",
+                argv=[
+                    *(*self._java(folder, "-Xmx256m", "-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", "format"),
+                    *("--standalone", f"--cluster-id={cluster_id}", "--config", _properties(folder)),
+                ],
+            ),
+            folder,
+        )
+
+    def _write_configuration(self, folder: Path) -> None:
         controller = f"{HOST}:{self._stack.ports['kafka_controller']}"
         properties = {
             "process.roles": "broker,controller",
@@ -115,7 +98,7 @@ class KafkaServer:
             "advertised.listeners": f"PLAINTEXT://{HOST}:{self._port},CONTROLLER://{controller}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(self._folder / "log"),
+            "log.dirs": str(folder / "log"),
             "auto.create.topics.enable": "false",
             # One node: nothing can be replicated.
             "offsets.topic.replication.factor": "1",
@@ -130,17 +113,21 @@ class KafkaServer:
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # half of the default would be 1/16 of the heap
         }
-        for folder in (self._folder, self._folder / "log", self._folder / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True)
-        lines = (f"{name}={value}\n" for name, value in properties.items())
-        (self._folder / "server.properties").write_text("".join(lines))
-        (self._folder / "log4j2.properties").write_text(_LOGGING)
+        for each in (folder / "log", folder / "tmp"):
+            each.mkdir(parents=True, exist_ok=True)
+        Path(_properties(folder)).write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        (folder / "log4j2.properties").write_text(_LOGGING)
 
     def _is_ready(self, pid: int) -> bool:
         """A listing of topics is answered, and there is a broker in it."""
+        if is_free(self._port):
+            return False  # asked first, because the client reports each refused connection on stderr
         client = AdminClient({"bootstrap.servers": f"{HOST}:{self._port}", "log_level": 0})
-        deadline = time.monotonic() + 1
         try:
-            return bool(client.list_topics(timeout=max(0.1, deadline - time.monotonic())).brokers)
+            return bool(client.list_topics(timeout=1).brokers)
         except KafkaException:
             return False
+
+
+def _properties(folder: Path) -> str:
+    return str(folder / "server.properties")

@@ -3,8 +3,8 @@
 PostgreSQL refuses to run as root, so root's stack runs it as `nobody` (see `launch.py`); the cluster's folder is
 `nobody`'s then. It listens on TCP at 127.0.0.1 alone and asks for a password (SCRAM) from everybody.
 
-Invariant: `<data>/postgres/prepared` is written last; a folder without it is an interrupted first start and is made
-anew. Crash story: PostgreSQL recovers from its own log, from kill -9 and from power loss.
+Invariant: `<data>/postgres` is a whole cluster or not there (`preparing.py`). Crash story: PostgreSQL recovers from its
+own log, from kill -9 and from power loss.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import importlib.util
 import os
 import pwd
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from sealstream.devstack.directory import StackFile
-from sealstream.devstack.faults import ServerFailed
 from sealstream.devstack.ports import HOST
-from sealstream.devstack.preparing import prepare_once
-from sealstream.devstack.running import launch_argv
+from sealstream.devstack.preparing import make_whole
+from sealstream.devstack.running import run_once
 from sealstream.devstack.specs import ProcessSpec
 from sealstream.errors import Misconfigured
 
@@ -41,8 +39,8 @@ class PostgresServer:
         self._stack = stack
 
     def prepare(self, progress: Callable[[str], None]) -> None:
-        """Make the cluster once. Raises `ServerFailed`, `Misconfigured`."""
-        if prepare_once(self._folder, self._initdb):
+        """Make the cluster once. Raises `ServerFailed`, `DiskFull`, `Misconfigured`."""
+        if make_whole(self._folder, self._initdb):
             progress("made a PostgreSQL cluster")
         _own(self._cluster)  # also when the stack was made by an ordinary user and is now run by root
 
@@ -68,32 +66,24 @@ class PostgresServer:
             user=_ACCOUNT,
         )
 
-    def _initdb(self) -> None:
-        self._cluster.mkdir(mode=0o700)
-        _own(self._cluster)
-        password = self._folder / "password"
+    def _initdb(self, folder: Path) -> None:
+        cluster, password = folder / "cluster", folder / "password"
+        cluster.mkdir(mode=0o700)
         password.touch(mode=0o600)
-        _own(password)
+        for path in (cluster, password):
+            _own(path)
         password.write_text(self._stack.postgres_password)
         command = ProcessSpec(
-            name="initdb",
+            name="PostgreSQL's initdb",
             argv=[
-                *(_program("initdb"), "-D", str(self._cluster), "--username", SUPERUSER, "--pwfile", str(password)),
+                *(_program("initdb"), "-D", str(cluster), "--username", SUPERUSER, "--pwfile", str(password)),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-instructions"),
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             ],
             user=_ACCOUNT,
         )
-        try:
-            done = subprocess.run(
-                launch_argv(command), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ServerFailed("PostgreSQL's initdb did not end within 120 s") from error
-        finally:
-            password.unlink(missing_ok=True)
-        if done.returncode != 0:
-            raise ServerFailed(f"PostgreSQL's initdb failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        run_once(command, folder)
+        password.unlink()
 
     def _is_ready(self, pid: int) -> bool:
         """postmaster.pid is this process's and says so (a killed one's file may still lie there)."""

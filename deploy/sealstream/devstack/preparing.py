@@ -1,28 +1,36 @@
-"""A server's folder is made once, and whole: a marker that is written last tells a whole one from a half-made one."""
+"""A server's folder is made once, and whole: under another name, and renamed when it is finished.
+
+Invariant: `<data>/<server>` is whole or not there. Crash story: an interrupted first start leaves `.making-<server>-*`,
+which the next start removes. A program that still writes there (initdb ends a moment after a killed supervisor, and
+clears up behind itself) hits only its own folder.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["prepare_once"]
-
-_MARKER = "prepared"
+__all__ = ["make_whole"]
 
 
-def prepare_once(folder: Path, make: Callable[[], None]) -> bool:
-    """Run `make` in the new, empty `folder` unless the marker says that it was made; True when it ran.
-
-    A folder without the marker is what an interrupted first start left; no program ever ran on it, so it is removed.
-    """
-    if (folder / _MARKER).exists():
+def make_whole(folder: Path, make: Callable[[Path], None]) -> bool:
+    """Have `make` fill a new folder that becomes `folder`, unless there is one; True when it was made."""
+    if folder.exists():
         return False
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    make()
-    descriptor = os.open(folder / _MARKER, os.O_WRONLY | os.O_CREAT, 0o644)
+    for left in folder.parent.glob(f".making-{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    making = Path(tempfile.mkdtemp(prefix=f".making-{folder.name}-", dir=folder.parent))
+    try:
+        make(making)
+        making.chmod(0o755)
+        making.rename(folder)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    descriptor = os.open(folder.parent, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
     return True

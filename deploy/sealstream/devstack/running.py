@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sealstream.devstack import launch
+from sealstream.devstack.directory import why_failed
+from sealstream.devstack.faults import ServerFailed
 from sealstream.devstack.specs import ProcessSpec
 
-__all__ = ["Identity", "end", "identity_of", "is_alive", "launch_argv", "spawn"]
+__all__ = ["Identity", "end", "identity_of", "is_alive", "run_once", "spawn"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -47,8 +49,7 @@ def is_alive(identity: Identity) -> bool:
     return identity.pid > 0 and identity_of(identity.pid) == identity
 
 
-def launch_argv(spec: ProcessSpec) -> list[str]:
-    """The command line that starts the program by way of `launch.py`."""
+def _launch_argv(spec: ProcessSpec) -> list[str]:
     command = [sys.executable, "-I", "-S", launch.__file__]
     command += ["--parent", str(os.getpid()), "--death-signal", str(int(spec.stop_signal))]
     if spec.user:
@@ -61,7 +62,7 @@ def spawn(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            launch_argv(spec),
+            _launch_argv(spec),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -69,6 +70,18 @@ def spawn(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
             env={**os.environ, **spec.env},
             start_new_session=True,
         )
+
+
+def run_once(spec: ProcessSpec, folder: Path, timeout_s: float = 120) -> None:
+    """Run a program to its end. Raises `ServerFailed` with its last words, or `DiskFull` when `folder` has no room."""
+    try:
+        done = subprocess.run(
+            _launch_argv(spec), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServerFailed(f"{spec.name} did not end within {timeout_s:g} s") from error
+    if done.returncode != 0:
+        raise why_failed(folder, f"{spec.name} failed", (done.stderr + done.stdout).strip())
 
 
 def end(processes: list[tuple[Identity, signal.Signals, float]], poll_s: float = 0.02) -> None:

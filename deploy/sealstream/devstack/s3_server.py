@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sealstream.devstack.directory import StackFile
 from sealstream.devstack.ports import GRPC_OFFSET, HOST
-from sealstream.devstack.preparing import prepare_once
 from sealstream.devstack.specs import ProcessSpec
 from sealstream.errors import Misconfigured
 
@@ -33,7 +32,7 @@ class S3Server:
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Make the folder. Options that an earlier start saved there are dropped: the command line says them all."""
-        prepare_once(self._folder, lambda: None)
+        self._folder.mkdir(exist_ok=True)
         (self._folder / "mini.options").unlink(missing_ok=True)
 
     def spec(self) -> ProcessSpec:

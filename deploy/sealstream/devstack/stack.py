@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from sealstream.devstack.directory import PUBLIC_PORTS, StackFile, claim, open_stack, read_stack_file
+from sealstream.devstack.jars import kafka_class_path
 from sealstream.devstack.kafka_server import KafkaServer
 from sealstream.devstack.ports import HOST, check_free
 from sealstream.devstack.postgres_server import SUPERUSER, PostgresServer
@@ -71,11 +72,12 @@ class Stack:
         try:
             for name in end_recorded(self.data_dir):
                 self._progress(f"ended {name}, which an interrupted run had left")
+            class_path = kafka_class_path(self._progress)
             stack = open_stack(self.data_dir, self._ports)
             for name in PUBLIC_PORTS:
                 check_free(stack.ports[name], name, f"--{name}-port")
             servers: list[KafkaServer | PostgresServer | S3Server] = [
-                KafkaServer(self.data_dir, stack),
+                KafkaServer(self.data_dir, stack, class_path),
                 PostgresServer(self.data_dir, stack),
                 S3Server(self.data_dir, stack),
             ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -19,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sealstream.devstack.directory import write_whole
-from sealstream.devstack.faults import DiskFull, ServerFailed
+from sealstream.devstack.directory import why_failed, write_whole
+from sealstream.devstack.faults import DiskFull
 from sealstream.devstack.logs import bound_log, tail
 from sealstream.devstack.running import Identity, end, identity_of, is_alive, spawn
 from sealstream.devstack.specs import ProcessSpec, ProcessStatus
@@ -31,7 +30,6 @@ _STATE_FILE = "state.json"
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 30.0
 _SOUND_AFTER_S = 60
 """A program that ran for this long begins its back-off anew."""
-_ALMOST_NOTHING_BYTES = 20_000_000
 _BOUND_LOGS_EVERY_S = 5
 _POLL_S = 0.05
 
@@ -169,16 +167,8 @@ class Supervisor:
 
     def _why(self, program: _Program, what: str) -> Exception:
         self._write_state()
-        said = tail(program.log)
-        if shutil.disk_usage(self._data_dir).free < _ALMOST_NOTHING_BYTES or any(
-            "No space left" in line for line in said
-        ):
-            return DiskFull(
-                f"the disk of {self._data_dir} is full, so {program.spec.name} {what}: "
-                "free some and start again, or choose another data directory"
-            )
-        return ServerFailed(
-            f"{program.spec.name} {what}; see {program.log}, which ends: {' / '.join(said)[-600:] or '(nothing)'}"
+        return why_failed(
+            self._data_dir, f"{program.spec.name} {what}; see {program.log}", " / ".join(tail(program.log))
         )
 
     def _write_state(self) -> None:
