@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import ChainSettings, ChainTopics, CheckpointHeaders, Retention, checkpoint_headers
@@ -169,8 +170,18 @@ def dsn_for() -> Callable[[str, str, str], str]:
 
 
 @pytest.fixture(scope="session")
-def server() -> str:
-    return os.environ["PGDEV"]
+def server(postgres_admin_dsn: str) -> str:
+    """The superuser's DSN."""
+    return postgres_admin_dsn
+
+
+@pytest.fixture(scope="session")
+def roles(server: str) -> Iterator[Roles]:
+    """This session's own roles: those of a stack that runs keep their passwords."""
+    own = Roles.of(f"t_{uuid.uuid4().hex[:12]}")
+    yield own
+    for name in own:
+        _run_sql(server, f'DROP ROLE IF EXISTS "{name}"')
 
 
 @pytest.fixture
@@ -180,29 +191,28 @@ def empty_database(server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(server: str) -> Iterator[str]:
-    made = _database(server, "")
-    dsn = next(made)
-    migrate(dsn, passwords=PASSWORDS)
-    yield urlsplit(dsn).path.lstrip("/")
-    made.close()
+def template(server: str, roles: Roles) -> Iterator[str]:
+    """The name of a database that was migrated once, with roles of its own."""
+    for dsn in _database(server, ""):
+        migrate(dsn, roles=roles, passwords=PASSWORDS)
+        yield urlsplit(dsn).path.lstrip("/")
 
 
 @pytest.fixture
-def migrated(server: str, template: str) -> Iterator[Database]:
+def migrated(server: str, template: str, roles: Roles) -> Iterator[Database]:
     """A database of its own, cloned from one that was migrated once."""
-    yield from _migrated(server, template)
+    yield from _migrated(server, template, roles)
 
 
 @pytest.fixture(scope="module")
-def migrated_for_module(server: str, template: str) -> Iterator[Database]:
+def migrated_for_module(server: str, template: str, roles: Roles) -> Iterator[Database]:
     """The same for all tests of a module, which leave it as it was."""
-    yield from _migrated(server, template)
+    yield from _migrated(server, template, roles)
 
 
-def _migrated(server: str, template: str) -> Iterator[Database]:
+def _migrated(server: str, template: str, roles: Roles) -> Iterator[Database]:
     for dsn in _database(server, f"TEMPLATE {template}"):
-        logins = Roles.of().logins()
+        logins = roles.logins()
         yield Database(dsn, *(with_user(dsn, name, PASSWORDS[role]) for role, name in logins.items()))
 
 
@@ -259,6 +269,13 @@ class ChainInKafka:
             self.write(self.topics.segments, [note.value], note.headers)
         return self
 
+    def make_topic_anew(self) -> None:
+        """Deletes the chain's topic and makes it again, empty."""
+        client = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
+        client.delete_topics([self.topics.chain], operation_timeout=30)[self.topics.chain].result()
+        time.sleep(0.2)
+        create_topics(self.kafka, self.topics.configs())
+
     def write(self, topic: str, values: list[bytes], headers: Any = (), *, commit: bool = True) -> None:
         """One transaction."""
         self._producer.begin_transaction()
@@ -266,11 +283,6 @@ class ChainInKafka:
             self._producer.produce(topic, value, headers=list(headers), partition=0)
         self._producer.flush(30)
         self._producer.commit_transaction(30) if commit else self._producer.abort_transaction(30)
-
-
-@pytest.fixture(scope="session")
-def kafka() -> KafkaSettings:
-    return KafkaSettings(os.environ["SEALPG_KAFKA"])
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from sealstream.postgres.store import PostgresStore
 from sealstream.postgres.stored import Batch, SinkStore
 from sealstream.sealing import genesis_hash
 
-PARTITIONS = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM pg_inherits WHERE inhparent = 'audit_log'::regclass"
+PARTITIONS = (
+    "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM pg_inherits "
+    "WHERE inhparent = 'audit_log'::regclass"
+)
 WHERE_FROM = "SELECT string_agg(seq || ':' || right(tableoid::regclass::text, 7), ' ' ORDER BY seq) FROM audit_log"
 
 

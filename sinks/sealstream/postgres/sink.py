@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from sealstream.errors import ChainBroken, Forked, SealstreamError
-from sealstream.kafka import CommittedReader, KafkaSettings, Record
+from sealstream.kafka import CommittedReader, KafkaSettings, Record, check_topics
 from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.postgres.driver import Session
 from sealstream.postgres.locating import open_at_entry
@@ -142,8 +142,12 @@ class PostgresSink:
         self._tree: StoredTree = StoredTree(
             ranges, tip.size, lambda first, end: self._in_database(lambda: store.hashes(first, end))
         )
-        topic = ChainTopics.of(chain.name, chain.prefix).chain
-        self._reader: CommittedReader = open_at_entry(kafka, topic, tip, position.chain_offset)
+        topics = ChainTopics.of(chain.name, chain.prefix)
+        check_topics(
+            kafka,
+            [each for each in topics.configs() if each.name in (topics.chain, topics.segments, topics.checkpoints)],
+        )
+        self._reader: CommittedReader = open_at_entry(kafka, topics.chain, tip, position.chain_offset)
         self._close_these.append(self._reader.close)
         self._next_offset = self._reader.position()
         self._notes: SignedNotes = SignedNotes(kafka, chain, segment, newest)
