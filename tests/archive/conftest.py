@@ -23,7 +23,7 @@ from sealstream.archive import (
     read_rows,
 )
 from sealstream.events import canonical_event, format_timestamp, log_statement
-from sealstream.kafka import KafkaSettings, TransactionalProducer, create_topics, read_until_end
+from sealstream.kafka import KafkaSettings, TransactionalProducer, create_topics, read_until_end, start_offset
 from sealstream.layout import (
     ChainSettings,
     ChainTopics,
@@ -240,7 +240,9 @@ class Stage:
         self.published = 0
         self.listed = 0
         self.offsets: dict[int, int] = {}
-        self.controls_from = 0
+        self.said: list[bytes] = []
+        self.controls_read = 0
+        self.controls_sealed = 0
         create_topics(kafka, self.topics.configs())
         init_bucket(archive_settings, chain.retention)
         self.bucket = Bucket(archive_settings)
@@ -278,36 +280,35 @@ class Stage:
         self.listed = len(self.chain.segments)
 
     def controls(self) -> list[bytes]:
-        """Everything that was ever said in the control topic."""
-        return [
-            record.value
-            for records in read_until_end(self.kafka, self.topics.control)
-            for record in records
-            if record.value is not None
-        ]
+        """Everything that was ever said in the control topic, also what was trimmed since."""
+        start = start_offset(self.kafka, self.topics.control)
+        for records in read_until_end(self.kafka, self.topics.control, max(start, self.controls_read)):
+            self.said += [record.value or b"" for record in records]
+            self.controls_read = records[-1].offset + 1
+        return self.said
 
     def seal_controls(self) -> int:
         """Plays the sequencer: seals what is new in the control topic, repeats left out. How many it sealed."""
         sealed = 0
         said = self.controls()
-        for index in range(self.controls_from, len(said)):
+        for index in range(self.controls_sealed, len(said)):
             if said[index] not in said[:index]:
                 self.chain.control(said[index])
                 sealed += 1
-        self.controls_from = len(said)
+        self.controls_sealed = len(said)
         self.publish()
         return sealed
 
     def sink(self, **options: Any) -> ArchiveSink:
-        options = {"poll_s": 0.2, "trim_every_s": None, **options}
+        options = {"poll_s": 0.1, "trim_every_s": None, **options}
         return ArchiveSink(self.kafka, self.chain.settings, self.bucket_settings, **options)
 
     def run(self, sink: ArchiveSink) -> None:
         """Steps until every segment that is listed is archived and sealed."""
-        idle = 0
-        while idle < 2:
-            worked = sink.step()
-            idle = 0 if self.seal_controls() or worked else idle + 1
+        sink.step()
+        while sink.waiting_for is not None or sink.next_seq <= self.chain.segments[-1].last_seq:
+            sink.step()
+            self.seal_controls()
 
     def archive_all(self) -> None:
         sink = self.sink()
@@ -381,13 +382,13 @@ class Stage:
 
 
 @pytest.fixture
-def stage(kafka_settings, archive_settings):
+def stage(kafka, new_bucket):
     """Makes stages: `stage(limits=...)`; each with its own chain, topics and bucket."""
     stages: list[Stage] = []
 
     def make(**options: Any) -> Stage:
         prefix = f"t{uuid.uuid4().hex[:10]}"
-        made = Stage(kafka_settings, archive_settings, MadeChain(prefix=prefix, **options))
+        made = Stage(kafka, new_bucket, MadeChain(prefix=prefix, **options))
         stages.append(made)
         return made
 

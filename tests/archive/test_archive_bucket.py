@@ -20,11 +20,10 @@ def soon(days: float) -> datetime:
 
 
 @pytest.fixture
-def bucket(archive_settings):
-    init_bucket(archive_settings, SOC2)
-    bucket = Bucket(archive_settings)
-    yield bucket
-    bucket.close()
+def locked(bucket):
+    locked = Bucket(bucket)
+    yield locked
+    locked.close()
 
 
 def default_retention(bucket: Bucket) -> dict:
@@ -32,59 +31,59 @@ def default_retention(bucket: Bucket) -> dict:
     return found["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
 
 
-def test_init_makes_a_locked_bucket_and_says_what_is_fixed(archive_settings) -> None:
-    text = init_bucket(archive_settings, SOC2)
+def test_init_makes_a_locked_bucket_and_says_what_is_fixed(new_bucket) -> None:
+    text = init_bucket(new_bucket, SOC2)
     assert "created with Object Lock" in text
     assert "can't be changed later" in text
     assert "366 days" in text
-    bucket = Bucket(archive_settings)
+    bucket = Bucket(new_bucket)
     bucket.check()
     assert default_retention(bucket) == {"Mode": "COMPLIANCE", "Days": 366}
-    again = init_bucket(archive_settings, SOC2)
+    again = init_bucket(new_bucket, SOC2)
     assert "was there already" in again
     assert default_retention(bucket) == {"Mode": "COMPLIANCE", "Days": 366}
 
 
-def test_init_lengthens_the_default_retention_and_never_shortens_it(archive_settings) -> None:
-    init_bucket(archive_settings, Retention("own", archive_days=10))
-    bucket = Bucket(archive_settings)
-    assert "lengthened from 10 to 366" in init_bucket(archive_settings, SOC2)
+def test_init_lengthens_the_default_retention_and_never_shortens_it(new_bucket) -> None:
+    init_bucket(new_bucket, Retention("own", archive_days=10))
+    bucket = Bucket(new_bucket)
+    assert "lengthened from 10 to 366" in init_bucket(new_bucket, SOC2)
     assert default_retention(bucket)["Days"] == 366
-    init_bucket(archive_settings, Retention("own", archive_days=5))
+    init_bucket(new_bucket, Retention("own", archive_days=5))
     assert default_retention(bucket)["Days"] == 366
 
 
-def test_init_finishes_what_a_crash_left(archive_settings) -> None:
-    bucket = Bucket(archive_settings)
-    bucket.client.create_bucket(Bucket=archive_settings.bucket, ObjectLockEnabledForBucket=True)
-    init_bucket(archive_settings, SOC2)
+def test_init_finishes_what_a_crash_left(new_bucket) -> None:
+    bucket = Bucket(new_bucket)
+    bucket.client.create_bucket(Bucket=new_bucket.bucket, ObjectLockEnabledForBucket=True)
+    init_bucket(new_bucket, SOC2)
     assert default_retention(bucket) == {"Mode": "COMPLIANCE", "Days": 366}
 
 
-def test_a_bucket_without_object_lock_is_refused(archive_settings) -> None:
-    bucket = Bucket(archive_settings)
-    bucket.client.create_bucket(Bucket=archive_settings.bucket)
-    for attempt in (bucket.check, lambda: init_bucket(archive_settings, SOC2)):
+def test_a_bucket_without_object_lock_is_refused(new_bucket) -> None:
+    bucket = Bucket(new_bucket)
+    bucket.client.create_bucket(Bucket=new_bucket.bucket)
+    for attempt in (bucket.check, lambda: init_bucket(new_bucket, SOC2)):
         with pytest.raises(Misconfigured, match="has no Object Lock: expected ObjectLockEnabled, got none"):
             attempt()
 
 
-def test_a_missing_bucket_is_named(archive_settings) -> None:
+def test_a_missing_bucket_is_named(new_bucket) -> None:
     with pytest.raises(Misconfigured, match="does not exist; make it with `sealstream archive init`"):
-        Bucket(archive_settings).check()
+        Bucket(new_bucket).check()
 
 
 @pytest.mark.parametrize("wrong", [{"access_key": "nobody"}, {"secret_key": "wrong"}])
-def test_a_wrong_key_is_named(archive_settings, wrong) -> None:
-    init_bucket(archive_settings, SOC2)
+def test_a_wrong_key_is_named(new_bucket, wrong) -> None:
+    init_bucket(new_bucket, SOC2)
     with pytest.raises(Misconfigured, match="check access_key, secret_key"):
-        Bucket(archive_settings._replace(**wrong)).check()
+        Bucket(new_bucket._replace(**wrong)).check()
     with pytest.raises(Misconfigured):
-        init_bucket(archive_settings._replace(**wrong), SOC2)
+        init_bucket(new_bucket._replace(**wrong), SOC2)
 
 
-def test_a_server_that_does_not_answer_is_unavailable(archive_settings) -> None:
-    gone = archive_settings._replace(endpoint_url="http://127.0.0.1:9", timeout_s=0.5)
+def test_a_server_that_does_not_answer_is_unavailable(new_bucket) -> None:
+    gone = new_bucket._replace(endpoint_url="http://127.0.0.1:9", timeout_s=0.5)
     with pytest.raises(Unavailable, match="no complete answer"):
         Bucket(gone).check()
 
@@ -94,77 +93,77 @@ def test_an_endpoint_that_is_no_url_is_named() -> None:
         Bucket(ArchiveSettings("b", "not a url", access_key="a", secret_key="b"))
 
 
-def test_an_object_is_put_once_and_locked(bucket) -> None:
+def test_an_object_is_put_once_and_locked(locked) -> None:
     until = soon(2)
-    assert bucket.put_once("a", b"first", until)
-    assert not bucket.put_once("a", b"second", until)
-    stored = bucket.stored("a")
+    assert locked.put_once("a", b"first", until)
+    assert not locked.put_once("a", b"second", until)
+    stored = locked.stored("a")
     assert len(stored.versions) == 1
     version = stored.versions[0].version_id
-    assert bucket.read("a", version, 100) == b"first"
-    lock = bucket.lock("a", version)
+    assert locked.read("a", version, 100) == b"first"
+    lock = locked.lock("a", version)
     assert lock is not None
     assert lock.holds(until)
     assert not lock.holds(until + timedelta(seconds=1))
     with pytest.raises(Misconfigured, match="not allowed"):
-        bucket.lengthen("a", version, soon(1))
-    bucket.lengthen("a", version, soon(3))
-    assert bucket.lock("a", version).holds(soon(2.9))
+        locked.lengthen("a", version, soon(1))
+    locked.lengthen("a", version, soon(3))
+    assert locked.lock("a", version).holds(soon(2.9))
     with pytest.raises(Forked, match="expected at most 4"):
-        bucket.read("a", version, 4)
+        locked.read("a", version, 4)
 
 
-def test_two_who_put_at_once_make_one_version(bucket) -> None:
+def test_two_who_put_at_once_make_one_version(locked) -> None:
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda i: bucket.put_once("raced", b"%d" % i * 50_000, soon(2)), range(8)))
+        outcomes = list(pool.map(lambda i: locked.put_once("raced", b"%d" % i * 50_000, soon(2)), range(8)))
     assert outcomes.count(True) == 1
-    assert len(bucket.stored("raced").versions) == 1
+    assert len(locked.stored("raced").versions) == 1
 
 
-def test_more_keys_than_a_page_are_listed_in_order(bucket) -> None:
+def test_more_keys_than_a_page_are_listed_in_order(locked) -> None:
     names = [SegmentName("main", f"2026-11-{1 + seq % 28:02d}", seq, seq) for seq in range(1_020)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: bucket.put_once(name.manifest_key, b"x", soon(2)), names))
+        list(pool.map(lambda name: locked.put_once(name.manifest_key, b"x", soon(2)), names))
     in_order = sorted(name.manifest_key for name in names)
-    assert [stored.key for stored in bucket.list_stored("manifests/chain=main/")] == in_order
+    assert [stored.key for stored in locked.list_stored("manifests/chain=main/")] == in_order
     after = "manifests/chain=main/date=2026-11-15"
-    assert [stored.key for stored in bucket.list_stored("manifests/chain=main/", after)] == [
+    assert [stored.key for stored in locked.list_stored("manifests/chain=main/", after)] == [
         key for key in in_order if key > after
     ]
-    assert bucket.list_folders("manifests/chain=main/") == [f"date=2026-11-{day:02d}" for day in range(1, 29)]
+    assert locked.list_folders("manifests/chain=main/") == [f"date=2026-11-{day:02d}" for day in range(1, 29)]
 
 
-def test_versions_are_listed_the_oldest_first_with_delete_markers(bucket) -> None:
-    bucket.put_once("a/b", b"0", soon(2))
+def test_versions_are_listed_the_oldest_first_with_delete_markers(locked) -> None:
+    locked.put_once("a/b", b"0", soon(2))
     for body in (b"1", b"2"):
-        bucket.client.put_object(Bucket=bucket.settings.bucket, Key="a/b", Body=body)
-    bucket.client.delete_object(Bucket=bucket.settings.bucket, Key="a/b")
-    bucket.put_once("a/bc", b"other", soon(2))
-    stored = bucket.stored("a/b")
-    assert [bucket.read("a/b", version.version_id, 9) for version in stored.versions] == [b"0", b"1", b"2"]
+        locked.client.put_object(Bucket=locked.settings.bucket, Key="a/b", Body=body)
+    locked.client.delete_object(Bucket=locked.settings.bucket, Key="a/b")
+    locked.put_once("a/bc", b"other", soon(2))
+    stored = locked.stored("a/b")
+    assert [locked.read("a/b", version.version_id, 9) for version in stored.versions] == [b"0", b"1", b"2"]
     assert len(stored.delete_markers) == 1
-    assert bucket.list_folders("a/") == []
-    assert bucket.list_folders("") == ["a"]
+    assert locked.list_folders("a/") == []
+    assert locked.list_folders("") == ["a"]
     assert stored.counting() == stored.versions[0]
     assert stored.counting(stored.versions[1].version_id) == stored.versions[1]
     assert stored.counting("no such version") is None
-    assert bucket.stored("nothing").versions == ()
+    assert locked.stored("nothing").versions == ()
 
 
-def test_a_reader_sees_every_segment_and_what_was_done_to_it(bucket) -> None:
+def test_a_reader_sees_every_segment_and_what_was_done_to_it(locked) -> None:
     names = [SegmentName("main", "2026-11-23", 0, 9), SegmentName("main", "2026-11-24", 10, 29),
              SegmentName("main", "2026-11-24", 30, 39), SegmentName("main", "2026-11-25", 40, 40)]  # fmt: skip
     for name in names[:3]:
-        bucket.put_once(name.object_key, b"object", soon(2))
+        locked.put_once(name.object_key, b"object", soon(2))
     for name in (names[0], names[1], names[3]):
-        bucket.put_once(name.manifest_key, b"manifest", soon(2))
-    name = bucket.settings.bucket
-    bucket.client.delete_object(Bucket=name, Key=names[0].object_key)
-    bucket.client.put_object(Bucket=name, Key=names[1].object_key, Body=b"newer")
-    bucket.client.put_object(Bucket=name, Key="entries/chain=main/date=2026-11-24/readme.txt", Body=b"?")
-    bucket.put_once(SegmentName("other", "2026-11-23", 0, 9).object_key, b"another chain's", soon(2))
+        locked.put_once(name.manifest_key, b"manifest", soon(2))
+    name = locked.settings.bucket
+    locked.client.delete_object(Bucket=name, Key=names[0].object_key)
+    locked.client.put_object(Bucket=name, Key=names[1].object_key, Body=b"newer")
+    locked.client.put_object(Bucket=name, Key="entries/chain=main/date=2026-11-24/readme.txt", Body=b"?")
+    locked.put_once(SegmentName("other", "2026-11-23", 0, 9).object_key, b"another chain's", soon(2))
 
-    store = ArchiveStore(bucket.settings, "main")
+    store = ArchiveStore(locked.settings, "main")
     store.check()
     assert store.versioned
     segments = list(store.segments())

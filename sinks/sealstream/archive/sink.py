@@ -119,6 +119,11 @@ class ArchiveSink:
         """The first entry that is not known to be archived; 0 before the first step."""
         return 0 if self._position is None else self._position.start.compact_range.size
 
+    @property
+    def waiting_for(self) -> SegmentName | None:
+        """The segment whose statement was said and is not yet seen sealed."""
+        return None if self._watch is None else self._watch.statement.segment
+
     def step(self) -> bool:
         """One segment, one look for a sealed statement, or one segment's trimming."""
         if self._position is None or self._segments is None:
