@@ -76,7 +76,8 @@ def describe(**fields: Unpack[Description]) -> None:
     """Say about the running request what its handler alone knows; from any of its tasks and threads.
 
     Who acts, for whom and where from goes into this request's other events as well; the rest only into the request's
-    own. `metadata` is merged; `result` can make a success a failure or a denial, never the reverse. Outside of a request it does nothing.
+    own. `metadata` is merged; `result` can make a success a failure or a denial, never the reverse. Outside of a
+    request it does nothing.
     """
     told = _told.get()
     if told is None:
