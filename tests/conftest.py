@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from sealstream.archive import ArchiveSettings
     from sealstream.kafka import KafkaSettings
     from sealstream.sealing import Signer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline and examples.demo
 
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)

@@ -1,0 +1,111 @@
+"""kill -9 of every process at random moments while events flow: none is lost, none comes twice, all stores verify."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Producer
+from tests.pipeline import PROCESSES, Pipeline
+
+from sealstream.layout import SegmentLimits
+
+EVENTS = 50_000
+PRODUCERS = 5
+FLOW_S = 20
+SEED = 20_261_124
+
+
+@pytest.fixture
+def pipeline(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+    """A chain whose segments end after 1,000 entries or 5 s."""
+    made = make_pipeline(SegmentLimits(entries=1_000, bytes=10_000_000, seconds=5))
+    yield made
+    made.kill_all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+def test_killing_everything_again_and_again_loses_and_repeats_nothing(pipeline: Pipeline) -> None:
+    producers = [threading.Thread(target=emit, args=(pipeline, which), daemon=True) for which in range(PRODUCERS)]
+    pipeline.start()
+    for producer in producers:
+        producer.start()
+    kills = kill_while_they_flow(pipeline, producers)
+    for producer in producers:
+        producer.join(60)
+    pipeline.wait_sealed(60)
+    time.sleep(5.5)  # `segment_seconds`: the next event ends the open segment
+    pipeline.send([pipeline.event(EVENTS)])
+    pipeline.wait_archived(pipeline.wait_sealed(), 60)
+    size = pipeline.wait_quiet()
+
+    assert min(kills[name] for name in PROCESSES) >= 2, kills
+    emitted = Counter(pipeline.event_id(n) for n in range(EVENTS + 1))
+    entries = pipeline.entries()
+    assert [entry["written"]["seq"] for entry in entries] == list(range(size))
+    sealed = [entry["id"] for entry in entries if entry["written"]["kind"] == "event"]
+    assert Counter(sealed) == emitted
+    assert pipeline.stored_ids() == sealed
+    assert pipeline.archived_ids() == sealed
+    numbers: dict[str, list[int]] = {}
+    for entry in entries:
+        if "producer_id" in entry:
+            numbers.setdefault(entry["producer_id"], []).append(entry["producer_seq"])
+    assert all(numbers[f"producer-{which}"] == list(range(EVENTS // PRODUCERS)) for which in range(PRODUCERS))
+    assert len([e for e in entries if e["action"] == "sequencer.started"]) == kills["sequencer"] + 1
+
+    verified = pipeline.command(
+        "verify", "all", "--chain", pipeline.name, "--json", "--state-dir", str(pipeline.folder)
+    )
+    assert verified.code == 0, verified.out
+    reports = [json.loads(document) for document in verified.out.replace("}\n{", "}\0{").split("\0")]
+    assert [report["store"] for report in reports] == ["kafka", "postgres", "archive"]
+    assert all(report["faults"] == [] for report in reports)
+    assert [report["entries"] for report in reports[:2]] == [size, size]
+    assert "WORM-locked" in reports[2]["assurance"]
+    assert set(pipeline.stop().values()) == {0}
+
+
+def emit(pipeline: Pipeline, which: int) -> None:
+    """One application's share of the events, numbered, spread over `FLOW_S` seconds."""
+    producer = Producer({"bootstrap.servers": pipeline.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    share = EVENTS // PRODUCERS
+    begun = time.monotonic()
+    for number in range(share):
+        n = which * share + number
+        producer.produce(
+            pipeline.topics.raw, pipeline.event(n, producer=f"producer-{which}", number=number), partition=0
+        )
+        producer.poll(0)
+        if number % 50 == 0:
+            time.sleep(max(begun + FLOW_S * number / share - time.monotonic(), 0))
+    assert producer.flush(60) == 0
+
+
+def kill_while_they_flow(pipeline: Pipeline, producers: list[threading.Thread]) -> Counter[str]:
+    """Kills and restarts in a random order, each process once a round, until the producers are done; how often each.
+
+    A sequencer is killed when it has sealed something since it was started: before that it waits for the group to
+    forget the one killed before it, and nothing could be torn.
+    """
+    rng = random.Random(SEED)
+    kills: Counter[str] = Counter()
+    sealed = 0
+    while any(producer.is_alive() for producer in producers):
+        for name in rng.sample(PROCESSES, len(PROCESSES)):
+            time.sleep(rng.uniform(0.2, 2))
+            if name == "sequencer":
+                pipeline.wait_beyond(sealed)
+                time.sleep(rng.uniform(0, 0.5))
+            pipeline.kill(name)
+            kills[name] += 1
+            time.sleep(rng.uniform(0, 0.5))
+            sealed = pipeline.size() if name == "sequencer" else sealed
+            pipeline.start(name)
+    return kills
