@@ -44,7 +44,7 @@ test: check ## check, then every test against real Kafka, PostgreSQL and S3
 	$(BIN)/pytest
 
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
-	$(BIN)/python examples/demo/run.py
+	$(BIN)/python -m examples.demo.run
 
 bench: setup ## every figure in benchmarks/results.md, measured anew
 	$(BIN)/python benchmarks/run.py

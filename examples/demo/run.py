@@ -19,10 +19,10 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit, urlunsplit
 
-import tampering
-from clinic_app import Clinic
+from examples.demo import tampering
+from examples.demo.clinic_app import Clinic
+from examples.demo.story import Tampering, Teller
 from rich.console import Console
-from story import Tampering, Teller
 
 from sealstream.archive import ArchiveStore, read_rows
 from sealstream.checkpointing import load_signer
