@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from confluent_kafka import Producer
 from rows import REACHED, Row
-from workbench import Workbench, example_event, new_chain, profiled
+from workbench import Workbench, example_event, profiled
 
 from sealstream.client import AuditClient, context
 from sealstream.events import canonical_event
@@ -57,7 +57,7 @@ def quantile(ordered: list[int], share: float) -> float:
 def measure(bench: Workbench) -> list[Row]:
     """The rows of `emit`."""
     count = 5_000 if bench.quick else 40_000
-    chain = new_chain(bench.kafka)
+    chain = bench.new_chain()
     values = [canonical_event(example_event(number)) for number in range(count)]
     bare = Producer({"bootstrap.servers": bench.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5})
     medians: list[float] = []

@@ -232,9 +232,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
         after.append(peaks(bench))
     ours = {name: size for name, size in after[1].items() if name not in ("kafka", "postgres", "s3")}
     largest = max(ours, key=lambda name: ours[name])
-    each = ", ".join(
-        f"{name} {size:.0f} MiB ({after[0][name]:.0f} after the first half)" for name, size in ours.items()
-    )
+    sizes = [f"{name} {size:.0f} MiB ({after[0][name]:.0f} after the first half)" for name, size in ours.items()]
     return [
         Row(
             "whole pipeline at full load, all processes and servers on these cores: from emit to a row in Postgres",
@@ -252,7 +250,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
             goal=512,
             at_most=True,
             ours=[ours[largest]],
-            remark=", ".join(halves),
+            remark=", ".join(sizes),
             remedy="See the figures of each process.",
         ),
     ]

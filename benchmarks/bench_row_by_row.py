@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg
 from bench_postgres import new_database
 from rows import Row
-from workbench import Workbench, example_event, new_chain, preload, sealing
+from workbench import Workbench, example_event, preload, sealing
 
 TABLE = """
 CREATE TABLE audit_logs (
@@ -110,7 +110,7 @@ def measure(bench: Workbench) -> list[Row]:
     theirs: list[float] = []
     events = [example_event(number) for number in range(inserts)]
     for number in bench.each_round("row-by-row logger"):
-        chain = new_chain(bench.kafka)
+        chain = bench.new_chain()
         preload(bench.kafka, chain.topics.raw, count)
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             if which == 0:

@@ -11,7 +11,7 @@ import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from rows import Row
-from workbench import Workbench, new_chain, preload, profiled, sealing
+from workbench import Workbench, preload, profiled, sealing
 
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import TopicConfig
@@ -73,7 +73,7 @@ def measure(bench: Workbench) -> list[Row]:
     copied: list[float] = []
     sealed: list[float] = []
     for number in bench.each_round("sequencer"):
-        chain = new_chain(kafka)
+        chain = bench.new_chain()
         copy = f"copy.{chain.settings.name}"
         create_topics(kafka, [TopicConfig(copy, {"cleanup.policy": "delete"})])
         preload(kafka, chain.topics.raw, count)
@@ -99,7 +99,7 @@ def measure(bench: Workbench) -> list[Row]:
     )
     if row.verdict == "reached":
         return [row]
-    chain = new_chain(kafka)
+    chain = bench.new_chain()
     preload(kafka, chain.topics.raw, count)
     return [_with_profile(row, profiled(lambda: sealing(kafka, chain, count)))]
 
@@ -114,7 +114,7 @@ def growth(bench: Workbench) -> list[Row]:
     """What an entry costs late in a chain, against early in the same chain."""
     early, total = (10_000, 100_000) if bench.quick else (100_000, 1_000_000)
     bench.say(f"growth: sealing one chain of {total:,} entries")
-    chain = new_chain(bench.kafka)
+    chain = bench.new_chain()
     preload(bench.kafka, chain.topics.raw, total)
     marks: list[tuple[int, float]] = []
     begun = time.perf_counter()

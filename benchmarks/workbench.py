@@ -24,11 +24,11 @@ from confluent_kafka import Producer
 from sealstream.devstack import Endpoints, Stack
 from sealstream.events import canonical_event, new_event_id
 from sealstream.kafka import KafkaSettings, create_topics
-from sealstream.layout import ChainSettings, ChainTopics, Retention
+from sealstream.layout import ChainSettings, ChainTopics, Retention, SegmentLimits
 from sealstream.sealing import Signer, new_signing_key, signer
 from sealstream.sequencer import Sequencer
 
-__all__ = ["BenchChain", "Workbench", "example_event", "new_chain", "preload", "profiled", "quieten", "sealing"]
+__all__ = ["BenchChain", "Workbench", "example_event", "preload", "profiled", "quieten", "sealing"]
 
 
 class BenchChain(NamedTuple):
@@ -62,15 +62,6 @@ def example_event(number: int) -> dict[str, Any]:
         "producer_id": "web-1/4711/0193a8f2",
         "producer_seq": number,
     }
-
-
-def new_chain(kafka: KafkaSettings) -> BenchChain:
-    """A new chain; its topics exist and are empty."""
-    name = f"bench-{uuid.uuid4().hex[:12]}"
-    key = signer(new_signing_key(f"bench.example/{name}"))
-    chain = BenchChain(ChainSettings(name, "bench.example", key.vkey, Retention("soc2", 366)), key)
-    create_topics(kafka, chain.topics.configs())
-    return chain
 
 
 def preload(kafka: KafkaSettings, topic: str, count: int) -> None:
@@ -133,6 +124,15 @@ class Workbench:
         """How many events a chain of one round has."""
         return 20_000 if self.quick else 250_000
 
+    def new_chain(self) -> BenchChain:
+        """A new chain; its topics exist and are empty."""
+        name = f"bench-{uuid.uuid4().hex[:12]}"
+        key = signer(new_signing_key(f"bench.example/{name}"))
+        limits = SegmentLimits(entries=self.events // 2 - 1) if self.quick else SegmentLimits()
+        chain = BenchChain(ChainSettings(name, "bench.example", key.vkey, Retention("soc2", 366), limits), key)
+        create_topics(self.kafka, chain.topics.configs())
+        return chain
+
     def each_round(self, name: str) -> Iterator[int]:
         """0, 1, ...: odd rounds measure ours first."""
         for number in range(self.rounds):
@@ -143,7 +143,7 @@ class Workbench:
     def sealed_chain(self, number: int) -> BenchChain:
         """The sealed chain of this round."""
         if number not in self._sealed:
-            chain = new_chain(self.kafka)
+            chain = self.new_chain()
             preload(self.kafka, chain.topics.raw, self.events)
             sealing(self.kafka, chain, self.events)
             self._sealed[number] = chain
