@@ -260,7 +260,7 @@ def copy_topics(kafka: KafkaSettings, original: Snapshot, prefix: str, forgery: 
 
 def delete_topics(kafka: KafkaSettings, topics: ChainTopics) -> None:
     """Remove such a copy."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, **kafka.options})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0, **kafka.options})
     for deletion in admin.delete_topics(list(topics)).values():
         deletion.result(30)
 
