@@ -41,6 +41,8 @@ from sealstream.sealing import (
     tree_root,
 )
 
+PACE = Pace(interval_s=0.0, wait_s=0.05, read_back_s=2.0, read_again=0)
+"""`read_again`: so that every start resumes behind a signed size."""
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -165,7 +167,7 @@ class Log:
 
     def checkpointing(self, **changed: Any) -> Checkpointing:
         """A process that signs this chain."""
-        changed.setdefault("pace", Pace(interval_s=0.0, wait_s=0.05, read_back_s=2.0))
+        changed.setdefault("pace", PACE)
         made = Checkpointing(self.kafka, self.chain, self.signer, **changed)
         self._open.append(made)
         return made
@@ -195,19 +197,27 @@ class Log:
         return self._notes(self.topics.segments)
 
     def _notes(self, topic: str) -> list[Noted]:
-        return [Noted(record, self.chain.vkey) for records in read_until_end(self.kafka, topic) for record in records]
+        return [Noted(record, self.chain.vkey) for record in self._records(topic)]
+
+    def _records(self, topic: str) -> list[Record]:
+        return [record for records in read_until_end(self.kafka, topic) for record in records]
 
     def check_signed(self, segment_ends: Sequence[int]) -> None:
+        """Every note states the truth, and there is one for each segment's end, in order, in both topics."""
+        records = self._records(self.topics.chain)
+        for noted in (*self.checkpoints(), *self.segments()):
+            assert noted.headers.chain_offset == records[noted.size - 1].offset + 1
+        self.check_segments(segment_ends)
+        assert set(segment_ends) <= {noted.size for noted in self.checkpoints()}
+
+    def check_segments(self, segment_ends: Sequence[int]) -> None:
         """Every note states the truth, and there is one for each segment's end, in order."""
-        records = [record for records in read_until_end(self.kafka, self.topics.chain) for record in records]
         for noted in (*self.checkpoints(), *self.segments()):
             assert noted.checkpoint == Checkpoint(self.chain.origin, noted.size, self.entries.root(noted.size))
-            assert noted.headers.chain_offset == records[noted.size - 1].offset + 1
-        sizes = [noted.size for noted in self.segments()]
-        assert sizes == list(segment_ends)
-        bounds = [(noted.headers.first_seq, noted.headers.last_seq) for noted in self.segments()]
+        segments = self.segments()
+        assert [noted.size for noted in segments] == list(segment_ends)
+        bounds = [(noted.headers.first_seq, noted.headers.last_seq) for noted in segments]
         assert bounds == [(first, end - 1) for first, end in zip([0, *segment_ends[:-1]], segment_ends, strict=False)]
-        assert set(sizes) <= {noted.size for noted in self.checkpoints()}
 
     def recreate(self, topic: str) -> None:
         """Delete a topic and make it again, empty."""

@@ -179,3 +179,35 @@ def test_the_open_segments_first_entry_is_known():
 @pytest.mark.parametrize("limits", [SegmentLimits(entries=1), SegmentLimits(bytes=1)])
 def test_the_smallest_limits_make_a_segment_of_each_entry(limits):
     assert cuts([E(9), E(10), E(11)], limits) == [WITH, WITH, WITH]
+
+
+def segments_in_runs(entries: list[E], limits: SegmentLimits, length: int) -> list[tuple[int, int]]:
+    """Whole runs where the cutter takes them, one by one where it does not."""
+    ended, cutter = [], SegmentCutter(limits)
+    for start in range(0, len(entries), length):
+        run = entries[start : start + length]
+        if cutter.add_run(len(run), stamp(run[-1].at), sum(entry.size for entry in run)):
+            continue
+        for seq, entry in enumerate(run, start):
+            first_before = cutter.first_seq
+            cut = cutter.add(seq, entry.kind, stamp(entry.at), entry.size)
+            if cut.before:
+                ended.append((first_before, seq - 1))
+            if cut.with_it:
+                ended.append((seq if cut.before else first_before, seq))
+    return ended
+
+
+@settings(max_examples=400)
+@given(entries_lists.map(at_times), limits_of_any_size, st.integers(1, 9))
+def test_runs_give_the_ends_that_single_entries_give(entries, limits, length):
+    assert segments_in_runs(entries, limits, length) == segments_by_the_rules(entries, limits)
+
+
+def test_a_run_is_taken_when_it_can_change_no_segment():
+    cutter = SegmentCutter(SegmentLimits(entries=10, bytes=1000, seconds=5))
+    assert not cutter.add_run(1, stamp(11), 1)  # the first event is to come
+    cutter.add(0, "event", stamp(11), 100)
+    assert cutter.add_run(8, stamp(15), 800)
+    assert not cutter.add_run(1, stamp(15), 1)
+    assert cutter.add(9, "event", stamp(15), 1) == WITH

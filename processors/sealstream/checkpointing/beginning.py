@@ -18,7 +18,7 @@ from sealstream.kafka import CommittedReader, Record
 from sealstream.layout import ChainSettings, ChainTopics, SegmentCutter, SegmentLimits
 from sealstream.sealing import EMPTY_RANGE, Tip, split_sealed, start_tip
 
-__all__ = ["begin_with_entry_0", "resume"]
+__all__ = ["begin_with_entry_0", "read_entry", "resume"]
 
 _ANSWER_S = 30.0
 _NEW_ACTION = "chain.created"
@@ -43,30 +43,32 @@ def begin_with_entry_0(record: Record, chain: ChainSettings, signed: Signed) -> 
     )
 
 
-def resume(reader: CommittedReader, chain: ChainSettings, signed: Signed, start: int, tail: Record) -> Growing:
+def resume(
+    reader: CommittedReader, chain: ChainSettings, signed: Signed, start: int, first: Record, tail: Record
+) -> Growing:
     """The tree that is signed, with the first entry behind it; `reader` goes on from there.
 
-    `start`: the topic's first offset, where `reader` stands; `tail`: its last record. The settings' limits count only
-    where entry 0 was trimmed: wrong ones are found as the last signed segment is cut again.
+    `start`: the topic's first offset; `first`, `tail`: its first and last record. The settings' limits count only where
+    entry 0 was trimmed: wrong ones are found as the last signed segment is cut again.
     """
     topic = ChainTopics.of(chain.name, chain.prefix).chain
-    first = _read_one(reader, topic)
     limits = _sealed_limits(first, chain) if entry_number(topic, first) == 0 else chain.limits
-    compact_range, hint = signed.beginning
-    go_to_entry(reader, topic, compact_range.size, hint, start, tail)
+    size = signed.beginning.size
+    go_to_entry(reader, topic, size, signed.chain_offset, start, tail)
     growing = Growing(
         chain.name,
-        Tip(compact_range.size, b"", -1, -1, ""),
-        compact_range,
-        SegmentCutter(limits, compact_range.size),
+        Tip(size, b"", -1, -1, ""),
+        signed.beginning,
+        SegmentCutter(limits, size),
         signed.roots,
         signed.segments,
     )
-    growing.add_signed(_read_one(reader, topic))
+    growing.add_signed(read_entry(reader, topic))
     return growing
 
 
-def _read_one(reader: CommittedReader, topic: str) -> Record:
+def read_entry(reader: CommittedReader, topic: str) -> Record:
+    """The next record, of which it is known that it is there."""
     records = reader.read(1, _ANSWER_S)
     if not records:
         raise Unavailable(f"{topic}: no entry came in {_ANSWER_S:.0f} s, though there is one")

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 
 import structlog
 
-from sealstream.checkpointing.beginning import resume
+from sealstream.checkpointing.beginning import read_entry, resume
 from sealstream.checkpointing.locating import entry_number
 from sealstream.checkpointing.publishing import Publisher
 from sealstream.checkpointing.running import Pace, Running
@@ -112,22 +112,27 @@ class Checkpointing:
             # Read our notes back from here on; whatever somebody else writes behind it is found then.
             checkpoints = read(topics.checkpoints, end_offset(kafka, topics.checkpoints, committed=True))
             segments = read(topics.segments, end_offset(kafka, topics.segments, committed=True))
-            signed = read_signed(kafka, chain)
             tail = last_record(kafka, topics.chain)
             size = 0 if tail is None else entry_number(topics.chain, tail) + 1
+            start = start_offset(kafka, topics.chain)
+            entries = read(topics.chain, start)
+            first = None if tail is None else read_entry(entries, topics.chain)
+            from_seq = 0 if first is None else entry_number(topics.chain, first)
+            signed = read_signed(kafka, chain, from_seq=from_seq, read_again=self._pace.read_again)
             if size < signed.newest:
                 raise Forked(
                     f"{topics.chain} holds {size} entries, but size {signed.newest} is signed: the chain was rolled "
                     "back; restore it, a published checkpoint must never be contradicted"
                 )
-            start = start_offset(kafka, topics.chain)
-            entries = read(topics.chain, start)
-            begun = signed.beginning.compact_range.size
-            growing = resume(entries, chain, signed, start, tail) if tail is not None and begun else None
+            growing = None
+            if tail is not None and first is not None and signed.beginning.size:
+                growing = resume(entries, chain, signed, start, first, tail)
+            else:
+                entries.seek(start)
             publisher = Publisher(
                 producer, topics, self._signer, checkpoints, segments, read_back_s=self._pace.read_back_s
             )
             running = Running(chain, signed, growing, entries, publisher, clock=self._clock, pace=self._pace)
-            self._log.info("started", size=size, signed=signed.newest, read_again_from=begun)
+            self._log.info("started", size=size, signed=signed.newest, read_again_from=signed.beginning.size)
             self._held = held.pop_all()
         return running

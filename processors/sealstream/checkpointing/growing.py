@@ -28,6 +28,9 @@ from sealstream.sealing import (
 
 __all__ = ["Growing", "SignedSize"]
 
+_RUN = 500
+_Check = Callable[[Tip, bytes, str], tuple[Tip, list[Problem]]]
+
 
 class SignedSize(NamedTuple):
     """What is signed: the tree of this range. `chain_offset`: where the entry after it stands or will stand;
@@ -63,7 +66,6 @@ class Growing:
         self._roots = roots
         self._segments = segments
         self._expected = sorted(roots, reverse=True)
-        self._has_event = False
         self._offset = 0
 
     @property
@@ -95,50 +97,57 @@ class Growing:
                 "the segment limits changed?"
             )
 
-    def _grow(self, records: Sequence[Record], check: Callable[..., tuple[Tip, list[Problem]]]) -> list[SignedSize]:
+    def _grow(self, records: Sequence[Record], check: _Check) -> list[SignedSize]:
         ends: list[SignedSize] = []
-        hashes: list[bytes] = []
-        tip, chain, cut_after = self._tip, self._chain, self._cutter.add
-        size, offset = tip.size, self._offset
-        expected = self._expected[-1] if self._expected else -1
-        first_seq = self._cutter.first_seq
-        for record in records:
-            value = record.value or b""
-            after, problems = check(tip, value, chain)
+        for first in range(0, len(records), _RUN):
+            run = records[first : first + _RUN]
+            values = [record.value or b"" for record in run]
+            tips = self._check(values, run, check)
+            self._tip = tips[-1]
+            body_bytes = sum(map(len, values)) - (SEAL_BYTES - 1) * len(values)
+            none_expected = not self._expected or self._expected[-1] > tips[-1].size
+            if none_expected and self._cutter.add_run(len(tips), tips[-1].sequenced_at, body_bytes):
+                self._extend([tip.hash for tip in tips], run[-1].offset + 1)
+            else:
+                self._join(run, values, tips, ends)
+        return ends
+
+    def _check(self, values: list[bytes], records: Sequence[Record], check: _Check) -> list[Tip]:
+        """The tip behind each entry."""
+        tip, chain = self._tip, self._chain
+        tips: list[Tip] = []
+        for value in values:
+            tip, problems = check(tip, value, chain)
             if problems:
                 raise ChainBroken(
-                    f"entry {size} of chain {chain}, offset {record.offset}: "
+                    f"entry {self._tip.size + len(tips)} of chain {chain}, offset {records[len(tips)].offset}: "
                     + "; ".join(f"{problem.kind}: {problem.detail}" for problem in problems)
                 )
-            before, with_it = cut_after(
-                size, self._kind(tip, after, value), after.sequenced_at, len(value) + 1 - SEAL_BYTES
-            )
+            tips.append(tip)
+        return tips
+
+    def _join(self, records: Sequence[Record], values: list[bytes], tips: list[Tip], ends: list[SignedSize]) -> None:
+        """Entry by entry, stopping wherever a segment ends and wherever a root was signed."""
+        hashes: list[bytes] = []
+        first_seq = self._cutter.first_seq
+        offset = self._offset
+        for record, value, tip in zip(records, values, tips, strict=True):
+            body = split_sealed(value).body
+            before, with_it = self._cutter.add(tip.size - 1, read_written(body).kind, tip.sequenced_at, len(body))
             if before:
                 self._extend(hashes, offset)
                 self._end_segment(first_seq, ends)
-                first_seq = size
-            hashes.append(after.hash)
-            tip, offset = after, record.offset + 1
-            size += 1
+                first_seq = tip.size - 1
+            hashes.append(tip.hash)
+            offset = record.offset + 1
             if with_it:
                 self._extend(hashes, offset)
                 self._end_segment(first_seq, ends)
-                first_seq = size
-                self._has_event = False
-            if size == expected:
+                first_seq = tip.size
+            if self._expected and tip.size == self._expected[-1]:
                 self._extend(hashes, offset)
-                expected = self._check_expected()
+                self._check_expected()
         self._extend(hashes, offset)
-        self._tip = tip
-        return ends
-
-    def _kind(self, tip: Tip, after: Tip, value: bytes) -> str:
-        """The entry's kind as far as the cutter asks: it wants to know a segment's first `event`, and no other."""
-        if self._has_event and after.sequenced_at[:10] == tip.sequenced_at[:10]:
-            return ""
-        kind = read_written(split_sealed(value).body).kind
-        self._has_event = kind == "event" or (self._has_event and after.sequenced_at[:10] == tip.sequenced_at[:10])
-        return kind
 
     def _extend(self, hashes: list[bytes], offset: int) -> None:
         self._range = extend(self._range, hashes)
@@ -158,15 +167,14 @@ class Growing:
                 f"{signed_first}: the entries say {first_seq}"
             )
 
-    def _check_expected(self) -> int:
-        """The signed root of this size is ours; the next size to look at, -1 when there is none."""
+    def _check_expected(self) -> None:
+        """The root that was signed of this size must be ours."""
         size = self._expected.pop()
         if (signed := self._roots.pop(size)) != (found := root(self._range)):
             raise Forked(
                 f"chain {self._chain} has the root {found.hex()} over its first {size} entries, but {signed.hex()} was "
                 "signed: the chain is not the one that was published"
             )
-        return self._expected[-1] if self._expected else -1
 
 
 def _check_alone(tip: Tip, value: bytes, chain: str) -> tuple[Tip, list[Problem]]:

@@ -60,3 +60,21 @@ class SegmentCutter:
         if with_it:
             self._start(seq + 1)
         return Cut(before, with_it)
+
+    def add_run(self, entries: int, sequenced_at: str, body_bytes: int) -> bool:
+        """Add so many entries at once, the last one's time and all their bytes given: only if they change no segment.
+
+        False when one of them might begin or end a segment, or be its first `event`: then nothing was added, and they
+        are added one by one. Times must rise, as a chain's do.
+        """
+        if (
+            self._first_event_at is None
+            or sequenced_at[:10] != self._date
+            or self._entries + entries >= self._limits.entries
+            or self._bytes + body_bytes >= self._limits.bytes
+            or (datetime.fromisoformat(sequenced_at) - self._first_event_at).total_seconds() >= self._limits.seconds
+        ):
+            return False
+        self._entries += entries
+        self._bytes += body_bytes
+        return True
