@@ -75,7 +75,11 @@ class _Archive:
         self._rows_at = ""
 
     def verify(self) -> Report:
-        segments = [self._with_manifest(found) for found in self._store.segments()]
+        stored = list(self._store.segments())
+        being_written = bool(stored) and self._being_written(stored[-1])
+        if being_written:
+            stored.pop()
+        segments = [self._with_manifest(found) for found in stored]
         notes = [
             StoredNote(segment.manifest.checkpoint.encode(), segment.name.manifest_key, segment.manifest.end_range)
             for segment in segments
@@ -101,6 +105,8 @@ class _Archive:
         self._sealed_statements(read, examination)
         for key in self._store.foreign:
             self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
+        if being_written:
+            examination.report.notes.append("the newest object has no manifest yet: it is being archived")
         if not self._store.versioned:
             examination.report.notes.append("a copy: versions and locks can't be seen, the sealed SHA-256s decide")
         examination.history.faults += self._faults
@@ -108,6 +114,13 @@ class _Archive:
         if self._locked and read:
             report.assurance.append("WORM-locked")
         return report
+
+    def _being_written(self, newest: StoredSegment) -> bool:
+        """Whether the sink stands between this object and its manifest; a copy may have been taken just then."""
+        if newest.manifest.versions or newest.manifest.delete_markers or len(newest.object.versions) != 1:
+            return False
+        put_at = newest.object.versions[0].last_modified
+        return put_at is None or self._asked.now - put_at < _STATEMENT_MAY_LAG
 
     def _first(self, segments: list[_Segment]) -> int:
         """Which segment to begin with: the one that holds `since`."""

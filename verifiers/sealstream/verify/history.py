@@ -154,11 +154,12 @@ class History:
 
     def _settle(self, signed: SignedSize, tree: CompactRange, *, matched: bool = True) -> None:
         """Go on from `tree` at this size; what lies below is done with, so that memory stays flat."""
+        passed = range(self._tree.size, signed.size)
         self._tree = tree
         self._signed_at = self._times.get(signed.size - 1, self._signed_at)
         for done in (self._leaves, self._times):
-            for seq in [seq for seq in done if seq < signed.size]:
-                del done[seq]
+            for seq in passed:
+                done.pop(seq, None)
         self._faulty = {seq for seq in self._faulty if seq >= signed.size}
         if matched:
             self._matched = signed.size

@@ -30,6 +30,7 @@ __all__ = ["InputAccount"]
 _BATCH = 10_000
 _WAIT_S = 0.1
 _STANDSTILL_S = 30.0
+_ASK_AGAIN_S = 1.0
 _WRITTEN = b',"written":{'
 
 
@@ -42,12 +43,16 @@ class _Topic:
         self.start = start_offset(kafka, topic)
         self.end = end_offset(kafka, topic, committed=True)
         self.judged = -1
+        self._end_asked_at = float("-inf")
         self._kafka = kafka
         self._reader: CommittedReader | None = None
         self._buffer: deque[Record] = deque()
 
     def holds(self, offset: int) -> bool:
         """Whether the topic can still say what was at this offset."""
+        if offset >= self.end and time.monotonic() - self._end_asked_at > _ASK_AGAIN_S:
+            self.end = end_offset(self._kafka, self.name, committed=True)  # the chain was read on after we had asked
+            self._end_asked_at = time.monotonic()
         return self.start <= offset < self.end
 
     def at(self, offset: int) -> Record | None:
