@@ -168,6 +168,13 @@ def test_a_body_that_is_no_entry_is_said_to_be_none(body):
         column_faults(body, ())
 
 
+@pytest.mark.parametrize("seq", ["9223372036854775808", "1" + "0" * 25, "-9223372036854775809"])
+def test_a_number_that_no_column_can_hold_is_no_failure_of_the_reader(make_chain, seq):
+    body = make_chain().add_many(1).sealed[1].body.replace(b'"seq":1,', f'"seq":{seq},'.encode())
+    with pytest.raises(NotCanonical, match="fit no column"):
+        column_faults(body, ())
+
+
 @pytest.mark.parametrize(
     "fields",
     [

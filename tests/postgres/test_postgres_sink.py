@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
-from sealstream.kafka import trim
+from sealstream.kafka import create_topics, trim
+from sealstream.layout import TopicConfig
 from sealstream.postgres import PostgresSink, PostgresStore
 from sealstream.postgres import tree as tree_module
 
@@ -413,6 +415,41 @@ def test_no_server_wrong_role_or_no_schema_each_say_what_to_do(in_kafka, migrate
         sink_of(in_kafka, empty_database)
     with pytest.raises(Misconfigured, match="permission denied"):
         sink_of(in_kafka, migrated.reader)
+
+
+def test_a_server_without_free_connections_or_read_only_is_unavailable_and_costs_no_entry(
+    in_kafka, migrated, roles, run_sql
+):
+    in_kafka.chain.add_many(9)
+    in_kafka.publish()
+    run_sql(migrated.admin, f"ALTER ROLE {roles.sink} CONNECTION LIMIT 0", "SELECT 1")
+    try:
+        with pytest.raises(Unavailable, match="too many connections"):
+            sink_of(in_kafka, migrated.sink)
+    finally:
+        run_sql(migrated.admin, f"ALTER ROLE {roles.sink} CONNECTION LIMIT -1", "SELECT 1")
+    name = migrated.admin.rpartition("/")[2]
+    run_sql(migrated.admin, f"ALTER DATABASE {name} SET default_transaction_read_only = on", "SELECT 1")
+    with pytest.raises(Unavailable, match="read-only"):
+        sink_of(in_kafka, migrated.sink)
+    run_sql(
+        migrated.admin,
+        "SET default_transaction_read_only = off",
+        f"ALTER DATABASE {name} RESET default_transaction_read_only",
+        "SELECT 1",
+    )
+    run_until_drained(in_kafka, migrated.sink)
+    assert_stored(migrated, in_kafka.chain)
+
+
+def test_a_topic_that_would_delete_entries_is_refused(in_kafka, migrated):
+    config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+    client = AdminClient({"bootstrap.servers": in_kafka.kafka.bootstrap})
+    client.delete_topics([in_kafka.topics.chain], operation_timeout=30)[in_kafka.topics.chain].result()
+    time.sleep(0.2)
+    create_topics(in_kafka.kafka, [TopicConfig(in_kafka.topics.chain, config)])
+    with pytest.raises(Misconfigured, match=r"cleanup\.policy"):
+        sink_of(in_kafka, migrated.sink)
 
 
 def test_large_entries_come_in_batches_that_memory_can_hold(in_kafka, migrated):

@@ -118,6 +118,8 @@ async def _connect(dsn: str, application: str, command_timeout_s: float | None) 
                 "timezone": "UTC",
                 "search_path": "pg_catalog, public",
                 "jit": "off",
+                # A process that was frozen in a transaction must not hold its locks for ever.
+                "idle_in_transaction_session_timeout": "60s" if command_timeout_s else "0",
             },
         )
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:

@@ -18,6 +18,8 @@ from sealstream.postgres.driver import Session
 
 __all__ = ["Access", "Action", "AuditQueries", "ChainCounts", "FailingActor"]
 
+_PATIENCE_S = 600.0  # counting a long log takes a while
+
 _ACTOR = f"""
 SELECT chain, seq, "timestamp", sequenced_at, action, resource_type, resource_id, result, host(ip_address) AS ip_address
 FROM {SCHEMA}.{AUDIT_LOG}
@@ -106,7 +108,7 @@ class AuditQueries:
     """The questions. `dsn`: of the reader's role. `chain` None: in all chains; `as_of` None: now; `limit` None: all."""
 
     def __init__(self, dsn: str) -> None:
-        self._session = Session(dsn, "sealstream queries")
+        self._session = Session(dsn, "sealstream queries", command_timeout_s=_PATIENCE_S)
 
     def actor_actions(
         self,

@@ -1,7 +1,7 @@
 """A sealed entry as a row of `audit_log`, in Postgres' own binary form, and back as text.
 
-The sink copies rows that are encoded here (twice as fast as handing values to the driver, and it leaves the interpreter
-free while they are sent), and verification compares columns in this form: as values, whatever a store may hold. The
+The sink copies rows that are encoded here (half the processor time of handing values to the driver, and the interpreter
+is free while they are sent), and verification compares columns in this form: as values, whatever a store may hold. The
 invariant: `column_text` gives, for what `wire_columns` made, the text in the entry. Pure functions.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
+from struct import error as StructError
 from typing import NamedTuple
 
 from sealstream.errors import ChainBroken, NotCanonical
@@ -71,7 +72,7 @@ def encode_rows(chain: str, sealed_values: Iterable[bytes], hashes: Iterable[byt
             entry = decode_entry(value)
             columns = wire_columns(entry)
             parts.append(_row(chain_field, columns, body, prev_hash, own_hash))
-        except (NotCanonical, ValueError, OSError, IndexError) as error:
+        except (NotCanonical, ValueError, OSError, IndexError, StructError) as error:
             raise ChainBroken(f"chain {chain}: an entry that no row can hold: {error}: {body[:200]!r}") from error
         if entry.written.sequenced_at[:7] != month:
             month = entry.written.sequenced_at[:7]
@@ -81,7 +82,7 @@ def encode_rows(chain: str, sealed_values: Iterable[bytes], hashes: Iterable[byt
 
 
 def wire_columns(entry: Entry) -> Wire:
-    """The hot columns in `HOT_COLUMNS`' order, as Postgres sends them. Raises `ValueError` or `OSError`."""
+    """The hot columns in `HOT_COLUMNS`' order, as Postgres sends them. Raises `ValueError`, `OSError`, `StructError`."""
     written = entry.written
     session_id, tenant = entry.session_id, entry.tenant
     return (
@@ -106,7 +107,7 @@ def column_faults(body: bytes, columns: Wire) -> list[ColumnFault]:
     """Where stored columns differ, as values, from the entry in `body`. Raises `NotCanonical` when it is no entry."""
     try:
         expected = wire_columns(decode_entry(body))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StructError) as error:
         raise NotCanonical(f"an entry whose fields fit no column: {error}") from error
     if columns == expected:
         return []
