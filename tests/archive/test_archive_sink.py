@@ -171,9 +171,9 @@ def test_a_crash_while_saying_it_leaves_one_statement(stage, monkeypatch, after:
     s.publish()
     real = sink_module.produce
 
-    def broken(*arguments):
+    def broken(*arguments, **options):
         if after:
-            real(*arguments)
+            real(*arguments, **options)
         raise Unavailable("broken by the test")
 
     for _ in range(3):

@@ -1,7 +1,7 @@
 """Writes a few records and waits until each is acknowledged: control statements, and what commands have to say.
 
-Idempotent: the driver's own retries write nothing twice. A crash, or `Unavailable`, may leave any of the records
-written; who sends them again gives them an id by which a repeat is known.
+Idempotent, unless it need not be: the driver's own retries write nothing twice. A crash, or `Unavailable`, may leave
+any of the records written; who sends them again gives them an id by which a repeat is known.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ _POLL_S = 0.05
 
 
 def produce(
-    kafka: KafkaSettings, topic: str, values: Iterable[bytes], *, key: bytes | None = None, timeout_s: float = 30.0
+    kafka: KafkaSettings,
+    topic: str,
+    values: Iterable[bytes],
+    *,
+    key: bytes | None = None,
+    timeout_s: float = 30.0,
+    repeatable: bool = False,
 ) -> None:
     """Write `values` in their order; returns when every in-sync replica has them all.
 
+    `repeatable`: a repeat does no harm, so the driver need not fetch a producer id first, which takes it half a second.
     Raises `Misconfigured` when the topic does not exist, `Unavailable` when not all were acknowledged in time.
     """
     describe(kafka, [topic])  # before the driver asks in a way that might create it
@@ -46,7 +53,8 @@ def produce(
             client_config(
                 kafka,
                 {
-                    "enable.idempotence": True,
+                    "enable.idempotence": not repeatable,
+                    "max.in.flight.requests.per.connection": 1 if repeatable else 5,
                     "acks": "all",
                     "compression.type": "lz4",
                     "linger.ms": 5,

@@ -409,7 +409,7 @@ class ArchiveSink:
     def _say(self, statement: ArchivedStatement) -> None:
         """Sends it, and watches the chain from before it was sent."""
         offset = end_offset(self._kafka, self._topics.chain, committed=True)
-        produce(self._kafka, self._topics.control, [statement.event])
+        produce(self._kafka, self._topics.control, [statement.event], repeatable=True)
         self._watch = SealWatch(self._kafka, self._chain, statement, offset)
         self._said_at = self._clock()
 
