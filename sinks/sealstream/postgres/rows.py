@@ -82,7 +82,7 @@ def encode_rows(chain: str, sealed_values: Iterable[bytes], hashes: Iterable[byt
 
 
 def wire_columns(entry: Entry) -> Wire:
-    """The hot columns in `HOT_COLUMNS`' order, as Postgres sends them. Raises `ValueError`, `OSError`, `StructError`."""
+    """The hot columns in their order, as Postgres sends them. Raises `ValueError`, `OSError`, `StructError`."""
     written = entry.written
     session_id, tenant = entry.session_id, entry.tenant
     return (
