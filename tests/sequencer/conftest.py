@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from sealstream.events import canonical_event, control_statement
-from sealstream.kafka import KafkaSettings, Record, create_topics, read_until_end
+from sealstream.kafka import KafkaSettings, Record, create_topics, last_record, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics, Retention
 from sealstream.sealing import Tip, new_signing_key, next_tip, signer, start_tip
 
@@ -78,6 +78,12 @@ class Log:
             producer.produce(topic, value, partition=0)
         assert producer.flush(30) == 0
         return producer
+
+    def all_sealed(self) -> Callable[[Any], bool]:
+        """Whether a sequencer has come to the last record that both inputs hold now."""
+        last = [last_record(self.kafka, topic) for topic in (self.topics.raw, self.topics.control)]
+        raw, control = (record.offset if record else -1 for record in last)
+        return lambda sequencer: sequencer.tip.raw_offset >= raw and sequencer.tip.control_offset >= control
 
     def records(self, topic: str) -> list[Record]:
         """All that a reader sees of a topic."""

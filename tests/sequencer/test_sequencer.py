@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from sealstream.errors import ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
+from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
 from sealstream.kafka import topic_ids, trim
 from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_group, sequencer_transactional_id
 from sealstream.sealing import Checkpoint, sign_checkpoint, signer
@@ -32,14 +32,13 @@ Log = Any  # the class of the fixture in conftest
 def run(log: Log, until: Callable[[Sequencer], bool] | None = None, *, stop: bool = True, **options: Any) -> Sequencer:
     """A sequencer stepped until everything that was sent is sealed (or until told), and stopped in order."""
     sequencer = Sequencer(log.kafka, log.chain, **options)
+    done = until or log.all_sealed()
     try:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            worked = sequencer.step()
-            if until(sequencer) if until else not worked:
-                break
-        else:
-            raise AssertionError("not done within a minute")
+        sequencer.step()
+        while not done(sequencer):
+            sequencer.step()
+            assert time.monotonic() < deadline, "not done within a minute"
     except BaseException:
         sequencer.abandon()
         raise
@@ -159,6 +158,42 @@ def test_markers_and_aborted_events_upstream_are_accounted_for_as_empty(log: Log
     assert entries[-1]["written"]["raw_offset"] == 8, "the last marker is settled when the sequencer stops"
 
 
+def test_an_open_transaction_upstream_is_waited_for_and_not_taken_for_empty(log: Log) -> None:
+    log.send([log.event(0)])
+    upstream = log.open_transaction(f"up-{log.chain.name}", log.topics.raw, [log.event(1), log.event(2)])
+    sequencer = run(log, lambda s: s.tip is not None and s.tip.size >= 6, stop=False, pace=Pace(heartbeat_s=0.2))
+    assert sequencer.tip is not None
+    assert sequencer.tip.raw_offset == 0, "offsets of an open transaction are nobody's yet"
+    sequencer.close()
+    upstream.commit_transaction(30)
+    run(log)
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == [0, 1, 2]
+
+
+def test_a_record_that_somebody_else_wrote_into_the_chain_stops_it(log: Log) -> None:
+    sequencer = run(log, stop=False)
+    sequencer.finish()
+    log.send([b"forged"], log.topics.chain)
+    log.send([log.event(0)])
+    with pytest.raises(Fenced, match="did not write"):
+        steps(sequencer, 20)
+    sequencer.close()
+    with pytest.raises(ChainBroken):
+        run(log)
+
+
+def test_a_clock_that_was_set_back_is_noticed_without_an_event(log: Log) -> None:
+    offset_ns = 0
+    sequencer = Sequencer(log.kafka, log.chain, clock=lambda: time.time_ns() + offset_ns)
+    steps(sequencer, 2)
+    sequencer.finish()
+    offset_ns = -3_600_000_000_000
+    with pytest.raises(ClocksApart):
+        steps(sequencer, 10)
+    sequencer.close()
+
+
 def test_a_log_statement_or_a_misfit_in_the_control_topic_is_refused(log: Log) -> None:
     forged = log.event(0, producer=None, action="chain.heartbeat")
     misfit = log.control(1).replace(b'"first_seq":0', b'"first_seq":"0"')
@@ -189,8 +224,9 @@ def test_two_sequencers_at_once_the_fenced_one_writes_nothing(log: Log) -> None:
     with pytest.raises(Fenced):
         steps(first, 20)
     first.close()
-    while second.step():
-        pass
+    done = log.all_sealed()
+    while not done(second):
+        second.step()
     second.close()
     entries = log.check_every_offset()
     assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(20))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -54,6 +54,11 @@ def faulty(schedule: Schedule) -> Callable[[KafkaSettings, str], TransactionalPr
 
         def produce(self, *args: Any, **more: Any) -> None:
             schedule.call("produce", lambda: TransactionalProducer.produce(self, *args, **more))
+
+        def produce_all(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+            for start in range(0, len(records), 7):
+                some = records[start : start + 7]
+                schedule.call("produce_all", lambda some=some: TransactionalProducer.produce_all(self, topic, some))
 
         def send_offsets(self, *args: Any, **more: Any) -> None:
             schedule.call("send_offsets", lambda: TransactionalProducer.send_offsets(self, *args, **more))
@@ -153,22 +158,21 @@ def test_nothing_is_committed_after_a_transaction_that_was_not_seen(log: Log) ->
 
 
 def test_a_torn_transaction_is_found_and_its_visible_part_is_gone_on_from(log: Log) -> None:
-    torn: list[int] = []
+    torn: list[str] = []
 
     class Tearing(TransactionalProducer):
-        produced = 0
-
-        def produce(self, *args: Any, **more: Any) -> None:
-            super().produce(*args, **more)
-            self.produced += 1
-            if self.produced == 25 and not torn:  # some entries of the second batch are committed, the rest is not
-                torn.append(self.produced)
+        def produce_all(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+            if len(records) > 25 and not torn:  # of this batch the first entries are committed, the rest is not
+                super().produce_all(topic, records[:25])
                 super().commit()
                 super().begin()
+                torn.append("open")
+                records = records[25:]
+            super().produce_all(topic, records)
 
         def commit(self) -> None:
-            if torn == [25]:
-                torn.append(0)
+            if torn == ["open"]:
+                torn.append("aborted")
                 self.flush()
                 super().abort()
             else:

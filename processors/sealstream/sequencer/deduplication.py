@@ -125,8 +125,9 @@ class Deduplication:
                 return False
             state.next = number + 1
             state.last_seen = sequenced_at
-            state.closed = state.silent = False
-            self._changed[producer_id] = self._spoke[producer_id] = None
+            if state.closed or state.silent:
+                state.closed = state.silent = False
+            self._spoke[producer_id] = None
             numbers[number] = place = _place(Place, (seq, digest, event_id, producer_id, number))
         else:
             place = _place(Place, (seq, digest, event_id, None, -1))
@@ -155,7 +156,7 @@ class Deduplication:
         numbers[number] = place
 
     def _count(self, producer_id: str, number: int, sequenced_at: str, closes_at: int | None) -> list[Range] | None:
-        self._changed[producer_id] = self._spoke[producer_id] = None
+        self._spoke[producer_id] = None
         state = self.producers.get(producer_id)
         if state is None:
             state = self.producers[producer_id] = ProducerState()
@@ -191,6 +192,7 @@ class Deduplication:
 
     def changed(self) -> dict[str, ProducerState | None]:
         """States that changed since the last call; None: dropped."""
+        self._longest_unheard_first()
         states = {producer_id: self.producers.get(producer_id) for producer_id in self._changed}
         self._changed.clear()
         return states
@@ -202,6 +204,7 @@ class Deduplication:
     def _longest_unheard_first(self) -> dict[str, ProducerState]:
         """`producers` in the order of `last_seen`: whoever spoke since the last call moves to the end."""
         spoke = [(producer_id, self.producers.pop(producer_id, None)) for producer_id in self._spoke]
+        self._changed.update(self._spoke)
         known = [(producer_id, state) for producer_id, state in spoke if state is not None]
         self.producers.update(sorted(known, key=lambda one: one[1].last_seen))
         self._spoke.clear()

@@ -134,7 +134,7 @@ class OwnedChain:
         if (
             self._memory.events.overfull
             or self._memory.controls.overfull
-            or (caught_up and now_ns - self._review_ns >= self._pace.review_s * 1e9)
+            or (caught_up and self._is_over(self._review_ns, self._pace.review_s, now_ns))
         ):
             self._review(now_ns)
         return self._publish(now_ns)
@@ -160,12 +160,17 @@ class OwnedChain:
 
     def _idle(self, now_ns: int) -> None:
         """After a minute without an entry: what was passed over at the end, or a heartbeat, so that time advances."""
-        if now_ns - self._entry_ns < self._pace.heartbeat_s * 1e9:
+        if not self._is_over(self._entry_ns, self._pace.heartbeat_s, now_ns):
             return
         self._scribe.begin(now_ns)
         self._settle_ends()
         if not self._scribe.settle():
             self._scribe.say(statements.chain_heartbeat(self._chain.name))
+
+    @staticmethod
+    def _is_over(since_ns: int, seconds: float, now_ns: int) -> bool:
+        """Whether so much time has passed; also when the clock was set back, which the next entry then tells."""
+        return not 0 <= now_ns - since_ns < seconds * 1e9
 
     def _settle_ends(self) -> None:
         """Offsets that the readers have passed behind the last records hold none."""

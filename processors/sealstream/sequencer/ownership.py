@@ -48,7 +48,9 @@ class Ownership:
                     "heartbeat.interval.ms": _HEARTBEAT_MS,
                     "enable.auto.commit": False,
                     "enable.auto.offset.store": False,
-                    "auto.offset.reset": "latest",  # nothing is read here: a position means nothing
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "error",
+                    "log_level": 0,
                 }
             )
             self._consumer.subscribe(
@@ -63,6 +65,7 @@ class Ownership:
             message = self._consumer.poll(timeout_s)
         except KafkaException as error:
             raise Unavailable(f"the consumer group can't be heard: {error}") from error
+        # Nothing is read here, so that a position is gone is the business of whoever reads.
         heard = message.error() if message is not None else None
         if heard is not None and heard.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
             raise Unavailable(f"the consumer group can't be heard: {heard}")

@@ -26,6 +26,9 @@ from sealstream.sequencer.batch import Batch
 __all__ = ["ClocksApart", "Publisher", "ReadBack"]
 
 
+_READ_THROUGH = 64  # offsets that are sooner read than skipped
+
+
 class ClocksApart(Unavailable):
     """The sequencer's clock and the broker's are too far apart: a sealed time can't be taken back, so none is."""
 
@@ -38,21 +41,28 @@ class _Written(NamedTuple):
 
 
 class ReadBack:
-    """Reads single records of a topic as committed; one for each topic."""
+    """Reads single records of a topic as committed; one for each topic.
 
-    def __init__(self, reader: CommittedReader, timeout_s: float) -> None:
+    `alone`: nobody else may write to the topic, so a record between two of our transactions is of one that was torn, or
+    a forgery: taking the chain anew tells which.
+    """
+
+    def __init__(self, reader: CommittedReader, timeout_s: float, *, alone: bool = False) -> None:
         self._reader = reader
         self._timeout_s = timeout_s
+        self._alone = alone
 
     def expect(self, records: Sequence[_Written]) -> None:
         """Return when all of them, in order of their offsets, were read. Raises `Fenced` when one is missing."""
         deadline = time.monotonic() + self._timeout_s
-        for offset, value in records:
-            if not self._reader.position() <= offset <= self._reader.position() + 64:
-                self._reader.seek(offset)
-            self._await(offset, value, deadline)
+        for index, written in enumerate(records):
+            position = self._reader.position()
+            if not position <= written.offset <= position + _READ_THROUGH:
+                self._reader.seek(written.offset)
+            self._await(written, deadline, strangers=self._alone and index == 0)
 
-    def _await(self, offset: int, value: bytes, deadline: float) -> None:
+    def _await(self, written: _Written, deadline: float, *, strangers: bool) -> None:
+        offset, value = written
         while True:
             for record in self._reader.read(1, max(0.0, deadline - time.monotonic())):
                 if record.offset == offset and record.value == value:
@@ -61,6 +71,11 @@ class ReadBack:
                     raise Fenced(
                         f"a record reported as committed at offset {offset} is not there: a reader sees offset "
                         f"{record.offset} instead"
+                    )
+                if strangers:
+                    raise Fenced(
+                        f"a record that this transaction did not write stands at offset {record.offset}, before its "
+                        f"first at {offset}: {(record.value or b'')[:80]!r}"
                     )
             if time.monotonic() > deadline:
                 raise Fenced(
@@ -121,14 +136,10 @@ class Publisher:
             self._committed.result()
         producer, topics = self._producer, self._topics
         producer.begin()
-        produce, chain = producer.produce, topics.chain
-        for key, value in publication.batch.entries:
-            produce(chain, value, key)
-        for key, state in publication.states:
-            produce(topics.producers, state, key)
+        producer.produce_all(topics.chain, publication.batch.entries)
+        producer.produce_all(topics.producers, publication.states)
         for letter in publication.batch.dead_letters:
-            produce(topics.deadletter, letter.value, None, letter.headers)
-        producer.send_offsets(publication.offsets, self._group)
+            producer.produce(topics.deadletter, letter.value, None, letter.headers)
         self._committed = self._committer.submit(self._commit, publication, self._seen)
 
     def finish(self) -> None:
@@ -142,6 +153,7 @@ class Publisher:
         """Commit, once the transaction before was seen, and start to look for this one."""
         if seen_before is not None:
             seen_before.result()
+        self._producer.send_offsets(publication.offsets, self._group)
         self._producer.flush()
         self._check_clocks(publication.begun_ns, *self._producer.appended().get(self._topics.chain, (0, 0)))
         self._producer.commit()

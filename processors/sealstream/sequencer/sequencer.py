@@ -33,6 +33,8 @@ from sealstream.sequencer.taking import take
 
 __all__ = ["Sequencer"]
 
+_READ_BACK_WAIT_S = 0.05  # bounds how long a seek waits for a question that the broker holds
+
 
 class Sequencer:
     """Seals one chain. Nothing happens before the first `step()`.
@@ -52,7 +54,7 @@ class Sequencer:
         accept_input_lost: bool = False,
         pace: Pace | None = None,
         open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
-        open_reader: Callable[[KafkaSettings, str, int], CommittedReader] = CommittedReader,
+        open_reader: Callable[..., CommittedReader] = CommittedReader,
     ) -> None:
         self._kafka = kafka
         self._chain = chain
@@ -127,10 +129,14 @@ class Sequencer:
             taken = take(kafka, chain, accept_input_lost=self._accept_input_lost, recent_entries=pace.recent_entries)
             self._log.info("chain taken", size=taken.tip.size, new=taken.is_new)
 
-            def read(topic: str, offset: int) -> CommittedReader:
-                reader = self._open_reader(kafka, topic, offset)
+            def read(topic: str, offset: int, **options: float) -> CommittedReader:
+                reader = self._open_reader(kafka, topic, offset, **options)
                 held.callback(reader.close)
                 return reader
+
+            def read_back(topic: str, offset: int, *, alone: bool) -> ReadBack:
+                reader = read(topic, offset, fetch_wait_s=_READ_BACK_WAIT_S, ahead_kb=64)
+                return ReadBack(reader, pace.read_back_s, alone=alone)
 
             resume = {lost.kind: lost.next for lost in taken.lost}
             raw = read(topics.raw, resume.get("event", taken.tip.raw_offset + 1))
@@ -139,8 +145,8 @@ class Sequencer:
                 producer,
                 topics,
                 sequencer_group(chain.prefix),
-                ReadBack(read(topics.chain, end_offset(kafka, topics.chain, committed=True)), pace.read_back_s),
-                ReadBack(read(topics.producers, end_offset(kafka, topics.producers, committed=True)), pace.read_back_s),
+                read_back(topics.chain, taken.next_offset, alone=True),
+                read_back(topics.producers, end_offset(kafka, topics.producers, committed=True), alone=False),
                 clock=self._clock,
                 max_apart_s=pace.max_apart_s,
             )

@@ -65,9 +65,12 @@ class LostInput(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A chain as it was found. `is_new`: nothing was ever sealed; `topic_ids`: the inputs' now, by `raw`, `control`."""
+    """A chain as it was found. `is_new`: nothing was ever sealed; `next_offset`: where the chain's topic goes on;
+    `topic_ids`: the inputs' as they are now, by `raw` and `control`.
+    """
 
     is_new: bool
+    next_offset: int
     tip: Tip
     memory: Memory
     topic_ids: Mapping[str, str]
@@ -103,7 +106,7 @@ def take(
                 raise InputLost(sentence)
             log.critical("going on without lost input, as decided", topic=name, reason=sentence)
             lost.append(found)
-    return Taken(tail is None, tip, memory, now, lost)
+    return Taken(tail is None, 0 if tail is None else tail.offset + 1, tip, memory, now, lost)
 
 
 def _find_tail(
