@@ -40,10 +40,13 @@ class CommittedReader:
     """Reads `topic` (its one partition) from `offset` on. Raises `Misconfigured` when the topic does not exist.
 
     `fetch_wait_s`: how long the broker holds a question when there is nothing new. It delays nothing that comes, only
-    the moment at which the end is known and a `seek` from the end.
+    the moment at which the end is known and a `seek` from the end. `ahead_kb`: how much is fetched before it is asked
+    for, roughly; little for who reads single records here and there.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str, offset: int, *, fetch_wait_s: float = 0.1) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, offset: int, *, fetch_wait_s: float = 0.1, ahead_kb: int = 32_768
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._position = offset
@@ -63,7 +66,8 @@ class CommittedReader:
                         "enable.partition.eof": True,
                         "fetch.wait.max.ms": max(1, int(fetch_wait_s * 1000)),
                         "fetch.queue.backoff.ms": 2,  # the default, 1 s, halves a loop that keeps up
-                        "queued.max.messages.kbytes": 32_768,
+                        "queued.max.messages.kbytes": ahead_kb,
+                        "fetch.message.max.bytes": min(ahead_kb, 1_024) * 1_024,
                         "error_cb": self._on_error,
                     },
                 )
