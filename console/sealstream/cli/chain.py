@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from sealstream.cli.stores import archive_settings, migrate_postgres
 
 from sealstream.archive import init_bucket
 from sealstream.checkpointing import create_key, load_signer
 from sealstream.cli.context import context_of, out
 from sealstream.cli.settings import Settings, write_settings
+from sealstream.cli.stores import archive_settings, migrate_postgres
 from sealstream.errors import Misconfigured
 from sealstream.kafka import create_topics
 from sealstream.layout import ChainTopics, SegmentLimits, check_chain_name, check_log_name, named_retention

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sealstream.cli.stores import archive_settings
 
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.context import context_of
 from sealstream.cli.service import configure_logging, serve
 from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from sealstream.cli.stores import archive_settings
 
 from sealstream.cli.context import context_of, out
 from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.verify import (
