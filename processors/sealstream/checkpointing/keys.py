@@ -36,9 +36,9 @@ def create_key(path: str | Path, origin: str) -> str:
         finally:
             unnamed.unlink(missing_ok=True)
         _sync(path.parent)
-    except FileExistsError as error:
-        raise Misconfigured(f"key file {path} exists: a key is never overwritten; choose another file") from error
     except OSError as error:
+        if os.path.lexists(path):
+            raise Misconfigured(f"key file {path} exists: a key is never overwritten; choose another file") from error
         raise Misconfigured(f"can't make the key file {path}: {error.strerror}") from error
     return signer(skey).vkey
 
