@@ -335,14 +335,14 @@ def test_a_driver_that_gives_its_producer_up_is_replaced_and_the_numbers_go_on(
     make_client: MakeClient, sent: Sent
 ) -> None:
     class FailsOnce:
-        """A real producer, until the 11th event of the first one: then a fatal error, as after a lost epoch."""
+        """A real producer, until the 11th event: then a fatal error, as after a lost epoch."""
 
         made = 0
 
         def __init__(self, options: dict[str, Any], **more: Any) -> None:
-            FailsOnce.made += 1
+            FailsOnce.made += 1  # the first only checks the options
             self._real = Producer(options, **more)
-            self._left = 10 if FailsOnce.made == 1 else 10**9
+            self._left = 10 if FailsOnce.made == 2 else 10**9
 
         def produce(self, *args: Any, **named: Any) -> None:
             self._left -= 1
@@ -361,7 +361,7 @@ def test_a_driver_that_gives_its_producer_up_is_replaced_and_the_numbers_go_on(
     client.flush(10)
     assert read(client) is None
     deadline = time.monotonic() + 20
-    while FailsOnce.made == 1 and time.monotonic() < deadline:
+    while FailsOnce.made == 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
     later = [read(client) for _ in range(10)]

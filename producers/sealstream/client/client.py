@@ -5,7 +5,7 @@ queues it. It never waits for Kafka and, unless `strict`, never raises for what 
 anything: what can't be sent is counted by reason, logged once, and reported in the log itself as `audit.loss`.
 
 The crash story is the stream's: what is still in memory is lost, and the missing `producer.closed` and numbers show
-that something was. Clients survive a fork: the child's first event opens a stream of its own.
+that something was. Clients survive a fork: each process's first event opens a stream of its own.
 """
 
 from __future__ import annotations
@@ -85,13 +85,14 @@ class AuditClient:
         self._complaints: set[tuple[str, str]] = set()
         self._lock = RLock()
         self._closed = False
+        self._opening = False
         self._losses = Losses()
         self._stream: Stream | None = None
         try:
             self._statement(self._new_id(), "producer.closed", {"next": 1})
         except InvalidEvent as error:
             raise Misconfigured(f"source of the audit client: {error.reason}") from error
-        self._opened()
+        self._delivery.check()
         lifetimes.register(self)
 
     # --- events
@@ -237,20 +238,29 @@ class AuditClient:
         """In a forked child: the parent's events, numbers, locks and threads stay the parent's."""
         stream, self._stream = self._stream, None
         self._lock = RLock()
+        self._opening = False
         self._losses = Losses()
         self._complaints = set()
         if stream is not None:
             stream.abandon()
 
     def _opened(self) -> Stream:
-        """This process's stream; the first event of a forked child opens it. Raises `Unavailable`, `Misconfigured`."""
+        """This process's stream, which its first event opens. Raises `Unavailable`, `Misconfigured`.
+
+        Not before: a process that only makes the client and forks workers has no threads of Kafka's driver then, and a
+        fork can't catch one of them holding a lock.
+        """
         with self._lock:
-            if self._closed:
-                raise Unavailable("the audit client is closed")
+            if self._closed or self._opening:
+                raise Unavailable("the audit client is closed" if self._closed else "interrupted while it opens")
             if self._stream is None:
-                producer_id = self._new_id()
-                statement = partial(self._statement, producer_id)
-                self._stream = Stream(self._topic, self._delivery, producer_id, self._losses, statement)
+                self._opening = True
+                try:
+                    producer_id = self._new_id()
+                    statement = partial(self._statement, producer_id)
+                    self._stream = Stream(self._topic, self._delivery, producer_id, self._losses, statement)
+                finally:
+                    self._opening = False
                 lifetimes.register_in_worker()
             return self._stream
 

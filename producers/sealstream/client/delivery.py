@@ -85,6 +85,10 @@ class Delivery:
             "delivery.timeout.ms": int(delivery_timeout_s * 1000),
         }
 
+    def check(self) -> None:
+        """Whether the driver takes these options. Leaves no thread behind. Raises `Misconfigured`."""
+        self.producer(lambda _error, _record: None, lambda _error: None)
+
     def producer(
         self, on_failure: Callable[[KafkaError, Any], None], on_error: Callable[[KafkaError], None]
     ) -> Producer:
