@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -194,3 +195,21 @@ def test_a_log_is_bounded_while_its_program_writes_on(supervisor: Supervisor, tm
     first = log.read_text().splitlines()[0]
     assert first.endswith("xxx")
     assert int(tail(log, 1)[0].split()[0]) > older
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_roots_program_runs_as_the_account_and_keeps_one_right(supervisor: Supervisor, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "inside").write_text("seen")
+    code = (
+        "import os, time; print(os.getuid(), os.getgroups(), os.access('inside', os.R_OK), open('inside').read(), "
+        "[line for line in open('/proc/self/status') if line.startswith('CapEff')][0], 'done', flush=True); "
+        "time.sleep(600)"
+    )
+    ready = says(tmp_path, "dropped", "done")
+    supervisor.start([ProcessSpec("dropped", [sys.executable, "-c", code], ready=ready, user="nobody", cwd=closed)])
+    said = supervisor.statuses()[0].log.read_text().split()
+    assert said[0] == str(pwd.getpwnam("nobody").pw_uid)
+    assert said[1:4] == ["[]", "True", "seen"]
+    assert int(said[5], 16) == 1 << 1  # CAP_DAC_OVERRIDE, see capabilities(7)

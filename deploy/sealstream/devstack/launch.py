@@ -18,7 +18,8 @@ import pwd
 import signal
 import sys
 
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS = 1, 8
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_SECUREBITS = 1, 8, 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -44,16 +45,22 @@ def main() -> None:
 
 def _drop_to(libc: ctypes.CDLL, user: str) -> None:
     account = pwd.getpwnam(user)
-    _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "PR_SET_KEEPCAPS")
+    # access(2), by which initdb looks for its programs, disregards capabilities of those who aren't root, but for this.
+    libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    kept = 1 << _CAP_DAC_OVERRIDE
-    sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)  # effective, permitted, inheritable; then the upper halves
-    if libc.capset(header, sets) == 0:
+    if _keep_only(libc, 1 << _CAP_DAC_OVERRIDE):
         libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
-    # A container may withhold the capability: then the program reaches what its account reaches, and says what not.
+    elif not _keep_only(libc, 0):  # a container may withhold it: then it reaches what its account reaches
+        raise OSError(ctypes.get_errno(), "root's rights can't be given up")
+
+
+def _keep_only(libc: ctypes.CDLL, capabilities: int) -> bool:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    lower, upper = (capabilities,) * 3, (0,) * 3  # each: effective, permitted, inheritable
+    return bool(libc.capset(header, (ctypes.c_uint32 * 6)(*lower, *upper)) == 0)
 
 
 def _check(result: int, what: str) -> None:

@@ -56,7 +56,7 @@ class S3Server:
         }
         return ProcessSpec(
             name="s3",
-            argv=[_weed(), "mini", *(f"-{name}={value}" for name, value in options.items())],
+            argv=[_weed(), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items())],
             env={
                 "AWS_ACCESS_KEY_ID": self._stack.s3_access_key,
                 "AWS_SECRET_ACCESS_KEY": self._stack.s3_secret_key,
