@@ -132,7 +132,7 @@ def database(make_database: Callable[..., str], migrated_template: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def s3_settings(stack: Endpoints) -> dict[str, str]:
+def s3_settings(stack: Endpoints) -> dict[str, Any]:
     """endpoint_url, region, access_key, secret_key."""
     return {
         "endpoint_url": stack.s3_endpoint_url,
@@ -143,7 +143,7 @@ def s3_settings(stack: Endpoints) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def s3(s3_settings: dict[str, str]) -> Iterator[S3Client]:
+def s3(s3_settings: dict[str, Any]) -> Iterator[S3Client]:
     """A boto3 client with all rights."""
     import boto3
 
@@ -159,7 +159,7 @@ def s3(s3_settings: dict[str, str]) -> Iterator[S3Client]:
 
 
 @pytest.fixture
-def new_bucket(s3_settings: dict[str, str]) -> ArchiveSettings:
+def new_bucket(s3_settings: dict[str, Any]) -> ArchiveSettings:
     """Where a bucket could be, with a name that no other test has: nothing is there yet."""
     from sealstream.archive import ArchiveSettings
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import boto3
@@ -37,6 +38,9 @@ from sealstream.devstack.jars import kafka_class_path
 from sealstream.devstack.ports import free_port
 from sealstream.devstack.running import identity_of
 from sealstream.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 KEY = "kept"
 
@@ -66,7 +70,7 @@ def wait_until_ready(running: subprocess.Popen[str]) -> None:
     assert any(line.startswith("ready") for line in running.stdout)
 
 
-def _s3(at: Endpoints) -> boto3.client:
+def _s3(at: Endpoints) -> S3Client:
     return boto3.client(
         "s3",
         endpoint_url=at.s3_endpoint_url,
