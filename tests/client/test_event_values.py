@@ -97,6 +97,15 @@ def test_ids_that_are_numbers_or_uuids_are_text() -> None:
     assert sent(timestamp=datetime(2026, 1, 1, tzinfo=UTC))["timestamp"] == "2026-01-01T00:00:00.000000Z"
 
 
+def test_an_address_that_is_none_is_kept_where_it_claims_nothing() -> None:
+    event = sent(ip_address="unknown\0" + "x" * 200, metadata={"http_status": 200})
+    assert "ip_address" not in event
+    assert event["metadata"]["http_status"] == 200
+    assert event["metadata"]["ip_address"].startswith("unknown\ufffdxxx")
+    assert len(event["metadata"]["ip_address"].encode()) <= 100
+    assert sent(ip_address="localhost")["metadata"] == {"ip_address": "localhost"}
+
+
 def test_a_text_too_long_for_its_field_is_cut_and_told_from_others_that_begin_alike() -> None:
     one, other = (sent(resource_id="ü" * 600 + last)["resource_id"] for last in "ab")
     assert len(one.encode()) <= 512
@@ -129,7 +138,7 @@ def test_a_structure_that_contains_itself_ends() -> None:
         {"result": "perhaps"},
         {"actor_type": "robot"},
         {"timestamp": datetime(2026, 1, 1)},
-        {"ip_address": "localhost"},
+        {"ip_address": True},
         {"action": ""},
         {"resource_id": ""},
         {"resource_id": True},
@@ -165,14 +174,14 @@ def _deep(levels: int) -> Any:
     OBJECTS,
     OBJECTS,
     st.lists(TEXTS, max_size=5),
-    st.tuples(*[TEXTS] * 5),
+    st.tuples(*[TEXTS] * 6),
     st.integers(0, 80),
     st.sampled_from(["", "\x01" * 30_000, "\U0001f600" * 20_000, "x" * 61_440]),
 )
 def test_whatever_a_request_can_carry_is_sent(
     old: dict[str, Any], new: dict[str, Any], changed: list[str], texts: tuple[str, ...], depth: int, padding: str
 ) -> None:
-    identifier, session, agent, reason, tenant = texts
+    identifier, session, agent, reason, tenant, address = texts
     _, canonical = acceptable_event(
         {
             **EVENT,
@@ -181,6 +190,7 @@ def test_whatever_a_request_can_carry_is_sent(
             "user_agent": agent + padding,
             "reason": reason + padding,
             "tenant": tenant,
+            "ip_address": address,
             "old_values": old,
             "new_values": {**new, "deep": _deep(depth), "padding": padding},
             "metadata": {"padding": [padding] * 3},

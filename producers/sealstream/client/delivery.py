@@ -42,7 +42,7 @@ _DEFAULTS = {
     "reconnect.backoff.max.ms": 2_000,  # a broker that is back is noticed soon
     "log_level": 2,  # failures come through error_cb, once each
 }
-# What a queued record costs beside its bytes, so that a flood of small events is bounded as well (measured: 0.4 kB).
+# Bounds the number of records too: each costs memory beside its bytes (measured: a queue of 64 MiB, full, is 64 to 84).
 _BYTES_BESIDE = 512
 
 _WORDS = {

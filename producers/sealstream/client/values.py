@@ -7,7 +7,7 @@ Used only when validation has refused an event as it was given. The rule, whole:
 - What a web request can carry must not make an event unacceptable, or an attacker could act unseen: NUL and lone
   surrogates become U+FFFD; a number beyond +-(2^53-1), NaN and infinities become text; what is nested deeper than an
   event may be becomes the text `(nested too deep)`; a text longer than its field is cut, and ends in `~` and 16 hex
-  digits of its SHA-256.
+  digits of its SHA-256; an `ip_address` that is none goes into `metadata`, cut to 100 bytes.
 - When the event is still too large, `metadata`, `old_values`, `new_values` of more than 4 KiB are each replaced by
   their length and SHA-256, `changed_fields` of more than that by their number, and texts of more than 1 KiB are cut.
 
@@ -28,7 +28,15 @@ from typing import Any
 from uuid import UUID
 
 from sealstream.errors import InvalidEvent
-from sealstream.events import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, canonical_event, format_timestamp
+from sealstream.events import (
+    FIELDS,
+    MAX_EVENT_BYTES,
+    MAX_INTEGER,
+    MAX_NESTING,
+    canonical_event,
+    canonical_ip,
+    format_timestamp,
+)
 
 __all__ = ["acceptable_event"]
 
@@ -42,6 +50,7 @@ _TOO_DEEP = "(nested too deep)"
 def acceptable_event(event: Mapping[str, Any], largest: int = MAX_EVENT_BYTES) -> tuple[dict[str, Any], bytes]:
     """The event by the rule above, and its canonical bytes. Raises `InvalidEvent` for what no rule covers."""
     plain = {name: _field(name, value) for name, value in event.items() if value is not None}
+    _move_strange_address(plain)
     try:
         canonical = canonical_event(plain)
         if len(canonical) <= largest:
@@ -51,6 +60,17 @@ def acceptable_event(event: Mapping[str, Any], largest: int = MAX_EVENT_BYTES) -
             raise
     lean = {name: _lean(name, value) for name, value in plain.items()}
     return lean, canonical_event(lean)
+
+
+def _move_strange_address(plain: dict[str, Any]) -> None:
+    """Many applications take the address from a header that a stranger may write."""
+    address, metadata = plain.get("ip_address"), plain.get("metadata", {})
+    if isinstance(address, str) and isinstance(metadata, dict):
+        try:
+            canonical_ip(address)
+        except InvalidEvent:
+            del plain["ip_address"]
+            plain["metadata"] = {**metadata, "ip_address": _cut(address, 100)}
 
 
 def _field(name: str, value: Any) -> Any:
