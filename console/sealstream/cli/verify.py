@@ -7,6 +7,7 @@ holds, 1 tampering found, 2 could not verify; 1 wins over 2. Reads only; Ctrl-C 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -209,6 +210,7 @@ def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
             since=request.since,
             notes=kept_notes(request.state_dir, identity.origin, identity.vkey, store),
             progress=progress,
+            workers=os.cpu_count() or 1,
         )
         started = time.monotonic()
         if store == "kafka":

@@ -114,7 +114,9 @@ def read_groups(data: bytes | pq.ParquetFile, columns: Sequence[str] | None = No
     file = open_parquet(data) if isinstance(data, bytes) else data
     for group in range(file.num_row_groups):
         try:
-            table = file.read_row_group(group, columns=names).select(names).cast(wanted).combine_chunks()
+            table = (
+                file.read_row_group(group, columns=names, use_threads=False).select(names).cast(wanted).combine_chunks()
+            )
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise NotCanonical(f"row group {group} can't be read: {error}") from error
         for name in names:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, start_tip
+from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, check_next, start_tip
+from sealstream.verify.ahead import SegmentWalked
 from sealstream.verify.history import ChainIdentity, History
 from sealstream.verify.report import Report, merge_runs
 from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes
@@ -21,7 +22,7 @@ class Verification(NamedTuple):
     """The question: this chain, as of `now` (when the copy was taken), from the segment that holds `since` on.
 
     `notes` are what this verifier holds the store to beyond the store's own; `progress(done, total or None)` is called
-    now and then.
+    now and then. `workers`: how many processes of their own may look at an archive (`ahead.py` says who may ask).
     """
 
     identity: ChainIdentity
@@ -29,6 +30,7 @@ class Verification(NamedTuple):
     since: datetime | None = None
     notes: Sequence[StoredNote] = ()
     progress: Callable[[int, int | None], None] = lambda _done, _total: None
+    workers: int = 1
 
 
 class Examination:
@@ -67,6 +69,24 @@ class Examination:
         self.history.add(result, self._walk.expected)
         self.report.entries += result.entries
         self.report.notes += [note for note in sorted(result.notes) if note not in self.report.notes]
+
+    def add_walked(self, walked: SegmentWalked, place: int) -> bool:
+        """The next entries, which another walk has walked; False, and nothing done, when they don't follow here."""
+        walk = self._walk
+        assert walk is not None
+        if walk.tip is None or walk.tip.size != walk.expected:
+            return False
+        after, problems = check_next(walk.tip, walked.first, self.asked.identity.name)
+        if problems or after != walked.first_tip:
+            return False
+        self.add([walked.first], [place])
+        reached = walk.expected
+        walk.take(walked.results, walked.tip)
+        for result in walked.results:
+            reached += result.entries
+            self.history.add(result, reached)
+            self.report.entries += result.entries
+        return True
 
     def finish(self, *, stale_after: timedelta, assurance: str) -> Report:
         """The report, with everything that can only be said at the end."""

@@ -24,6 +24,7 @@ from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
 from sealstream.events import FIELDS, STATEMENTS, check_metadata, validate_control, validate_event
 from sealstream.layout import Entry, decode_entry
 from sealstream.sealing import (
+    SEAL_BYTES,
     Sealed,
     Tip,
     canonical_json,
@@ -102,16 +103,29 @@ class Walk:
         if self.first is None and values:
             self.first = values[0]
         for value, place in zip(values, places, strict=True):
-            if self.tip is not None and self.tip.size == self.expected:
-                after, problems = check_next(self.tip, value, self._chain)
+            tip = self.tip
+            if tip is not None and tip.size == self.expected:
+                after, problems = check_next(tip, value, self._chain)
                 if not problems:
                     self.tip = after
-                    self._accept(result, place, split_sealed(value))
+                    self._accept(result, place, Sealed(value[:-SEAL_BYTES] + b"}", tip.hash, after.hash))
                     continue
             self._look_closer(result, value, place)
-        if len(self._recent) > 2 * _RECENT:  # seldom, and all at once: a dict is slow to give up its oldest one by one
-            self._recent = dict(islice(self._recent.items(), len(self._recent) - _RECENT, None))
+        self._forget()
         return result
+
+    def take(self, results: Sequence[WalkResult], tip: Tip) -> None:
+        """Go on behind entries that another walk has walked from this one's tip, and found nothing wrong with."""
+        for result in results:
+            self.expected += result.entries
+            self._recent.update(result.leaves)
+        self.tip = tip
+        self._forget()
+
+    def _forget(self) -> None:
+        """Seldom, and all at once: a dict is slow to give up its oldest members one by one."""
+        if len(self._recent) > 2 * _RECENT:
+            self._recent = dict(islice(self._recent.items(), len(self._recent) - _RECENT, None))
 
     def _accept(self, result: WalkResult, place: int, sealed: Sealed) -> None:
         """An entry that stands where it should and hashes to what it says: note what later checks need of it."""
