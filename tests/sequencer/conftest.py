@@ -131,3 +131,9 @@ class Log:
 def log(kafka: KafkaSettings) -> Log:
     """A new chain with all its topics."""
     return Log(kafka)
+
+
+@pytest.fixture
+def another_log(kafka: KafkaSettings) -> Log:
+    """A second one."""
+    return Log(kafka)

@@ -289,6 +289,28 @@ def test_a_standby_takes_over_from_a_killed_owner_in_under_ten_seconds(
     assert entries[-1]["action"] == "sequencer.stopped"
 
 
+@pytest.mark.slow
+def test_an_owner_that_was_frozen_and_comes_back_breaks_nothing(
+    log: Log, process: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    first = process()
+    log.send([log.event(n) for n in range(50)])
+    wait_for(lambda: sealed_events(log) == 50, 30)
+    second = process()
+    first.send_signal(signal.SIGSTOP)
+    log.send([log.event(n) for n in range(50, 100)])
+    wait_for(lambda: sealed_events(log) == 100, 30)
+    first.send_signal(signal.SIGCONT)
+    for start in range(100, 200, 10):
+        log.send([log.event(n) for n in range(start, start + 10)])
+        time.sleep(0.1)
+    wait_for(lambda: sealed_events(log) == 200, 30)
+    first.kill()
+    second.kill()
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(200))
+
+
 def test_a_chain_is_handed_over_in_order_when_its_owner_leaves(log: Log) -> None:
     first = SequencerGroup(log.kafka, {log.chain.name: log.chain})
     second = SequencerGroup(log.kafka, {log.chain.name: log.chain})

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from sealstream.errors import Misconfigured, SealstreamError, Unavailable
+from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailable
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, ChainTopics, sequencer_group
 from sealstream.sequencer.owned import Pace
@@ -29,12 +29,13 @@ from sealstream.sequencer.sequencer import Sequencer
 __all__ = ["SequencerGroup"]
 
 _ALARM_AFTER_FAILURES = 3
-_FIRST_PAUSE_S = 0.1
+_FIRST_PAUSE_S = 0.2
+_FENCED_PAUSE_S = 1.0  # whoever has fenced us may own the chain now: let the group say so before fencing it in turn
 _LONGEST_PAUSE_S = 10.0
 _POLL_S = 0.2
 
 
-class _Worker:
+class ChainWorker:
     """One owned chain's thread: builds a sequencer, steps it, and builds it anew after what can be waited out."""
 
     def __init__(self, name: str, build: Callable[[], Sequencer], taken: Callable[[str], None]) -> None:
@@ -57,8 +58,9 @@ class _Worker:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            sequencer = self._build()
+            sequencer: Sequencer | None = None
             try:
+                sequencer = self._build()
                 while not self._stopping.is_set():
                     sequencer.step()
                     if sequencer.transactions_seen:
@@ -69,8 +71,8 @@ class _Worker:
                 failures += 1
                 self._failed(failures, error)
                 self._abandon(sequencer)
-                pause_s = min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2)
-                self._stopping.wait(pause_s)
+                least_s = _FENCED_PAUSE_S if isinstance(error, Fenced) else _FIRST_PAUSE_S
+                self._stopping.wait(min(least_s * 2 ** (failures - 1), _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))
             except Exception as error:  # noqa: BLE001 - whatever ends a thread is raised by the group's `step()`
                 self.ended_by = error
                 self._log.critical("chain stopped", kind=type(error).__name__, reason=str(error))
@@ -89,9 +91,10 @@ class _Worker:
         else:
             sequencer.close()
 
-    def _abandon(self, sequencer: Sequencer) -> None:
+    def _abandon(self, sequencer: Sequencer | None) -> None:
         try:
-            sequencer.abandon()
+            if sequencer is not None:
+                sequencer.abandon()
         except SealstreamError as error:
             self._log.warning("did not close in order; the next start recovers", reason=str(error))
 
@@ -115,13 +118,15 @@ class SequencerGroup:
     ) -> None:
         self._kafka = kafka
         self._by_topic = {ChainTopics.of(chain.name, chain.prefix).raw: chain for chain in chains.values()}
+        if not chains:
+            raise Misconfigured("a sequencer process was given no chains: make one with `sealstream chain create main`")
         if len({chain.prefix for chain in chains.values()}) != 1:
             raise Misconfigured("a sequencer process serves chains of one prefix: give others a process of their own")
         self._accepting = set(chains) if accept_input_lost else set[str]()
         self._clock = clock
         self._randomness = randomness
         self._pace = pace
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, ChainWorker] = {}
         prefix = next(iter(chains.values())).prefix
         self._ownership = Ownership(
             kafka,
@@ -157,7 +162,7 @@ class SequencerGroup:
 
     def _gained(self, topic: str) -> None:
         chain = self._by_topic[topic]
-        self._workers[topic] = _Worker(chain.name, lambda: self._build(chain), self._taken)
+        self._workers[topic] = ChainWorker(chain.name, lambda: self._build(chain), self._taken)
 
     def _build(self, chain: ChainSettings) -> Sequencer:
         return Sequencer(
