@@ -64,6 +64,12 @@ def create(
         limits=SegmentLimits(segment_entries, segment_bytes, segment_seconds),
         say=out.print,
     )
+    out.print(
+        f"\nchain {name} is made; its processes are `sealstream run sequencer` (one for all chains), and "
+        f"`sealstream run checkpointing|postgres-sink|archive-sink --chain {name}`. "
+        "`sealstream up` starts them for every chain in its settings; one that runs already must be stopped first.",
+        soft_wrap=True,
+    )
 
 
 def create_chain(
