@@ -498,9 +498,9 @@ def test_a_chain_in_kafka_that_lost_archived_segments_is_an_alarm(stage, monkeyp
     s.chain.events(65)
     s.publish()
     s.archive_all()
-    monkeypatch.setattr("sealstream.archive.sink.find_segment", lambda *_: None)
+    monkeypatch.setattr("sealstream.archive.resuming.find_segment", lambda *_: None)
     sink = s.sink()
-    with pytest.raises(Forked, match="was it cut off"):
+    with pytest.raises(Forked, match="was its list of segments cut off"):
         s.run(sink)
     sink.close()
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Bucket", "Lock", "Stored", "Version"]
 
+# What S3 and SeaweedFS answer for a version without a lock in a bucket that can lock (`check` has seen that it can).
+_NOT_LOCKED = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
+
 
 class Version(NamedTuple):
     """One version of a key. `version_id` is None in a copy without versions; `size` in bytes."""
@@ -181,7 +184,7 @@ class Bucket:
                     Bucket=self.settings.bucket, Key=key, VersionId=version_id
                 ).get("Retention", {})
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "NoSuchObjectLockConfiguration":
+                if error.response.get("Error", {}).get("Code") in _NOT_LOCKED:
                     return None
                 raise
         if "Mode" not in found or "RetainUntilDate" not in found:

@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-from sealstream.archive.bucket import Bucket
+from sealstream.archive.bucket import Bucket, Stored
 from sealstream.archive.checking import check_object, largest_object
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start, instant
@@ -21,7 +21,7 @@ from sealstream.layout.archive import SegmentName
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sealstream.sealing import BadNote, Checkpoint, checked_range, open_checkpoint
 
-__all__ = ["Holding", "describe", "look", "signed_by"]
+__all__ = ["Holding", "describe", "look", "oldest_manifest", "signed_by"]
 
 
 class Holding(NamedTuple):
@@ -73,6 +73,12 @@ def describe(
         checkpoint=checkpoint.decode(),
         previous_manifest_sha256=previous_manifest_sha256,
     )
+
+
+def oldest_manifest(bucket: Bucket, stored: Stored) -> tuple[bytes, str]:
+    """The bytes and the id of a manifest's oldest version (it has one)."""
+    version = stored.versions[0].version_id or ""
+    return bucket.read(stored.key, version, MAX_MANIFEST_BYTES), version
 
 
 def signed_by(manifest: Manifest, chain: ChainSettings) -> Checkpoint:

@@ -23,18 +23,17 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from sealstream.archive.bucket import Bucket, Stored
+from sealstream.archive.bucket import Bucket
 from sealstream.archive.building import ObjectBuilder, unseal
-from sealstream.archive.checking import check_object, largest_object
 from sealstream.archive.columns import ColumnMaker
-from sealstream.archive.folding import SegmentFold, Start, instant
-from sealstream.archive.holdings import Holding, describe, look, signed_by
-from sealstream.archive.segments import Segment, SegmentReader, find_segment
+from sealstream.archive.folding import SegmentFold, Start
+from sealstream.archive.putting import Putting
+from sealstream.archive.resuming import newest_holding
+from sealstream.archive.segments import Segment, SegmentReader
 from sealstream.archive.settings import ArchiveSettings
 from sealstream.archive.statements import ArchivedStatement, SealWatch, sealed_already
 from sealstream.archive.trimming import Trimmer
-from sealstream.errors import ChainBroken, Forked, InputLost, Misconfigured, NotCanonical, Unavailable
-from sealstream.events import parse_timestamp
+from sealstream.errors import ChainBroken, InputLost, Misconfigured, NotCanonical, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -45,13 +44,10 @@ from sealstream.kafka import (
     start_offset,
 )
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
-from sealstream.layout.archive import MANIFESTS, SegmentName, archive_prefix, parse_archive_key
-from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from sealstream.layout.archive import SegmentName
 from sealstream.sealing import (
     EMPTY_RANGE,
-    BadNote,
     genesis_hash,
-    open_checkpoint,
     read_written,
     split_sealed,
 )
@@ -106,6 +102,7 @@ class ArchiveSink:
         self._trim_every = None if trim_every_s is None else timedelta(seconds=trim_every_s)
         self._trim_at: datetime | None = None
         self._maker = ColumnMaker()
+        self._putting = Putting(self._bucket, chain, self._maker, clock)
         self._trimmer = Trimmer(kafka, chain, self._bucket, self._maker, clock=clock)
         self._position: _Position | None = None
         self._segments: SegmentReader | None = None
@@ -155,7 +152,7 @@ class ArchiveSink:
         """Finds the newest segment that the bucket holds, and everything's place behind it."""
         check_topics(self._kafka, self._topics.configs())
         self._bucket.check()
-        found = self._newest()
+        found = newest_holding(self._kafka, self._chain, self._bucket, self._maker)
         if found is None:
             self._segments = self._segments or SegmentReader(self._kafka, self._chain, None)
             self._position = _Position(Start(EMPTY_RANGE, genesis_hash(self._chain.origin)), None, None)
@@ -166,58 +163,6 @@ class ArchiveSink:
             self._say(statement)
         self._segments = SegmentReader(self._kafka, self._chain, segment)
         self._position = _Position(holding.fold.end, segment.chain_offset, holding.manifest_sha256)
-
-    def _newest(self) -> tuple[Segment, Holding] | None:
-        """The newest segment with a manifest, looked at with its object. Names of no segment are passed over."""
-        newest: tuple[Segment, Holding] | None = None
-        for name, stored in self._manifests_backwards():
-            if newest is not None:
-                if name.last_seq + 1 == newest[1].name.first_seq:
-                    self._check_previous(newest[1], name, stored)
-                if name.last_seq < newest[1].name.first_seq:
-                    break
-                continue
-            segment = find_segment(self._kafka, self._chain, name.last_seq)
-            if segment is not None and segment.first_seq == name.first_seq:
-                holding = look(self._bucket, self._chain, name, stored.versions[0].version_id or "", self._maker)
-                if holding.signed != segment.signed:
-                    raise Forked(f"{name.manifest_key}: another root of size {segment.signed.size} is signed in Kafka")
-                newest = segment, holding
-            else:
-                self._refuse_signed_stranger(name, stored)
-        return newest
-
-    def _manifests_backwards(self) -> Iterator[tuple[SegmentName, Stored]]:
-        """The manifests in the bucket, the newest first. A key that has only delete markers never had any."""
-        chain = self._chain.name
-        for folder in reversed(self._bucket.list_folders(archive_prefix(MANIFESTS, chain))):
-            listed = list(self._bucket.list_stored(archive_prefix(MANIFESTS, chain, folder.removeprefix("date="))))
-            for stored in reversed(listed):
-                parsed = parse_archive_key(stored.key)
-                if parsed is not None and stored.versions:
-                    yield parsed[1], stored
-
-    def _check_previous(self, newest: Holding, name: SegmentName, stored: Stored) -> None:
-        data, _ = self._oldest(stored)
-        if sha256(data).digest() != newest.manifest.previous_manifest_sha256:
-            raise Forked(f"{newest.name.manifest_key}: names another manifest before it than {name.manifest_key}")
-
-    def _oldest(self, stored: Stored) -> tuple[bytes, str]:
-        """The bytes and the version of the oldest version of a manifest."""
-        version = stored.versions[0].version_id or ""
-        return self._bucket.read(stored.key, version, MAX_MANIFEST_BYTES), version
-
-    def _refuse_signed_stranger(self, name: SegmentName, stored: Stored) -> None:
-        """Raises `Forked` when a manifest of no segment carries the chain's signature: Kafka or the bucket lies."""
-        data, _ = self._oldest(stored)
-        try:
-            signed = open_checkpoint(parse_manifest(data).checkpoint.encode(), self._chain.vkey)
-        except (NotCanonical, BadNote):
-            return
-        raise Forked(
-            f"{name.manifest_key} holds a checkpoint of size {signed.size} with the chain's signature, but "
-            f"{self._topics.segments} knows no segment {name.decimal}: was it cut off?"
-        )
 
     # One segment
 
@@ -234,9 +179,9 @@ class ArchiveSink:
         fold.check_root(segment.signed)
         self._check_end(segment, fold)
         name = SegmentName(self._chain.name, fold.date, segment.first_seq, segment.last_seq)
-        manifest, stored, version = self._put(name, data, fold, segment, position)
-        self._say(ArchivedStatement(self._chain, manifest, stored, version))
-        self._position = _Position(fold.end, segment.chain_offset, sha256(stored).digest())
+        kept = self._putting.put(name, data, fold, segment, position.start, position.manifest_sha256)
+        self._say(ArchivedStatement(self._chain, kept.manifest, kept.manifest_bytes, kept.manifest_version))
+        self._position = _Position(fold.end, segment.chain_offset, sha256(kept.manifest_bytes).digest())
 
     def _read_entries(self, segment: Segment, position: _Position) -> Iterator[list[bytes]]:
         """The segment's sealed entries, from where the segment before ended."""
@@ -311,99 +256,6 @@ class ArchiveSink:
                         f"say {ours!r}; set them to what entry 0 says"
                     )
 
-    def _put(
-        self, name: SegmentName, data: bytes, fold: SegmentFold, segment: Segment, position: _Position
-    ) -> tuple[Manifest, bytes, str]:
-        """Makes sure that the bucket holds object and manifest: the manifest, its bytes, its version."""
-        stored = self._bucket.stored(name.manifest_key)
-        there, manifest_version = self._oldest(stored) if stored.versions else (b"", "")
-        version, digest = self._put_object(name, data, fold, segment, position, _named_version(there))
-        until = self._locked(name.object_key, version, fold)
-        ours = describe(
-            fold,
-            self._chain,
-            object_version=version,
-            object_sha256=digest,
-            retain_until=until,
-            checkpoint=segment.note,
-            start_range=position.start.compact_range.hashes,
-            previous_manifest_sha256=position.manifest_sha256,
-        )
-        if not stored.versions:
-            self._bucket.put_once(name.manifest_key, ours.to_bytes(), until)
-            stored = self._bucket.stored(name.manifest_key)
-            if not stored.versions:
-                raise Unavailable(f"{name.manifest_key}: put, but not listed yet")
-            there, manifest_version = self._oldest(stored)
-        manifest = self._accept(name, there, ours)
-        self._locked(name.manifest_key, manifest_version, fold)
-        return manifest, there, manifest_version
-
-    def _put_object(
-        self,
-        name: SegmentName,
-        data: bytes,
-        fold: SegmentFold,
-        segment: Segment,
-        position: _Position,
-        named: str | None,
-    ) -> tuple[str, bytes]:
-        """The version of the object that counts (the manifest's, else the oldest), and its SHA-256, looked at."""
-        key = name.object_key
-        stored = self._bucket.stored(key)
-        if not stored.versions and named is None:
-            self._bucket.put_once(key, data, self._retain_until(fold, timedelta(days=1)))
-            stored = self._bucket.stored(key)
-            if not stored.versions:
-                raise Unavailable(f"{key}: put, but not listed yet")
-        where = f"{key} in bucket {self._bucket.settings.bucket}"
-        counted = [version for version in stored.versions if named in (None, version.version_id)]
-        if not counted:
-            raise Forked(f"{where}: its manifest names version {named}, which is not there")
-        version = counted[0]
-        there = self._bucket.read(key, version.version_id or "", largest_object(self._chain.limits))
-        if there != data:
-            try:
-                check_object(there, position.start, segment.signed, self._chain.limits, self._maker)
-            except Forked as error:
-                raise Forked(f"{where}, version {version.version_id}, holds other entries: {error}") from error
-        return version.version_id or "", sha256(there).digest()
-
-    def _accept(self, name: SegmentName, stored: bytes, ours: Manifest) -> Manifest:
-        """The manifest that is stored, which must say what ours says; `retain_until` at most the object's lock now."""
-        where = f"{name.manifest_key} in bucket {self._bucket.settings.bucket}"
-        try:
-            theirs = parse_manifest(stored)
-        except NotCanonical as error:
-            raise Forked(f"{where}: {error}") from error
-        if parse_timestamp(theirs.retain_until) > parse_timestamp(ours.retain_until):
-            raise Forked(f"{where}: says retain_until {theirs.retain_until}, the lock ends {ours.retain_until}")
-        signed_by(theirs, self._chain)  # a note that was signed again may differ in bytes
-        expected = ours._replace(retain_until=theirs.retain_until, checkpoint=theirs.checkpoint)
-        if stored != expected.to_bytes():
-            for member, got, wanted in zip(Manifest._fields, theirs, expected, strict=True):
-                if got != wanted:
-                    raise Forked(f"{where}: its {member} is {got!r}, expected {wanted!r}")
-            raise Forked(f"{where}: has members that no sink writes")
-        return theirs
-
-    def _locked(self, key: str, version: str, fold: SegmentFold) -> datetime:
-        """Until when the version is locked; what was adopted from somebody who locked it for less is lengthened."""
-        lock = self._bucket.lock(key, version)
-        if lock is None or not lock.holds(self._retain_until(fold, timedelta(hours=1))):
-            until = self._retain_until(fold, timedelta(days=1))
-            self._bucket.lengthen(key, version, until)
-            lock = self._bucket.lock(key, version)
-            if lock is None or not lock.holds(until):
-                raise Misconfigured(f"{key}: asked for a COMPLIANCE lock until {until}, got {lock}")
-        return lock.until
-
-    def _retain_until(self, fold: SegmentFold, at_least: timedelta) -> datetime:
-        """The chain's archive retention from the last entry on, `at_least` from now on, in whole seconds."""
-        kept = instant(fold.last_us) + timedelta(days=self._chain.retention.archive_days)
-        until = max(kept, self._clock() + at_least)
-        return (until + timedelta(microseconds=999_999)).replace(microsecond=0)
-
     # The statement
 
     def _say(self, statement: ArchivedStatement) -> None:
@@ -437,11 +289,3 @@ class ArchiveSink:
             return True
         self._trim_at = self._clock() + self._trim_every
         return False
-
-
-def _named_version(manifest: bytes) -> str | None:
-    """The object's version that a stored manifest names; None where there is no manifest (or not one)."""
-    try:
-        return parse_manifest(manifest).object_version if manifest else None
-    except NotCanonical:
-        return None
