@@ -197,7 +197,7 @@ def test_an_absent_broker_is_named_in_time(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_option_that_does_not_exist_is_a_fault_of_the_settings(kafka: KafkaSettings) -> None:
     wrong = kafka._replace(options={"security.protocoll": "ssl"})
     for call in (lambda: CommittedReader(wrong, "t", 0), lambda: TransactionalProducer(wrong, "t")):
-        with pytest.raises(Misconfigured, match="security[.]protocoll"):
+        with pytest.raises(Misconfigured, match=r"security\.protocoll"):
             call()
 
 

@@ -65,7 +65,7 @@ def test_records_may_be_kept_longer_than_described_and_never_shorter(
     if fits:
         check_topics(kafka, [TopicConfig(name, {"retention.ms": wanted})])
     else:
-        with pytest.raises(Misconfigured, match="retention[.]ms"):
+        with pytest.raises(Misconfigured, match=r"retention\.ms"):
             check_topics(kafka, [TopicConfig(name, {"retention.ms": wanted})])
 
 

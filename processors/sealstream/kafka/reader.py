@@ -65,6 +65,7 @@ class CommittedReader:
                         "enable.auto.offset.store": False,
                         "enable.partition.eof": True,
                         "fetch.wait.max.ms": max(1, int(fetch_wait_s * 1000)),
+                        "socket.timeout.ms": int(ANSWER_S * 1000),
                         "fetch.queue.backoff.ms": 2,  # the default, 1 s, halves a loop that keeps up
                         "queued.max.messages.kbytes": ahead_kb,
                         "fetch.message.max.bytes": min(ahead_kb, 1_024) * 1_024,

@@ -138,7 +138,7 @@ class TransactionalProducer:
     def commit(self) -> None:
         """Return when the transaction is committed. Raises `Fenced` when it is not, or nobody can say."""
         self._send_held()
-        self._call("committing a transaction", lambda producer: producer.commit_transaction())
+        self._call("committing a transaction", lambda producer: producer.commit_transaction(self._timeout_s))
         self._begun = False
 
     def delivered(self) -> Mapping[str, tuple[int, int]]:
@@ -152,7 +152,7 @@ class TransactionalProducer:
     def abort(self) -> None:
         """Abort the transaction: no reader will see any of it."""
         self._held.clear()
-        self._call("aborting a transaction", lambda producer: producer.abort_transaction())
+        self._call("aborting a transaction", lambda producer: producer.abort_transaction(self._timeout_s))
         self._begun = False
 
     def close(self) -> None:
