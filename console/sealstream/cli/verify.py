@@ -27,6 +27,7 @@ from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
+from sealstream.sealing import parse_vkey
 from sealstream.verify import (
     ChainIdentity,
     Report,
@@ -108,6 +109,11 @@ def _request(
 ) -> _Request:
     settings = context_of(context).settings()
     known = settings.chain(chain)
+    if vkey is not None:
+        try:
+            parse_vkey(vkey)
+        except SealstreamError as error:  # a slip of the pen must not look like tampering
+            raise Misconfigured(f"--vkey: {error}") from error
     identity = ChainIdentity(known.name, known.origin, vkey or known.vkey)
     return _Request(
         settings,
