@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.checkpointing import create_key, load_signer
@@ -62,7 +63,7 @@ def create(
         log=log,
         retention=retention,
         limits=SegmentLimits(segment_entries, segment_bytes, segment_seconds),
-        say=out.print,
+        say=lambda line: out.print(Text(line), soft_wrap=True),
     )
     out.print(
         f"\nchain {name} is made; its processes are `sealstream run sequencer` (one for all chains), and "

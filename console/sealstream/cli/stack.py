@@ -37,6 +37,7 @@ __all__ = ["down_command", "logs_command", "status_command", "up_command"]
 
 _CONFIG = "sealstream.toml"
 _DETACHED_START_TIMEOUT_S = 300
+_ENDED_AS_TOLD = (None, 0, 143, -15)  # 128 + SIGTERM is how a JVM says it
 _STATE_STYLE = {"running": "green", "starting": "yellow", "restarting": "yellow", "stopped": "dim"}
 
 DataDirOption = Annotated[
@@ -237,21 +238,25 @@ def _data_dir_option(data_dir: Path) -> str:
 
 
 def _view(data_dir: Path, settings: list[Settings]) -> Group:
+    statuses = status_of(data_dir)
+    if not any(status.state == "running" for status in statuses):
+        return Group(
+            _processes(statuses), Text(f"\nnothing runs: `sealstream up{_data_dir_option(data_dir)}` starts it")
+        )
     chains = [chain_progress(known, name) for known in settings for name in sorted(known.chains)]
-    return Group(_processes(status_of(data_dir)), Text(), *map(_chain, chains))
+    return Group(_processes(statuses), Text(), *map(_chain, chains))
 
 
 def _processes(statuses: list[ProcessStatus]) -> Table:
-    table = Table("process", "state", "pid", "for", "restarts", "log", box=None, padding=(0, 2, 0, 0))
+    table = Table("process", "state", "pid", "for", "restarts", box=None, padding=(0, 2, 0, 0))
     for status in statuses:
-        state = status.state if status.exit_code in (None, 0) else f"{status.state} (exit {status.exit_code})"
+        told = status.state if status.exit_code in _ENDED_AS_TOLD else f"{status.state} (exit {status.exit_code})"
         table.add_row(
             status.name,
-            Text(state, style=_STATE_STYLE.get(status.state, "bold red")),
+            Text(told, style=_STATE_STYLE.get(status.state, "bold red")),
             str(status.pid or "-"),
             _span(time.time() - status.since),
             str(status.restarts or "-"),
-            Text(str(status.log), style="dim"),
         )
     return table
 

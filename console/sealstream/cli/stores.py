@@ -90,7 +90,7 @@ def archive_init(
     if not policies:
         raise Misconfigured("no retention: give --retention, or make a chain first with `sealstream chain create main`")
     longest = max((named_retention(policy) for policy in policies), key=lambda known: known.archive_days)
-    out.print(init_bucket(archive_settings(settings), longest))
+    out.print(Text(init_bucket(archive_settings(settings), longest)), soft_wrap=True)
 
 
 def _queries(context: typer.Context) -> AuditQueries:
