@@ -37,6 +37,7 @@ from sealstream.kafka import KafkaSettings, Record, end_offset, last_record, rea
 from sealstream.layout import ChainTopics, SegmentLimits, decode_entry
 from sealstream.layout.tables import Roles
 from sealstream.postgres import migrate
+from sealstream.sealing import open_checkpoint
 from sealstream.verify import ChainIdentity, Report, Verification, verify_archive, verify_kafka, verify_postgres
 
 __all__ = ["PROCESSES", "Pipeline", "Said", "make_pipeline", "pipeline_roles", "sql", "wait_until"]
@@ -151,11 +152,11 @@ class Pipeline:
         last = last_record(self.kafka, self.topics.chain)
         return 0 if last is None else decode_entry(last.value or b"").written.seq + 1
 
-    def wait_beyond(self, size: int, timeout_s: float = 30) -> None:
+    def wait_beyond(self, size: int, timeout_s: float = 60) -> None:
         """Until more than `size` entries are sealed."""
         wait_until(lambda: self.size() > size, timeout_s, self.why)
 
-    def wait_sealed(self, timeout_s: float = 60) -> int:
+    def wait_sealed(self, timeout_s: float = 120) -> int:
         """Until everything in the input topics is sealed or accounted for, but for markers at the end; the size."""
 
         def sealed() -> bool:
@@ -174,7 +175,7 @@ class Pipeline:
         wait_until(sealed, timeout_s, self.why)
         return self.size()
 
-    def wait_stored(self, size: int, timeout_s: float = 60) -> None:
+    def wait_stored(self, size: int, timeout_s: float = 120) -> None:
         """Until Postgres holds `size` entries and checkpointing has signed so many."""
 
         def stored() -> bool:
@@ -183,11 +184,34 @@ class Pipeline:
 
         wait_until(stored, timeout_s, self.why)
 
-    def wait_archived(self, size: int, timeout_s: float = 60) -> None:
+    def wait_archived(self, size: int, timeout_s: float = 120) -> None:
         """Until the archive holds `size` entries."""
         wait_until(lambda: (self.progress().archive_size or 0) >= size, timeout_s, self.why)
 
-    def wait_quiet(self, timeout_s: float = 60) -> int:
+    def archive_all(self, n: int) -> int:
+        """Wait until the archive holds every event; where one stands in the open segment, event `n` ends it, by time.
+
+        Returns how many events that took: 0 or 1.
+        """
+        self.wait_stored(self.wait_sealed())
+        # Else the statement that a segment was archived could end the open one before event `n` does.
+        wait_until(lambda: self._archived_segments() == len(self.records(self.topics.segments)), 120, self.why)
+        newest = last_record(self.kafka, self.topics.segments)
+        ended = 0 if newest is None else open_checkpoint(newest.value or b"", self.chain.vkey).size
+        if all(entry["written"]["kind"] != "event" for entry in self.entries()[ended:]):
+            return 0
+        time.sleep(self.chain.limits.seconds + 0.1)
+        self.send([self.event(n)])
+        self.wait_sealed()
+        wanted = self.event_id(n)
+        self.wait_archived(next(e["written"]["seq"] for e in reversed(self.entries()) if e["id"] == wanted) + 1)
+        return 1
+
+    def _archived_segments(self) -> int:
+        statement = b'"action":"segment.archived"'
+        return sum(statement in (record.value or b"") for record in self.records(self.topics.chain))
+
+    def wait_quiet(self, timeout_s: float = 120) -> int:
         """Until nothing changes any more: all sealed, signed, stored, and each archived segment sealed as archived."""
 
         def quiet() -> bool:
