@@ -109,6 +109,7 @@ def measure(bench: Workbench) -> list[Row]:
                 ours.append(entries / checkpointing(kafka, chain))
                 bench.signed.add(chain.settings.name)
     row = Row(
+        "checkpointing",
         "checkpointing: every hash, link, number, time and the account checked, tree grown, signed",
         "a loop that only reads the topic",
         "entries/s",

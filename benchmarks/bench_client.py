@@ -79,6 +79,7 @@ def measure(bench: Workbench) -> list[Row]:
         if stats.dropped or stats.undelivered:
             raise RuntimeError(f"events were lost while measuring: {stats}")
         row = Row(
+            "emit, median",
             "`emit()`, median of a call, back to back in one thread",
             "",
             "us",
@@ -95,6 +96,7 @@ def measure(bench: Workbench) -> list[Row]:
     return [
         row,
         Row(
+            "emit, p99",
             "`emit()`, 99th percentile of a call",
             "",
             "us",

@@ -179,6 +179,7 @@ def measure(bench: Workbench) -> list[Row]:
     remedy = "The goal is for a quiet machine; a 99th percentile is first to feel other work: see the load above."
     return [
         Row(
+            "emit to sealed, p99",
             "emit to sealed (committed in the chain, seen by a reader), 99th percentile at 1,000 events/s",
             "",
             "ms",
@@ -190,6 +191,7 @@ def measure(bench: Workbench) -> list[Row]:
             remedy=remedy,
         ),
         Row(
+            "emit to Postgres, p99",
             "emit to a row in Postgres, 99th percentile at 1,000 events/s",
             "",
             "ms",
@@ -235,6 +237,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
     sizes = [f"{name} {size:.0f} MiB ({after[0][name]:.0f} after the first half)" for name, size in ours.items()]
     return [
         Row(
+            "whole pipeline",
             "whole pipeline at full load, all processes and servers on these cores: from emit to a row in Postgres",
             "",
             "events/s",
@@ -244,6 +247,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
             remark=f"{half:,} events, twice",
         ),
         Row(
+            "memory",
             f"memory, peak resident size of the largest process ({largest}) after {2 * half:,} events at full load",
             "",
             "MiB",

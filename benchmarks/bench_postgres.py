@@ -186,6 +186,7 @@ def measure(bench: Workbench) -> list[Row]:
         next(numbers, None)
     return [
         Row(
+            "postgres sink",
             "postgres sink, from Kafka: every entry checked, rows and position in one transaction a batch",
             "one bare COPY of prepared rows into the same table with the same indexes",
             "rows/s",

@@ -120,6 +120,7 @@ def measure(bench: Workbench) -> list[Row]:
                 ours.append(count / sealing(bench.kafka, chain, count))
     return [
         Row(
+            "sequencer, row by row",
             "sequencer",
             "a logger that hashes and INSERTs event by event into Postgres",
             "events/s",

@@ -18,10 +18,10 @@ _STYLE = {REACHED: "green", FIRST_GOAL: "yellow", FELL_SHORT: "red"}
 
 def as_table(rows: Sequence[Row]) -> Table:
     """The rows for a terminal."""
-    table = Table("what", "against", "goal", "measured", "figures", "verdict", show_lines=True)
+    table = Table("what", "goal", "measured", "figures", "verdict", box=None)
     for row in rows:
         verdict = f"[{_STYLE[row.verdict]}]{row.verdict}" if row.verdict else ""
-        table.add_row(row.path, row.against, row.goal_text, row.measured_text, row.absolute_text, verdict)
+        table.add_row(row.name, row.goal_text, row.measured_text, row.absolute_text, verdict)
     return table
 
 

@@ -17,13 +17,14 @@ REACHED, FIRST_GOAL, FELL_SHORT = "reached", "first goal reached", "fell short"
 
 @dataclass(frozen=True)
 class Row:
-    """One path against one other. `ours` and `baseline`: each round's figure, in `unit`.
+    """One path against one other; `name` is short. `ours` and `baseline`: each round's figure, in `unit`.
 
     Without a baseline the figure itself is held to the goal. `goal` is the aim; `first_goal` a lesser one on the way;
     with `at_most` smaller is better. `durability`: what each side's figure has made safe. `profile`: where ours spends
     its time; `remedy`: what would change it; both are shown when the goal is not reached.
     """
 
+    name: str
     path: str
     against: str
     unit: str

@@ -42,9 +42,9 @@ BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "row-by-row": bench_row_by_row.measure,
     "postgres": bench_postgres.measure,
     "archive": bench_archive.measure,
+    "growth": bench_sequencer.growth,
     "verify": bench_verify.measure,
     "emit": bench_client.measure,
-    "growth": bench_sequencer.growth,
     "latency": bench_latency.measure,
 }
 RESULTS = Path(__file__).parent / "results.md"
@@ -107,7 +107,7 @@ def main() -> int:
             for name in wanted:
                 for row in BENCHMARKS[name](bench):
                     rows.append(row)
-                    progress.console.print(f"{row.path}: [bold]{row.measured_text}[/] [dim]{row.absolute_text}[/]")
+                    progress.console.print(f"{row.name}: [bold]{row.measured_text}[/] [dim]{row.absolute_text}[/]")
                 progress.advance(task)
         except KeyboardInterrupt:
             console.print("interrupted; nothing was written")

@@ -11,6 +11,7 @@ import gc
 import io
 import logging
 import pstats
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,7 +29,24 @@ from sealstream.layout import ChainSettings, ChainTopics, Retention, SegmentLimi
 from sealstream.sealing import Signer, new_signing_key, signer
 from sealstream.sequencer import Sequencer
 
-__all__ = ["BenchChain", "Workbench", "example_event", "preload", "profiled", "quieten", "sealing"]
+__all__ = [
+    "LONG",
+    "BenchChain",
+    "Workbench",
+    "example_event",
+    "preload",
+    "profiled",
+    "quieten",
+    "seal_until",
+    "sealing",
+]
+
+LONG = -1
+"""The round that has the long chain."""
+
+_chance = random.Random(1)
+_ACTIONS = ("patient.read", "patient.write", "login.check")
+_SESSIONS = [f"{_chance.getrandbits(64):016x}" for _ in range(5_000)]
 
 
 class BenchChain(NamedTuple):
@@ -44,21 +62,23 @@ class BenchChain(NamedTuple):
 
 
 def example_event(number: int) -> dict[str, Any]:
-    """An event of about 470 bytes, once it is canonical."""
+    """An event of about 470 bytes, once it is canonical, with as much chance in it as a real one has."""
+    chance = _chance.random()
+    few, many = int(chance * 900), int(chance * 1e9)
     return {
         "id": new_event_id(),
-        "timestamp": "2026-11-24T03:00:00.123456Z",
-        "actor_id": f"user-{number % 1000}",
+        "timestamp": f"2026-11-24T03:{number // 60_000 % 60:02}:{number // 1_000 % 60:02}.{many % 1_000_000:06}Z",
+        "actor_id": f"user-{many % 3_000}",
         "actor_type": "user",
-        "action": "patient.read",
+        "action": _ACTIONS[few % 3],
         "resource_type": "patient",
-        "resource_id": f"patient-{number * 7919 % 100_000:06}",
-        "result": "success" if number % 20 else "denied",
-        "ip_address": f"10.20.{number % 256}.40",
-        "session_id": f"session-{number % 5000:08}",
-        "tenant": "clinic-1",
+        "resource_id": f"patient-{many % 50_000:06}",
+        "result": "success" if few % 10 else "denied",
+        "ip_address": f"10.20.{few % 256}.{many % 256}",
+        "session_id": _SESSIONS[many % len(_SESSIONS)],
+        "tenant": f"clinic-{few % 20}",
         "source": {"service": "clinic", "version": "1.0.0", "host": "web-1"},
-        "metadata": {"http_status": 200, "duration_ms": 12},
+        "metadata": {"http_status": 200, "duration_ms": few},
         "producer_id": "web-1/4711/0193a8f2",
         "producer_seq": number,
     }
@@ -83,17 +103,19 @@ def preload(kafka: KafkaSettings, topic: str, count: int) -> None:
     producer.flush(120)
 
 
-def sealing(
-    kafka: KafkaSettings, chain: BenchChain, count: int, each_step: Callable[[int], object] = lambda _: None
-) -> float:
+def seal_until(sequencer: Sequencer, count: int) -> None:
+    """Step until so many records of the raw topic are sealed (not all committed yet)."""
+    while (tip := sequencer.tip) is None or tip.raw_offset < count - 1:
+        sequencer.step()
+
+
+def sealing(kafka: KafkaSettings, chain: BenchChain, count: int) -> float:
     """Seconds that the sequencer takes for so many events, from its first batch to the last one read back."""
     sequencer = Sequencer(kafka, chain.settings)
     sequencer.step()
     gc.collect()
     begun = time.perf_counter()
-    while (tip := sequencer.tip) is None or tip.raw_offset < count - 1:
-        sequencer.step()
-        each_step(0 if tip is None else tip.size)
+    seal_until(sequencer, count)
     sequencer.finish()
     took = time.perf_counter() - begun
     sequencer.close()
@@ -141,13 +163,34 @@ class Workbench:
             yield number
 
     def sealed_chain(self, number: int) -> BenchChain:
-        """The sealed chain of this round."""
+        """The sealed chain of this round, or the long one."""
+        if number == LONG:
+            return self.long_chain()
         if number not in self._sealed:
             chain = self.new_chain()
             preload(self.kafka, chain.topics.raw, self.events)
             sealing(self.kafka, chain, self.events)
             self._sealed[number] = chain
         return self._sealed[number]
+
+    @property
+    def long_events(self) -> int:
+        """How many events the long chain has at least."""
+        return 40_000 if self.quick else 1_000_000
+
+    def long_chain(self) -> BenchChain:
+        """A sealed chain of at least `long_events` events."""
+        if LONG not in self._sealed:
+            self.say(f"sealing a chain of {self.long_events:,} events")
+            chain = self.new_chain()
+            preload(self.kafka, chain.topics.raw, self.long_events)
+            sealing(self.kafka, chain, self.long_events)
+            self._sealed[LONG] = chain
+        return self._sealed[LONG]
+
+    def keep_long(self, chain: BenchChain) -> None:
+        """A chain of at least `long_events` events that a benchmark has sealed is as good as any."""
+        self._sealed.setdefault(LONG, chain)
 
     def keep_sealed(self, number: int, chain: BenchChain) -> None:
         """A chain of `events` events that a benchmark has sealed is as good as any."""
