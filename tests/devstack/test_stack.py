@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -160,9 +161,10 @@ def test_what_was_stored_survives_stopping_kill_9_and_interrupted_first_starts(
             pids = [each.pid for each in status_of(data_dir)]
             assert supervisor_of(data_dir) == second.pid
             second.kill()
-    wait_for(lambda: not any(identity_of(pid or 0) for pid in pids))  # no server outlives it
 
+    # At once again: the killed one's servers are gone before new ones start.
     with Stack(data_dir) as again:
+        assert not any(identity_of(pid or 0) for pid in pids)
         assert again.endpoints() == at
         assert_all_kept(at)
         # One server is killed: it comes back by itself, with its data.
@@ -243,6 +245,16 @@ def test_a_disk_that_is_full_before_is_refused_and_one_that_fills_up_is_named(
     filler.unlink()
     with Stack(small_disk, ports=ports) as stack:
         assert {each.state for each in stack.status()} == {"running"}
+        # It fills up while they run, and Kafka gives up.
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 1_000_000)
+        client = AdminClient({"bootstrap.servers": stack.endpoints().kafka_bootstrap, "log_level": 0})
+        client.create_topics([NewTopic("too-much", 8, 1)])
+        with pytest.raises(DiskFull, match=r"is full, so kafka ended with exit code"):
+            wait_for(lambda: stack.step() and False)
+        pids = [each.pid for each in stack.status()]
+    assert not any(identity_of(pid or 0) for pid in pids)  # all were ended although nothing could be written
 
 
 def small_disk_free(folder: Path) -> int:

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 
 from sealstream.devstack.faults import AlreadyRunning, DiskFull, NotOurs, ServerFailed
 from sealstream.devstack.ports import free_port, is_free
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, SealstreamError
 
 __all__ = [
     "LEAST_FREE_BYTES",
     "PUBLIC_PORTS",
     "StackFile",
+    "cannot_use",
     "check_space",
     "claim",
     "open_stack",
@@ -70,7 +71,7 @@ def claim(data_dir: Path) -> int:
         check_space(data_dir)
         return _hold(data_dir)
     except OSError as error:
-        raise _cannot_use(data_dir, error) from error
+        raise cannot_use(data_dir, error) from error
 
 
 def open_stack(data_dir: Path, ports: Mapping[str, int] | None = None) -> StackFile:
@@ -85,7 +86,7 @@ def open_stack(data_dir: Path, ports: Mapping[str, int] | None = None) -> StackF
         if stack != kept:
             write_whole(data_dir / _STACK_FILE, {"format": _FORMAT, **stack._asdict()})
     except OSError as error:
-        raise _cannot_use(data_dir, error) from error
+        raise cannot_use(data_dir, error) from error
     return stack
 
 
@@ -137,16 +138,25 @@ def why_failed(data_dir: Path, what: str, said: str) -> DiskFull | ServerFailed:
     return ServerFailed(f"{what}: {said[-600:] or 'it said nothing'}")
 
 
+def cannot_use(data_dir: Path, error: OSError) -> SealstreamError:
+    """What to raise for an error of the file system below the directory."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"the disk of {data_dir} is full: free some, or choose another data directory")
+    return Misconfigured(f"the data directory {data_dir} can't be used ({error.strerror}): choose another one")
+
+
 def write_whole(path: Path, members: Mapping[str, Any]) -> None:
     """Write JSON that only its owner can read, whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(members, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(members, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _refuse_strangers(data_dir: Path) -> None:
@@ -170,9 +180,3 @@ def _choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
         ports[name] = kept if kept and kept not in taken and is_free(kept) else free_port(taken)
         taken.add(ports[name])
     return ports
-
-
-def _cannot_use(data_dir: Path, error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"the disk of {data_dir} is full: free some, or choose another data directory")
-    return Misconfigured(f"the data directory {data_dir} can't be used ({error.strerror}): choose another one")

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-__all__ = ["MOST_LOG_BYTES", "bound_log", "tail"]
+__all__ = ["MOST_LOG_BYTES", "bound_log", "size_of", "tail"]
 
 MOST_LOG_BYTES = 16 * 1024 * 1024
 
@@ -26,11 +26,20 @@ def bound_log(log: Path, most_bytes: int = MOST_LOG_BYTES) -> bool:
     return False
 
 
-def tail(log: Path, lines: int = 4, most_bytes: int = 16_384) -> list[str]:
-    """The last lines that hold something."""
+def size_of(log: Path) -> int:
+    """Bytes; 0 when there is none yet."""
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def tail(log: Path, lines: int = 4, *, since: int = 0, most_bytes: int = 16_384) -> list[str]:
+    """The last lines that hold something; none from before the offset `since`, unless the log was emptied meanwhile."""
+    size = size_of(log)
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - most_bytes))
+            file.seek(max(size - most_bytes, since if since <= size else 0, 0))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []

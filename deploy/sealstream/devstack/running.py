@@ -22,6 +22,8 @@ from sealstream.devstack.specs import ProcessSpec
 
 __all__ = ["Identity", "end", "identity_of", "is_alive", "run_once", "spawn"]
 
+_CORPSE_S = 10
+"""How long a killed process may take to go; one that hangs in the kernel takes longer, and nobody can help it."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -108,7 +110,10 @@ def end(processes: list[tuple[Identity, signal.Signals, float]], poll_s: float =
 
 def _kill(identity: Identity) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(identity.pid, signal.SIGKILL)  # each leads its own session, so the group is its own children
-    deadline = time.monotonic() + 10
+        if os.getpgid(identity.pid) == identity.pid:  # what `spawn` started leads its own session: its children go too
+            os.killpg(identity.pid, signal.SIGKILL)
+        else:
+            os.kill(identity.pid, signal.SIGKILL)
+    deadline = time.monotonic() + _CORPSE_S
     while is_alive(identity) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,8 +1,8 @@
 """SeaweedFS as S3 with Object Lock, all in one process (`weed mini`): its command line, and when it is ready.
 
 Every component listens on 127.0.0.1 alone. It needs no formatting: its folder is made by its first start.
-Crash story: what it acknowledged survives kill -9; a bucket's Object Lock is enforced by the server, not by the disk:
-whoever can write to this folder can do anything. That is right for a local stack and wrong for production.
+Crash story: what it acknowledged survives kill -9. Object Lock is enforced at the S3 port alone: who can write to this
+folder, or reaches SeaweedFS's inner ports on this machine, can do anything. That is right for a local stack only.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Not a thread: the owner calls `step()` in a loop, from the thread that called `s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sealstream.devstack.directory import why_failed, write_whole
+from sealstream.devstack.directory import cannot_use, why_failed, write_whole
 from sealstream.devstack.faults import DiskFull
-from sealstream.devstack.logs import bound_log, tail
+from sealstream.devstack.logs import bound_log, size_of, tail
 from sealstream.devstack.running import Identity, end, identity_of, is_alive, spawn
 from sealstream.devstack.specs import ProcessSpec, ProcessStatus
+from sealstream.errors import SealstreamError
 
 __all__ = ["Supervisor", "end_recorded", "read_statuses", "recorded_supervisor"]
 
@@ -40,6 +42,7 @@ class _Program:
     def __init__(self, spec: ProcessSpec, log: Path) -> None:
         self.spec = spec
         self.log = log
+        self.log_from = 0
         self.state = "stopped"
         self.process: subprocess.Popen[bytes] | None = None
         self.identity = Identity(0, "")
@@ -84,7 +87,10 @@ class Supervisor:
             self._wait_until_ready(group)
 
     def step(self) -> bool:
-        """Look after every program once; True when something changed. Returns within a readiness check or two."""
+        """Look after every program once; True when something changed. Returns within a readiness check or two.
+
+        Raises `DiskFull` when a program ended because there is no room: starting it again can't help.
+        """
         changed = False
         for program in self._programs():
             before = program.state
@@ -113,7 +119,10 @@ class Supervisor:
                     program.identity = Identity(0, "")
                 if program.state != "stopped: alarm":
                     program.become("stopped")
-            self._write_state()
+            with contextlib.suppress(
+                SealstreamError
+            ):  # the rest must be ended all the same; readers look who really runs
+                self._write_state()
 
     def statuses(self) -> list[ProcessStatus]:
         """How the programs are, in the order of their start."""
@@ -123,7 +132,11 @@ class Supervisor:
         return [program for group in self._groups for program in group]
 
     def _spawn(self, program: _Program) -> None:
-        program.process = spawn(program.spec, program.log)
+        program.log_from = size_of(program.log)
+        try:
+            program.process = spawn(program.spec, program.log)
+        except OSError as error:
+            raise cannot_use(self._data_dir, error) from error
         program.identity = identity_of(program.process.pid) or Identity(program.process.pid, "")
         program.started_at = time.monotonic()
         program.become("starting")
@@ -147,6 +160,9 @@ class Supervisor:
             program.become("stopped: alarm")
             return
         program.become("restarting")
+        failure = self._why(program, f"ended with exit code {exit_code}")
+        if isinstance(failure, DiskFull):
+            raise failure
         program.next_try_at = time.monotonic() + program.back_off_s
         program.back_off_s = min(2 * program.back_off_s, _LONGEST_BACK_OFF_S)
 
@@ -166,9 +182,12 @@ class Supervisor:
         self._write_state()
 
     def _why(self, program: _Program, what: str) -> Exception:
-        self._write_state()
+        with contextlib.suppress(SealstreamError):  # that the disk is full is said below
+            self._write_state()
         return why_failed(
-            self._data_dir, f"{program.spec.name} {what}; see {program.log}", " / ".join(tail(program.log))
+            self._data_dir,
+            f"{program.spec.name} {what}; see {program.log}",
+            " / ".join(tail(program.log, since=program.log_from)),
         )
 
     def _write_state(self) -> None:
@@ -188,7 +207,7 @@ class Supervisor:
         try:
             write_whole(self._data_dir / _STATE_FILE, members)
         except OSError as error:
-            raise DiskFull(f"{self._data_dir / _STATE_FILE} can't be written ({error.strerror})") from error
+            raise cannot_use(self._data_dir, error) from error
 
 
 def read_statuses(data_dir: Path) -> list[ProcessStatus]:
