@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml
 		exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		echo "making .venv with $$("$(PYTHON)" -V)"; rm -rf .venv; "$(PYTHON)" -m venv .venv; }
-	@echo "installing Sealstream and its servers into .venv (about 300 MB the first time)"
+	@echo "installing Sealstream and its servers into .venv (800 MB on disk; some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
