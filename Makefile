@@ -16,7 +16,7 @@ help: ## this list
 
 setup: $(INSTALLED) ## the virtual environment with all packages, when it is not up to date
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Sealstream needs Python 3.11 or newer; python3 here is $$(python3 -V 2>&1 || true)." >&2; \
 		echo "Install one and say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; \
@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		echo "making .venv with $$("$(PYTHON)" -V)"; rm -rf .venv; "$(PYTHON)" -m venv .venv; }
 	@echo "installing Sealstream and its servers into .venv (800 MB on disk; some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 check: setup ## style, types, layers
