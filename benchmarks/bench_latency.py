@@ -162,7 +162,7 @@ def measure(bench: Workbench) -> list[Row]:
             warm = steady(client, 3)
             _wait(in_postgres, warm)
             for _ in bench.each_round("latency at 1,000 events/s"):
-                emitted = steady(client, 2 if bench.quick else 8)
+                emitted = steady(client, 8 if bench.events > 20_000 else 2)
                 sealed, stored = _wait(in_chain, emitted), _wait(in_postgres, emitted)
                 sealed_p99.append(quantile(sealed, 0.99) / 1000)
                 stored_p99.append(quantile(stored, 0.99) / 1000)
@@ -212,7 +212,7 @@ def _span(values: list[float]) -> str:
 
 def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> list[Row]:
     """Two halves of a load; all of it must be in Postgres after each."""
-    half = 10_000 if bench.quick else 150_000
+    half = bench.events * 3 // 5
     rates = []
     after: list[dict[str, float]] = []
     for part in (1, 2):
@@ -230,7 +230,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
                 raise RuntimeError(f"Postgres stands at {in_postgres.newest}, not at {target}") from in_postgres.failed
             time.sleep(0.02)
         rates.append(half / (time.perf_counter() - begun))
-        time.sleep(1 if bench.quick else 6)  # the archive sink comes last
+        time.sleep(6)  # the archive sink comes last
         after.append(peaks(bench))
     ours = {name: size for name, size in after[1].items() if name not in ("kafka", "postgres", "s3")}
     largest = max(ours, key=lambda name: ours[name])

@@ -110,7 +110,7 @@ def measure(bench: Workbench) -> list[Row]:
 
 def growth(bench: Workbench) -> list[Row]:
     """What an entry costs late in a long chain, against early in a short one; slices of both take turns."""
-    short, slice_events, slices = (10_000, 5_000, 2) if bench.quick else (100_000, 25_000, 5)
+    short, slice_events, slices = bench.long_events // 10, bench.events // 10, 5
     count = slice_events * slices
     long = bench.long_events
     bench.say(f"growth: sealing {long:,} entries first")

@@ -26,9 +26,9 @@ def as_table(rows: Sequence[Row]) -> Table:
 
 
 def write_results(
-    path: Path, rows: Sequence[Row], rounds: int, load: tuple[float, Sequence[float]], took_s: float
+    path: Path, rows: Sequence[Row], sizes: str, load: tuple[float, Sequence[float]], took_s: float
 ) -> None:
-    """The whole file. `load`: before the run, and while it ran."""
+    """The whole file. `sizes`: of this run, in words; `load`: before it, and while it ran."""
     before, seen = load
     lines = [
         "# Measured",
@@ -40,7 +40,7 @@ def write_results(
         "| | |",
         "|---|---|",
         *(f"| {label} | {text} |" for label, text in described()),
-        f"| date | {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {took_s / 60:.1f} minutes, {rounds} rounds |",
+        f"| date | {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {took_s / 60:.1f} minutes; {sizes} |",
         f"| load average (1 minute) | {before:.1f} before the run; {min(seen):.1f} to {max(seen):.1f}, median "
         f"{statistics.median(seen):.1f}, while it ran, this run's own load included |",
         "",

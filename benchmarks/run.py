@@ -4,7 +4,7 @@ Starts Kafka, PostgreSQL and S3 in a temporary directory on free ports and ends 
 takes turns with its baseline for several rounds. Results are written when all of them ran; with `--only` or `--quick`
 they are shown and not written, so that the file never mixes runs.
 
-    .venv/bin/python benchmarks/run.py [--only NAME ...] [--quick] [--rounds N] [--write]
+    .venv/bin/python benchmarks/run.py [--only NAME ...] [--events N] [--quick] [--rounds N] [--write]
 """
 
 from __future__ import annotations
@@ -68,10 +68,12 @@ def main() -> int:
     """Runs what is asked for."""
     parser = argparse.ArgumentParser(description="Sealstream's benchmarks", epilog="names: " + ", ".join(BENCHMARKS))
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), metavar="NAME", help="may be repeated")
-    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works, not how fast it is")
+    parser.add_argument("--events", type=int, default=250_000, help="in a chain of one round (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="20,000 events: to see that it works, not how fast it is")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write results.md also when not everything was measured")
     given = parser.parse_args()
+    events = 20_000 if given.quick else given.events
     wanted = [name for name in BENCHMARKS if not given.only or name in given.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quieten()
@@ -103,7 +105,7 @@ def main() -> int:
         try:
             endpoints = stack.start()
             load.start()
-            bench = Workbench(stack, endpoints, Path(folder), given.rounds, given.quick, say)
+            bench = Workbench(stack, endpoints, Path(folder), given.rounds, events, say)
             for name in wanted:
                 for row in BENCHMARKS[name](bench):
                     rows.append(row)
@@ -117,7 +119,13 @@ def main() -> int:
             stack.stop()
     console.print(as_table(rows))
     if given.write or not (given.only or given.quick):
-        write_results(RESULTS, rows, given.rounds, (load.before, load.seen), time.time() - begun)
+        write_results(
+            RESULTS,
+            rows,
+            f"{events:,} events in a chain of one round, {given.rounds} rounds",
+            (load.before, load.seen),
+            time.time() - begun,
+        )
         console.print(f"written to {RESULTS}")
     else:
         console.print("[dim]results.md is left as it is: it is written by a whole run")

@@ -124,13 +124,13 @@ def sealing(kafka: KafkaSettings, chain: BenchChain, count: int) -> float:
 
 @dataclass
 class Workbench:
-    """The servers and the sizes. `say` tells what is being done."""
+    """The servers and the sizes: how many `events` a chain of one round has. `say` tells what is being done."""
 
     stack: Stack
     endpoints: Endpoints
     folder: Path
     rounds: int
-    quick: bool = False
+    events: int
     say: Callable[[str], object] = lambda _: None
     signed: set[str] = field(default_factory=set)
     archived: dict[int, tuple[BenchChain, Path]] = field(default_factory=dict)
@@ -141,16 +141,11 @@ class Workbench:
         """The broker."""
         return KafkaSettings(self.endpoints.kafka_bootstrap)
 
-    @property
-    def events(self) -> int:
-        """How many events a chain of one round has."""
-        return 20_000 if self.quick else 250_000
-
     def new_chain(self) -> BenchChain:
         """A new chain; its topics exist and are empty."""
         name = f"bench-{uuid.uuid4().hex[:12]}"
         key = signer(new_signing_key(f"bench.example/{name}"))
-        limits = SegmentLimits(entries=self.events // 2 - 1) if self.quick else SegmentLimits()
+        limits = SegmentLimits(entries=min(100_000, self.events // 2 - 1))
         chain = BenchChain(ChainSettings(name, "bench.example", key.vkey, Retention("soc2", 366), limits), key)
         create_topics(self.kafka, chain.topics.configs())
         return chain
@@ -176,7 +171,7 @@ class Workbench:
     @property
     def long_events(self) -> int:
         """How many events the long chain has at least."""
-        return 40_000 if self.quick else 1_000_000
+        return 4 * self.events
 
     def long_chain(self) -> BenchChain:
         """A sealed chain of at least `long_events` events."""
