@@ -1,0 +1,160 @@
+"""`sealstream up` as a person uses it: in the background, twice, after kill -9, on a taken port; `down` ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+from tests.pipeline import sql, wait_until
+
+from sealstream.cli.settings import load_settings
+from sealstream.devstack import supervisor_of
+from sealstream.devstack.ports import free_port
+from sealstream.events import canonical_event, new_event_id
+
+PROCESSES = {"kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink"}
+EVENTS = 200
+
+
+class Laptop:
+    """A data directory with free ports, and the command as a shell runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.config = self.data_dir / "sealstream.toml"
+        taken: set[int] = set()
+        self.ports = {name: free_port(taken) for name in ("kafka", "postgres", "s3")}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(self.config), *arguments]
+        environment = {**os.environ, "SEALSTREAM_HOME": str(self.data_dir), "COLUMNS": "200"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment)
+
+    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        ports = [word for name, port in self.ports.items() for word in (f"--{name}-port", str(port))]
+        return self.run("up", "--detach", "--segment-seconds", "5", *ports, *arguments)
+
+    def status(self) -> dict[str, Any]:
+        said = self.run("status", "--json")
+        assert said.stdout, said.stderr
+        document: dict[str, Any] = json.loads(said.stdout)
+        return document
+
+    def pids(self) -> set[int]:
+        return {process["pid"] for process in self.status()["processes"]}
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    made = Laptop(tmp_path)
+    yield made
+    made.run("down")
+
+
+def emit(laptop: Laptop, count: int) -> None:
+    """Events into the chain `main`."""
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{laptop.ports['kafka']}", "enable.idempotence": True})
+    for n in range(count):
+        event = {
+            "id": new_event_id(),
+            "timestamp": "2026-11-24T03:00:00Z",
+            "actor_id": f"user-{n}",
+            "actor_type": "user",
+            "action": "read",
+            "resource_type": "patient_record",
+            "resource_id": "patient-1",
+            "result": "success",
+        }
+        producer.produce("audit.raw.main", canonical_event(event), partition=0)
+    assert producer.flush(30) == 0
+
+
+def stored(laptop: Laptop) -> int:
+    """How many events Postgres holds."""
+    reader = load_settings(laptop.config).postgres.reader_dsn
+    return int(sql(reader, "SELECT count(*) FROM audit_log WHERE kind = 'event'")[0][0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+def test_up_down_and_up_again(laptop: Laptop) -> None:
+    nothing = laptop.run("status")
+    assert nothing.returncode == 2
+    assert "no stack was ever started" in nothing.stderr
+    assert laptop.run("down").returncode == 0
+
+    first = laptop.up()
+    assert first.returncode == 0, first.stderr
+    assert "running in the background" in first.stdout
+    assert f"--data-dir {laptop.data_dir}" in first.stdout
+    status = laptop.status()
+    assert {process["name"]: process["state"] for process in status["processes"]} == dict.fromkeys(PROCESSES, "running")
+    assert [chain["chain"] for chain in status["chains"]] == ["main"]
+
+    pids = laptop.pids()
+    again = laptop.up()
+    assert again.returncode == 0
+    assert "running already" in again.stdout
+    assert laptop.pids() == pids
+
+    emit(laptop, EVENTS)
+    wait_until(lambda: stored(laptop) == EVENTS, 60)
+    verified = laptop.run("verify", "kafka", "--state-dir", str(laptop.data_dir / "state"))
+    assert verified.returncode == 0, verified.stdout
+
+    logs = laptop.run("logs")
+    assert set(logs.stdout.split()) >= PROCESSES
+    assert "chain taken" in laptop.run("logs", "sequencer", "-n", "20").stdout
+    unknown = laptop.run("logs", "nonsense")
+    assert (unknown.returncode, "sequencer" in unknown.stderr) == (2, True)
+
+    repeated = laptop.run("migrate")
+    assert (repeated.returncode, "up to date" in repeated.stdout) == (0, True)
+    assert laptop.run("chain", "create", "main", "--segment-seconds", "5").returncode == 0
+    assert laptop.run("chain", "create", "second", "--retention", "90d").returncode == 0
+    assert "second" in laptop.run("chain", "list").stdout
+
+    supervisor = supervisor_of(laptop.data_dir)
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 30)
+    assert laptop.run("status").returncode == 2
+    after = laptop.up()
+    assert after.returncode == 0, after.stderr
+    names = {process["name"] for process in laptop.status()["processes"]}
+    assert names == PROCESSES | {"checkpointing-second", "postgres-sink-second", "archive-sink-second"}
+    emit(laptop, EVENTS)
+    wait_until(lambda: stored(laptop) == 2 * EVENTS, 60)
+    for chain in ("main", "second"):
+        verified = laptop.run("verify", "kafka", "--chain", chain, "--state-dir", str(laptop.data_dir / "state"))
+        assert verified.returncode == 0, verified.stdout
+
+    pids = laptop.pids()
+    down = laptop.run("down")
+    assert (down.returncode, "stopped" in down.stdout) == (0, True)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert supervisor_of(laptop.data_dir) is None
+    assert laptop.run("status").returncode == 2
+    assert "nothing was running" in laptop.run("down").stdout
+
+
+def test_a_port_that_somebody_has_is_one_clear_sentence(laptop: Laptop) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", laptop.ports["postgres"]))
+        other.listen()
+        said = laptop.up()
+    assert said.returncode == 2
+    assert f"port {laptop.ports['postgres']}" in said.stderr
+    assert str(os.getpid()) in said.stderr
+    assert "Traceback" not in said.stderr
+    assert supervisor_of(laptop.data_dir) is None
