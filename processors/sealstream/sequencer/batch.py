@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealstream.errors import InvalidEvent
 from sealstream.events import (
     ValidEvent,
     format_timestamp,
@@ -33,27 +32,18 @@ from sealstream.events import (
 from sealstream.layout import ChainTopics
 from sealstream.sealing import Tip
 from sealstream.sequencer import statements
-from sealstream.sequencer.account import Account, refusal_reason
+from sealstream.sequencer.account import Account
 from sealstream.sequencer.deduplication import Deduplication, Verdict
+from sealstream.sequencer.judging import REPEATED, DeadLetter, Validate, dead_letter, judge_record
 from sealstream.sequencer.producers import Range
 from sealstream.sequencer.statements import Statement
 
 if TYPE_CHECKING:  # the pure core needs its shape and not the driver
     from sealstream.kafka import Record
 
-__all__ = ["MAX_DEAD_LETTER_BYTES", "Batch", "DeadLetter", "Scribe", "judge_record", "sealed_time"]
-
-MAX_DEAD_LETTER_BYTES = 65_536
+__all__ = ["Batch", "Scribe", "garbage_waits", "sealed_time"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_REPEATED = "repeated: its producer's number was sealed before the recent entries"
-
-
-class DeadLetter(NamedTuple):
-    """A refused or repeated record: its first bytes, and what there is to know of it."""
-
-    value: bytes
-    headers: list[tuple[str, bytes]]
 
 
 class Batch(NamedTuple):
@@ -73,7 +63,7 @@ class _Input:
         topic_name: str,
         account: Account,
         memory: Deduplication,
-        validate: Callable[[bytes | None], ValidEvent],
+        validate: Validate,
     ) -> None:
         self.kind = kind
         self.topic_name = topic_name
@@ -87,26 +77,13 @@ def sealed_time(unix_us: int) -> str:
     return format_timestamp(_EPOCH + timedelta(microseconds=unix_us))
 
 
-def judge_record(validate: Callable[[bytes | None], ValidEvent], value: bytes | None) -> ValidEvent | str:
-    """The event in a record, or the reason why it is refused, as the account carries it.
-
-    Whatever validation raises refuses this record and no other: a fault in it must not stop the log for everybody.
-    """
-    try:
-        return validate(value)
-    except InvalidEvent as error:
-        return refusal_reason(error.reason)
-    except Exception as error:  # noqa: BLE001 - see above; the refusal is sealed and the bytes are kept
-        return refusal_reason(f"validation failed: {type(error).__name__}")
-
-
 def _validate_control(value: bytes | None) -> ValidEvent:
     return validate_control(value)._replace(closes_at=None)  # `producer.closed` is a raw event's word
 
 
 @contextmanager
-def _garbage_waits() -> Iterator[None]:
-    """No garbage collection inside: what a batch makes is kept, and looking at it again and again costs a tenth."""
+def garbage_waits() -> Iterator[None]:
+    """No garbage collection inside: what is made here is kept, and looking at it again and again costs a tenth."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -165,7 +142,7 @@ class Scribe:
         """Seal, refuse or pass over the records of one input in their order. `kind`: `event` or `control`."""
         source = self._inputs[kind]
         at = 0
-        with _garbage_waits():
+        with garbage_waits():
             while at < len(records):
                 at = self._seal_run(source, records, at)
                 if at < len(records):
@@ -291,18 +268,10 @@ class Scribe:
             source.account.repeated(offset, record_sha256, verdict.of.seq)
         else:
             source.account.repeated(offset, record_sha256, None)
-            self._bury(source, offset, value, record_sha256, _REPEATED)
+            self._bury(source, offset, value, record_sha256, REPEATED)
 
     def _bury(self, source: _Input, offset: int, value: bytes | None, record_sha256: bytes, reason: str) -> None:
-        value = value or b""
-        headers = [
-            ("reason", reason.encode()),
-            ("topic", source.topic_name.encode()),
-            ("offset", str(offset).encode()),
-            ("length", str(len(value)).encode()),
-            ("sha256", record_sha256.hex().encode()),
-        ]
-        self._dead_letters.append(DeadLetter(value[:MAX_DEAD_LETTER_BYTES], headers))
+        self._dead_letters.append(dead_letter(source.topic_name, offset, value, record_sha256, reason))
 
     def say(self, statement: Statement) -> None:
         """Seal a statement of the log at this place."""

@@ -36,7 +36,6 @@ class Ownership:
         self._gained = gained
         self._revoked = revoked
         self._lost = lost
-        self._failure: BaseException | None = None
         try:
             self._consumer = Consumer(
                 {

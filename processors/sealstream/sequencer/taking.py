@@ -15,7 +15,7 @@ Nothing is written here. A crash between any two lines leaves everything as it w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -28,7 +28,6 @@ from sealstream.kafka import (
     Record,
     end_offset,
     last_record,
-    read_until_end,
     start_offset,
     topic_ids,
 )
@@ -44,14 +43,12 @@ from sealstream.sealing import (
     tip_after,
 )
 from sealstream.sequencer.deduplication import RECENT_ENTRIES
-from sealstream.sequencer.producers import AS_OF_KEY, AsOf, ProducerState, decode_as_of, decode_state, producer_of
+from sealstream.sequencer.remembering import READ_TIMEOUT_S, remember
 from sealstream.sequencer.replay import Memory
 
 __all__ = ["LostInput", "Taken", "take"]
 
 _SETTLED_WITHIN_S = 5.0
-_READ_LIMIT = 5_000
-_READ_TIMEOUT_S = 30.0
 
 
 class LostInput(NamedTuple):
@@ -91,7 +88,7 @@ def take(
     topics = ChainTopics.of(chain.name, chain.prefix)
     log = structlog.get_logger().bind(chain=chain.name)
     tail, tip = _find_tail(kafka, chain, topics, log)
-    memory = _remember(kafka, topics, tail, tip, recent_entries, log)
+    memory = remember(kafka, topics, tail, tip, recent_entries, log)
     ids = topic_ids(kafka, [topics.raw, topics.control])
     now = {"raw": ids[topics.raw], "control": ids[topics.control]}
     lost = []
@@ -186,9 +183,9 @@ def _check_new(kafka: KafkaSettings, topics: ChainTopics, signed: int) -> None:
 def _check_identity(kafka: KafkaSettings, chain: ChainSettings, topics: ChainTopics) -> None:
     """Entry 0, where the topic still holds it, is of the chain that the settings describe."""
     with CommittedReader(kafka, topics.chain, start_offset(kafka, topics.chain)) as reader:
-        first = reader.read(1, _READ_TIMEOUT_S)
+        first = reader.read(1, READ_TIMEOUT_S)
     if not first:
-        raise Unavailable(f"{topics.chain} gave no record within {_READ_TIMEOUT_S:.0f} s")
+        raise Unavailable(f"{topics.chain} gave no record within {READ_TIMEOUT_S:.0f} s")
     body = split_sealed(first[0].value or b"").body
     if read_written(body).seq != 0:
         return
@@ -225,107 +222,3 @@ def _check_input(
         )
         return sentence, None
     return None
-
-
-class _States(NamedTuple):
-    as_of: AsOf | None
-    events: dict[str, ProducerState]
-    controls: dict[str, ProducerState]
-
-
-def _remember(
-    kafka: KafkaSettings,
-    topics: ChainTopics,
-    tail: Record | None,
-    tip: Tip,
-    recent_entries: int,
-    log: structlog.stdlib.BoundLogger,
-) -> Memory:
-    if tail is None:
-        return Memory(AsOf(0, "", ""), recent_entries=recent_entries)
-    states = _load_states(kafka, topics.producers, log)
-    if states.as_of is not None and states.as_of.size <= tip.size:
-        memory = Memory(states.as_of, states.events, states.controls, recent_entries=recent_entries)
-    else:  # none, or of a transaction whose entries are not there: the chain alone says what was sealed
-        log.warning("producers' states are made again from the whole chain", as_of=states.as_of, size=tip.size)
-        memory = Memory(AsOf(0, "", ""), recent_entries=recent_entries)
-        memory.events.write_again(states.events)
-        memory.controls.write_again(states.controls)
-    wanted = min(memory.as_of, max(0, tip.size - recent_entries))
-    if wanted == tip.size:
-        return memory
-    last_seq = -1
-    for value in _entries_from(kafka, topics.chain, wanted, tail):
-        if last_seq < 0:
-            last_seq = read_written(split_sealed(value).body).seq
-            if last_seq > memory.as_of:
-                raise ChainStopped(
-                    f"{topics.chain} begins with entry {last_seq}, but the producers' states are as of {memory.as_of}: "
-                    f"the entries between are needed to tell repeats; restore them, or {topics.producers}"
-                )
-        memory.replay(value)
-    return memory
-
-
-def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLogger) -> _States:
-    states = _States(None, {}, {})
-    for records in read_until_end(kafka, topic):
-        for record in records:
-            key = record.key or b""
-            try:
-                if key == AS_OF_KEY:
-                    states = states._replace(as_of=decode_as_of(record.value or b""))
-                    continue
-                kind, producer_id = producer_of(key)
-                of_kind = states.controls if kind == "control" else states.events
-                if record.value is None:
-                    of_kind.pop(producer_id, None)
-                else:
-                    of_kind[producer_id] = decode_state(record.value)
-            except NotCanonical as error:
-                log.critical("a producer's state is malformed", topic=topic, offset=record.offset, reason=str(error))
-                return _States(None, states.events, states.controls)
-    return states
-
-
-def _entries_from(kafka: KafkaSettings, topic: str, seq: int, tail: Record) -> Iterator[bytes]:
-    """The committed entries from `seq` (or the first that is held) to the tail."""
-    with CommittedReader(kafka, topic, start_offset(kafka, topic)) as reader:
-        reader.seek(_offset_before(reader, seq, tail))
-        offset = -1
-        while offset < tail.offset:
-            records = reader.read(_READ_LIMIT, _READ_TIMEOUT_S)
-            if not records:
-                raise Unavailable(f"{topic} gave no record after offset {offset} within {_READ_TIMEOUT_S:.0f} s")
-            for record in records:
-                offset = record.offset
-                value = record.value or b""
-                if seq > 0 and _seq(value) < seq:
-                    continue
-                seq = 0
-                yield value
-                if offset == tail.offset:
-                    return
-
-
-def _offset_before(reader: CommittedReader, seq: int, tail: Record) -> int:
-    """An offset not far before the entry `seq`: markers and aborted records make offsets run ahead of numbers."""
-    low, high = reader.position(), tail.offset - (_seq(tail.value or b"") - seq)
-    while high - low > _READ_LIMIT:
-        middle = (low + high) // 2
-        reader.seek(middle)
-        found = reader.read(1, _READ_TIMEOUT_S)
-        if not found:
-            raise Unavailable(f"the chain's topic gave no record from offset {middle} on")
-        if _seq(found[0].value or b"") <= seq:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _seq(value: bytes) -> int:
-    try:
-        return read_written(split_sealed(value).body).seq
-    except NotCanonical as error:
-        raise ChainBroken(f"a record of the chain's topic is no sealed entry: {error}") from error

@@ -1,0 +1,129 @@
+"""What is remembered of ids and numbers, made again from Kafka: step 4 of taking a chain.
+
+From the states in `audit.producers.C` and the entries after what they are as of; or, where they are missing, malformed
+or run ahead of the chain (their transaction was torn), from the chain alone. The invariant: what is remembered is what
+the entries up to the tail say, whatever the states' topic holds. Nothing is written; a crash leaves all as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import structlog
+
+from sealstream.errors import ChainBroken, ChainStopped, NotCanonical, Unavailable
+from sealstream.kafka import CommittedReader, KafkaSettings, Record, read_until_end, start_offset
+from sealstream.layout import ChainTopics
+from sealstream.sealing import Tip, read_written, split_sealed
+from sealstream.sequencer.batch import garbage_waits
+from sealstream.sequencer.producers import AS_OF_KEY, AsOf, ProducerState, decode_as_of, decode_state, producer_of
+from sealstream.sequencer.replay import Memory
+
+__all__ = ["READ_TIMEOUT_S", "remember"]
+
+READ_TIMEOUT_S = 30.0
+_READ_LIMIT = 5_000
+
+
+class _States(NamedTuple):
+    as_of: AsOf | None
+    events: dict[str, ProducerState]
+    controls: dict[str, ProducerState]
+
+
+def remember(
+    kafka: KafkaSettings,
+    topics: ChainTopics,
+    tail: Record | None,
+    tip: Tip,
+    recent_entries: int,
+    log: structlog.stdlib.BoundLogger,
+) -> Memory:
+    """The memory that goes with this tail (None: an empty chain)."""
+    if tail is None:
+        return Memory(AsOf(0, "", ""), recent_entries=recent_entries)
+    states = _load_states(kafka, topics.producers, log)
+    if states.as_of is not None and states.as_of.size <= tip.size:
+        memory = Memory(states.as_of, states.events, states.controls, recent_entries=recent_entries)
+    else:  # none, or of a transaction whose entries are not there: the chain alone says what was sealed
+        log.warning("producers' states are made again from the whole chain", as_of=states.as_of, size=tip.size)
+        memory = Memory(AsOf(0, "", ""), recent_entries=recent_entries)
+        memory.events.write_again(states.events)
+        memory.controls.write_again(states.controls)
+    wanted = min(memory.as_of, max(0, tip.size - recent_entries))
+    if wanted == tip.size:
+        return memory
+    with garbage_waits():
+        for index, value in enumerate(_entries_from(kafka, topics.chain, wanted, tail)):
+            if index == 0 and (first := _seq(value)) > memory.as_of:
+                raise ChainStopped(
+                    f"{topics.chain} begins with entry {first}, but the producers' states are as of {memory.as_of}: "
+                    f"the entries between are needed to tell repeats; restore them, or {topics.producers}"
+                )
+            memory.replay(value)
+    return memory
+
+
+def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLogger) -> _States:
+    states = _States(None, {}, {})
+    for records in read_until_end(kafka, topic):
+        for record in records:
+            key = record.key or b""
+            try:
+                if key == AS_OF_KEY:
+                    states = states._replace(as_of=decode_as_of(record.value or b""))
+                    continue
+                kind, producer_id = producer_of(key)
+                of_kind = states.controls if kind == "control" else states.events
+                if record.value is None:
+                    of_kind.pop(producer_id, None)
+                else:
+                    of_kind[producer_id] = decode_state(record.value)
+            except NotCanonical as error:
+                log.critical("a producer's state is malformed", topic=topic, offset=record.offset, reason=str(error))
+                return _States(None, states.events, states.controls)
+    return states
+
+
+def _entries_from(kafka: KafkaSettings, topic: str, seq: int, tail: Record) -> Iterator[bytes]:
+    """The committed entries from `seq` (or the first that is held) to the tail."""
+    with CommittedReader(kafka, topic, start_offset(kafka, topic)) as reader:
+        reader.seek(_offset_before(reader, seq, tail))
+        offset = -1
+        while offset < tail.offset:
+            records = reader.read(_READ_LIMIT, READ_TIMEOUT_S)
+            if not records:
+                raise Unavailable(f"{topic} gave no record after offset {offset} within {READ_TIMEOUT_S:.0f} s")
+            for record in records:
+                offset = record.offset
+                value = record.value or b""
+                if seq > 0 and _seq(value) < seq:
+                    continue
+                seq = 0
+                yield value
+                if offset == tail.offset:
+                    return
+
+
+def _offset_before(reader: CommittedReader, seq: int, tail: Record) -> int:
+    """An offset not far before the entry `seq`: markers and aborted records make offsets run ahead of numbers."""
+    low, high = reader.position(), tail.offset - (_seq(tail.value or b"") - seq)
+    while high - low > _READ_LIMIT:
+        middle = (low + high) // 2
+        reader.seek(middle)
+        found = reader.read(1, READ_TIMEOUT_S)
+        if not found:
+            raise Unavailable(f"the chain's topic gave no record from offset {middle} on")
+        if _seq(found[0].value or b"") <= seq:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _seq(value: bytes) -> int:
+    try:
+        return read_written(split_sealed(value).body).seq
+    except NotCanonical as error:
+        raise ChainBroken(f"a record of the chain's topic is no sealed entry: {error}") from error
