@@ -34,6 +34,7 @@ _NUMBER = b'"producer_seq":'
 _PLACEHOLDER = b"%b%d" % (_NUMBER, UNNUMBERED)
 _POLL_S = 0.1
 _REPORT_INTERVAL_S = 1.0
+_SAY_AGAIN_S = 3_600.0
 
 Statement = Callable[[str, dict[str, Any]], bytes]
 """Makes the canonical bytes of the client's own `audit.loss` and `producer.closed`, not yet numbered."""
@@ -58,7 +59,7 @@ class Stream:
         self._last_report = 0.0
         self._settled_with_report = 0
         self._stopping = Event()
-        self._errors_said: set[str] = set()
+        self._errors_said: dict[str, float] = {}
         self._ended = False
         self._producer: Producer | None = delivery.producer(self._on_failure, self._on_error)
         self._thread = Thread(target=self._serve, name="sealstream-client", daemon=True)
@@ -141,8 +142,9 @@ class Stream:
 
     def _on_error(self, error: KafkaError) -> None:
         self._fatal = self._fatal or error.fatal()
-        if error.name() not in self._errors_said:
-            self._errors_said.add(error.name())
+        now = time.monotonic()
+        if now - self._errors_said.get(error.name(), -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
+            self._errors_said[error.name()] = now
             warn("Kafka: %s; audit events wait in memory, within their bounds", error.str())
 
     def _renew(self) -> None:
