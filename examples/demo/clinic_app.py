@@ -39,7 +39,7 @@ class Clinic:
     def start(self) -> None:
         """Start the web server and wait until it answers."""
         command = [sys.executable, "-m", "uvicorn", "--factory", "examples.clinic.app:create_app"]
-        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning", "--no-proxy-headers"]
         spec = ProcessSpec(
             name="clinic",
             argv=command,
