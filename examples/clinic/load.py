@@ -162,6 +162,8 @@ async def _send(
         headers["Authorization"] = f"Bearer {tokens[step.who]}"
     if step.reason:
         headers["X-Access-Reason"] = step.reason
+    if step.status == 500:
+        headers["Connection"] = "close"  # the server closes it after an exception; a next request on it would be lost
     return await http.request(step.method, step.path, json=step.json, headers=headers)
 
 

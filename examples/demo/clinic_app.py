@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
 from examples.clinic.load import Done, run
 
 from sealstream.devstack import ProcessSpec, Stack
@@ -39,7 +40,8 @@ class Clinic:
     def start(self) -> None:
         """Start the web server and wait until it answers."""
         command = [sys.executable, "-m", "uvicorn", "--factory", "examples.clinic.app:create_app"]
-        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning", "--no-proxy-headers"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning"]
+        command += ["--no-proxy-headers", "--timeout-keep-alive", "75"]
         spec = ProcessSpec(
             name="clinic",
             argv=command,
@@ -59,7 +61,10 @@ class Clinic:
 
     def drive(self, requests: int) -> None:
         """Send the requests. Raises `RuntimeError` when the application answered otherwise than it must."""
-        self._done = asyncio.run(run(f"http://127.0.0.1:{self._port}", requests))
+        try:
+            self._done = asyncio.run(run(f"http://127.0.0.1:{self._port}", requests))
+        except httpx.HTTPError as error:
+            raise RuntimeError(f"the clinic did not answer: {type(error).__name__} {error}") from error
         if self._done.unexpected:
             raise RuntimeError(f"the clinic answered otherwise than expected: {self._done.unexpected[:3]}")
 

@@ -297,7 +297,7 @@ def main() -> int:
     except KeyboardInterrupt:
         teller.say("stopped; `make demo` goes on from here")
         return 130
-    except (SealstreamError, TimeoutError) as error:
+    except (SealstreamError, TimeoutError, RuntimeError, LookupError) as error:
         teller.say(f"the demo could not go on: {error}")
         return 2
     finally:
