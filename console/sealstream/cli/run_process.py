@@ -59,10 +59,13 @@ def run_command(
         chains = {name: settings.chain(name) for name in chain or sorted(settings.chains)}
         if not chains:
             raise Misconfigured("no chains in the settings: make one with `sealstream chain create main`")
-        code = serve(
-            "sequencer",
-            lambda: SequencerGroup(settings.kafka_settings(), chains, accept_input_lost=accept_input_lost),
-        )
+        decisions = [accept_input_lost]  # it speaks of the loss that was seen, not of one that comes later
+
+        def build() -> SequencerGroup:
+            decided = decisions.pop() if decisions else False
+            return SequencerGroup(settings.kafka_settings(), chains, accept_input_lost=decided)
+
+        code = serve("sequencer", build)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")
