@@ -139,7 +139,7 @@ def test_a_chain_that_does_not_hold_stops_and_nothing_more_is_signed(log: Any, w
         }[wrong]
     )
     process = log.checkpointing()
-    with pytest.raises(ChainBroken, match="entry 16"):
+    with pytest.raises(ChainBroken, match=r"entry 1[56]: "):
         _steps(process, 20)
     process.close()
     assert log.newest() == 15

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sealstream.errors import ChainBroken
 from sealstream.sealing import (
+    Checked,
     Problem,
     Sealed,
     Tip,
@@ -405,6 +406,67 @@ def test_the_quick_look_and_the_rules_one_by_one_agree() -> None:
     for value in chain.values:
         assert check_next(tip, value, "main") == continuity._check_thoroughly(tip, value, "main")
         tip = next_tip(tip, value, "main")
+
+
+def one_by_one(tip: Tip, values: list[bytes]) -> Checked:
+    """`check_entries` as it is told: nothing but `check_next`."""
+    hashes: list[bytes] = []
+    problems: list[Problem] = []
+    for value in values:
+        tip, found = check_next(tip, value, "main")
+        problems += found
+        hashes.append(tip.hash)
+    return Checked(tip, hashes, problems)
+
+
+@pytest.mark.parametrize("part", ["written", "seal", "event"])
+def test_a_run_gives_what_its_entries_give_one_by_one_whatever_one_byte_is(part: str) -> None:
+    chain = Chain()
+    for _ in range(5):
+        chain.event()
+    value = chain.values[3]
+    written = value.index(b',"written"')
+    places = {"event": range(written), "written": range(written, len(value) - 154), "seal": range(-154, 0)}[part]
+    for place in places:
+        for other in b'09Zx"}\xc3':
+            changed = bytearray(value)
+            changed[place] = other
+            body = bytes(changed[:-154]) + b"}"
+            resealed = Sealed(body, split_sealed(value).prev_hash, entry_hash(split_sealed(value).prev_hash, body))
+            for fourth in {bytes(changed), resealed.to_bytes()}:
+                values = [*chain.values[:3], fourth, *chain.values[4:]]
+                got = check_entries(start_tip(ORIGIN), values, "main")
+                assert (got.tip, got.problems) == one_by_one(start_tip(ORIGIN), values)[::2]
+                assert bool(got.problems) == (fourth != value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"raw_offset": 4},
+        {"raw_offset": 2},
+        {"control_offset": 0},
+        {"seq": 5},
+        {"chain": "other"},
+        {"received_at": "2026-02-30T00:00:00.000000Z"},
+        {"received_at": "2026-11-24T03:00:60.000000Z"},
+        {"received_at": None},
+        {"sequenced_at": "2026-02-30T00:00:00.000000Z"},
+        {"sequenced_at": "2026-11-24T03:00:00.000000Z"},
+        {"sequenced_at": "9999-12-31T23:59:59.999999Z"},
+    ],
+)
+def test_a_run_ends_at_an_entry_that_was_sealed_against_a_rule(changed: dict[str, Any]) -> None:
+    chain = Chain()
+    for _ in range(3):
+        chain.event()
+    raw = chain.raw
+    chain.event(**changed)
+    chain.raw = raw + 1
+    chain.event()
+    got = check_entries(start_tip(ORIGIN), chain.values, "main")
+    assert (got.tip, got.problems) == one_by_one(start_tip(ORIGIN), chain.values)[::2]
+    assert got.problems
 
 
 @given(st.binary(max_size=400))

@@ -6,7 +6,8 @@ is passed with the same root or not at all. Whatever raises, the object is not u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from sealstream.errors import ChainBroken, Forked, NotCanonical
@@ -17,9 +18,10 @@ from sealstream.sealing import (
     CompactRange,
     Problem,
     Tip,
-    check_next,
+    check_entries,
     entry_hash,
     extend,
+    next_tip,
     read_written,
     root,
     split_sealed,
@@ -29,7 +31,7 @@ from sealstream.sealing import (
 __all__ = ["Growing", "SignedSize"]
 
 _RUN = 500
-_Check = Callable[[Tip, bytes, str], tuple[Tip, list[Problem]]]
+_TOLD = 20
 
 
 class SignedSize(NamedTuple):
@@ -83,7 +85,10 @@ class Growing:
 
         Raises `ChainBroken` for an entry that does not continue the chain, `Forked` where another root was signed.
         """
-        return self._grow(records, check_next)
+        ends: list[SignedSize] = []
+        for first in range(0, len(records), _RUN):
+            self._add_run(records[first : first + _RUN], ends)
+        return ends
 
     def add_signed(self, record: Record) -> None:
         """Add the first entry behind a signed size whose own entries are not read.
@@ -91,40 +96,38 @@ class Growing:
         Its number, chain and hash are checked. To what it links was checked before the next signed size was signed,
         and that size's root binds it.
         """
-        if ends := self._grow([record], _check_alone):
+        value = record.value or b""
+        tip, problems = _check_alone(self._tip, value, self._chain)
+        self._refuse(problems, [record])
+        self._tip = tip
+        ends: list[SignedSize] = []
+        self._join([record], [value], [tip], ends)
+        if ends:
             raise Forked(
                 f"a segment of {self._chain} ends with entry {ends[0].size - 1}, but its note does not say so: were "
                 "the segment limits changed?"
             )
 
-    def _grow(self, records: Sequence[Record], check: _Check) -> list[SignedSize]:
-        ends: list[SignedSize] = []
-        for first in range(0, len(records), _RUN):
-            run = records[first : first + _RUN]
-            values = [record.value or b"" for record in run]
-            tips = self._check(values, run, check)
-            self._tip = tips[-1]
-            body_bytes = sum(map(len, values)) - (SEAL_BYTES - 1) * len(values)
-            none_expected = not self._expected or self._expected[-1] > tips[-1].size
-            if none_expected and self._cutter.add_run(len(tips), tips[-1].sequenced_at, body_bytes):
-                self._extend([tip.hash for tip in tips], run[-1].offset + 1)
-            else:
-                self._join(run, values, tips, ends)
-        return ends
+    def _add_run(self, records: Sequence[Record], ends: list[SignedSize]) -> None:
+        """A run at once when no segment begins or ends in it and no root was signed in it, else entry by entry."""
+        values = [record.value or b"" for record in records]
+        before = self._tip
+        self._tip, hashes, problems = check_entries(before, values, self._chain)
+        self._refuse(problems, records)
+        none_expected = not self._expected or self._expected[-1] > self._tip.size
+        body_bytes = sum(map(len, values)) - (SEAL_BYTES - 1) * len(values)
+        if none_expected and self._cutter.add_run(len(values), self._tip.sequenced_at, body_bytes):
+            self._extend(hashes, records[-1].offset + 1)
+        else:
+            tips = accumulate(values, lambda tip, value: next_tip(tip, value, self._chain), initial=before)
+            self._join(records, values, list(tips)[1:], ends)
 
-    def _check(self, values: list[bytes], records: Sequence[Record], check: _Check) -> list[Tip]:
-        """The tip behind each entry."""
-        tip, chain = self._tip, self._chain
-        tips: list[Tip] = []
-        for value in values:
-            tip, problems = check(tip, value, chain)
-            if problems:
-                raise ChainBroken(
-                    f"entry {self._tip.size + len(tips)} of chain {chain}, offset {records[len(tips)].offset}: "
-                    + "; ".join(f"{problem.kind}: {problem.detail}" for problem in problems)
-                )
-            tips.append(tip)
-        return tips
+    def _refuse(self, problems: list[Problem], records: Sequence[Record]) -> None:
+        if problems:
+            raise ChainBroken(
+                f"chain {self._chain}, offsets {records[0].offset} to {records[-1].offset}: "
+                + "; ".join(f"entry {problem.seq}: {problem.kind}: {problem.detail}" for problem in problems[:_TOLD])
+            )
 
     def _join(self, records: Sequence[Record], values: list[bytes], tips: list[Tip], ends: list[SignedSize]) -> None:
         """Entry by entry, stopping wherever a segment ends and wherever a root was signed."""

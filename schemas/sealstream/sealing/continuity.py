@@ -10,14 +10,16 @@ reader starts again from a tip that it trusts (`start_tip`, or `tip_after` a tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sealstream.errors import ChainBroken, NotCanonical
 from sealstream.sealing.account import Offsets, after_input_lost, after_input_passed
+from sealstream.sealing.canonical import MAX_SAFE_INTEGER
 from sealstream.sealing.seal import (
     MAX_ENTRY_BYTES,
     MAX_EVENT_BYTES,
@@ -27,7 +29,14 @@ from sealstream.sealing.seal import (
     genesis_hash,
     split_sealed,
 )
-from sealstream.sealing.written import WRITTEN_START, is_date, match_written, read_written
+from sealstream.sealing.written import (
+    TIME_BYTES,
+    WRITTEN_START,
+    is_date,
+    is_time_bytes,
+    match_written,
+    read_written,
+)
 
 __all__ = ["Checked", "Problem", "Tip", "check_entries", "check_next", "next_tip", "start_tip", "tip_after"]
 
@@ -76,6 +85,12 @@ class _Statement(msgspec.Struct):
     metadata: dict[str, Any] | None = None
 
 
+_CHAIN = WRITTEN_START.decode()
+_END = '","v":1},'
+# Where `sequenced_at` stands in a sealed entry, from its end; the seal begins with the comma.
+_TIME_FROM = -(SEAL_BYTES + len(_END) - 1 + TIME_BYTES)
+_TIME_TO = _TIME_FROM + TIME_BYTES
+
 _decode_statement = msgspec.json.Decoder(_Statement).decode
 
 
@@ -108,13 +123,53 @@ def check_entries(tip: Tip, sealed_values: Iterable[bytes], chain: str) -> Check
     `hashes` are what the Merkle tree grows by when there is no problem. With one they are claims, and empty for an
     entry without a readable seal.
     """
+    values = sealed_values if isinstance(sealed_values, Sequence) else list(sealed_values)
     hashes: list[bytes] = []
     problems: list[Problem] = []
-    for value in sealed_values:
+    while True:
+        tip = _follow_events(tip, values, hashes, chain)
+        if len(hashes) == len(values):
+            return Checked(tip, hashes, problems)
+        value = values[len(hashes)]
         tip, found = check_next(tip, value, chain)
         problems += found
         hashes.append(_claimed_hash(value) if found else tip.hash)
-    return Checked(tip, hashes, problems)
+
+
+def _follow_events(tip: Tip, values: Sequence[bytes], hashes: list[bytes], chain: str) -> Tip:
+    """Add the hashes of events, from `values[len(hashes)]` on, as long as each is just what must come next.
+
+    Nearly all of a chain is events, each of which says nothing new about its place: so what the log must have written
+    is written here, and compared. The first value that is anything else ends the run, and is looked at by the rules.
+    """
+    size, prev_hash, last_raw, control, last_time, _ = tip
+    prev_hex = prev_hash.hex()
+    left = len(values) - len(hashes)
+    if size == 0 or max(size, last_raw) + left > MAX_SAFE_INTEGER:
+        return tip
+    for value in islice(values, len(hashes), None):
+        own_hash = sha256(b"\0" + prev_hash + value[:-SEAL_BYTES] + b"}").digest()
+        own_hex = own_hash.hex()
+        between = f'","seq":{size},"sequenced_at":"'
+        sequenced_at = value[_TIME_FROM:_TIME_TO]
+        received_end = _TIME_FROM - len(between)
+        received_at = value[received_end - TIME_BYTES : received_end]
+        time = sequenced_at.decode("latin-1")
+        tail = (
+            f'{_CHAIN}{chain}","control_offset":{control},"kind":"event","raw_offset":{last_raw + 1},"received_at":"'
+            f'{received_at.decode("latin-1")}{between}{time}{_END}"prev_hash":"{prev_hex}","hash":"{own_hex}"}}'
+        ).encode()
+        if not (
+            value.endswith(tail)
+            and 0 < len(value) - len(tail) < MAX_EVENT_BYTES
+            and time >= last_time
+            and is_time_bytes(sequenced_at)
+            and is_time_bytes(received_at)
+        ):
+            break
+        size, last_raw, last_time, prev_hash, prev_hex = size + 1, last_raw + 1, time, own_hash, own_hex
+        hashes.append(own_hash)
+    return tip if size == tip.size else Tip(size, prev_hash, last_raw, control, last_time)
 
 
 def check_next(tip: Tip, sealed_value: bytes, chain: str) -> tuple[Tip, list[Problem]]:
