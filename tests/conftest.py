@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sealstream.kafka import KafkaSettings
     from sealstream.sealing import Signer
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline and examples.demo
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline
 
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)

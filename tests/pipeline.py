@@ -40,7 +40,7 @@ from sealstream.postgres import migrate
 from sealstream.sealing import open_checkpoint
 from sealstream.verify import ChainIdentity, Report, Verification, verify_archive, verify_kafka, verify_postgres
 
-__all__ = ["PROCESSES", "Pipeline", "Said", "make_pipeline", "pipeline_roles", "sql", "wait_until"]
+__all__ = ["PROCESSES", "Pipeline", "Said", "make_pipeline", "pipeline_roles", "say", "sql", "wait_until"]
 
 PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink")
 LOG = "audit.example.com/tests"
@@ -274,10 +274,15 @@ class Pipeline:
 
     def command(self, *arguments: str) -> Said:
         """A `sealstream` command with these settings, in this process."""
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            code = run(["--config", str(self.config), *arguments])
-        return Said(code, out.getvalue(), err.getvalue())
+        return say(self.config, *arguments)
+
+
+def say(config: Path, *arguments: str) -> Said:
+    """A `sealstream` command with these settings, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(["--config", str(config), *arguments])
+    return Said(code, out.getvalue(), err.getvalue())
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, why: Callable[[], str] = lambda: "") -> float:
