@@ -218,14 +218,17 @@ def test_a_note_of_somebody_else_is_an_alarm_and_nothing_is_written(log: Any) ->
     assert log.checkpoints() == []
 
 
-@pytest.mark.parametrize("where", ["last segment", "open segment", "old", "same size twice", "not reached"])
+@pytest.mark.parametrize(
+    "where", ["last segment", "open segment", "old", "below the beginning", "same size twice", "not reached"]
+)
 def test_another_history_with_our_signature_is_an_alarm_and_nothing_is_written(log: Any, where: str) -> None:
     log.entries.add(34)
     log.write(log.entries.values)
     log.sign_all()
     count = len(log.checkpoints())
     pace = Pace(wait_s=0.05, read_again=20 if where == "old" else 0)
-    size = {"last segment": 25, "open segment": 33, "old": 15, "same size twice": 30, "not reached": 36}[where]
+    sizes = {"last segment": 25, "open segment": 33, "old": 15, "below the beginning": 17, "not reached": 36}
+    size = sizes.get(where, 30)
     other = type(log.entries)(log.chain)
     other.add(39, actor_id="somebody-else")
     compact_range = extend(EMPTY_RANGE, other.hashes[:size])

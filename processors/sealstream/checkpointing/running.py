@@ -25,13 +25,13 @@ _LIMIT = 10_000
 class Pace(NamedTuple):
     """`interval_s`: between two checkpoints that no segment's end asks for; `wait_s`: how long a step waits for
     entries; `read_back_s`: how long a committed note may take to appear; `read_again`: how many signed entries a start
-    holds against their checkpoints (about 2 s; trimming keeps as many).
+    holds against their checkpoints (about a second; trimming keeps twice as many).
     """
 
     interval_s: float = 1.0
     wait_s: float = 0.2
     read_back_s: float = 5.0
-    read_again: int = 200_000
+    read_again: int = 100_000
 
 
 class Running:
