@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.synchronize import Event
@@ -81,8 +81,16 @@ def _client(settings: ArchiveSettings):
     )
 
 
-def archiving(bench: Workbench, chain: BenchChain, settings: ArchiveSettings) -> tuple[int, float]:
-    """Rows archived, and the seconds from the sink's first look until the last segment's statement is sealed."""
+def archiving(
+    bench: Workbench,
+    chain: BenchChain,
+    settings: ArchiveSettings,
+    run: Callable[[Callable[[], object]], object] = lambda work: work(),
+) -> tuple[int, float]:
+    """Rows archived, and the seconds from the sink's first look until the last segment's statement is sealed.
+
+    `run` is given the work, to profile it.
+    """
     newest = last_record(bench.kafka, chain.topics.segments)
     if newest is None:
         raise RuntimeError("no segment of the chain is signed")
@@ -91,13 +99,17 @@ def archiving(bench: Workbench, chain: BenchChain, settings: ArchiveSettings) ->
         sink = ArchiveSink(bench.kafka, chain.settings, settings, trim_every_s=None)
         try:
             begun = time.perf_counter()
-            while sink.next_seq < rows:
-                sink.step()
-            while not sink.step():
-                pass
+            run(lambda: _archive(sink, rows))
             return rows, time.perf_counter() - begun
         finally:
             sink.close()
+
+
+def _archive(sink: ArchiveSink, rows: int) -> None:
+    while sink.next_seq < rows:
+        sink.step()
+    while not sink.step():
+        pass
 
 
 def folder_copy(bench: Workbench, chain: BenchChain, settings: ArchiveSettings) -> Path:
@@ -203,7 +215,9 @@ def measure(bench: Workbench) -> list[Row]:
         return rows_of
     chain = ensure_signed(bench, bench.rounds, bench.signed)
     settings = new_bucket(bench, chain)
-    return [replace(rows_of[0], profile=profiled(lambda: archiving(bench, chain, settings))), rows_of[1]]
+    profile: list[str] = []
+    archiving(bench, chain, settings, lambda work: profile.append(profiled(work)))
+    return [replace(rows_of[0], profile=profile[0]), rows_of[1]]
 
 
 def _segments(bench: Workbench, chain: BenchChain, lengths: list[int]) -> list[list[bytes]]:
