@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from confluent_kafka import Consumer, TopicPartition
 from rows import REACHED, Row
-from workbench import BenchChain, Workbench, profiled
+from workbench import HEAD_START_S, BenchChain, Workbench, profiled
 
 from sealstream.checkpointing import Checkpointing
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, end_offset
@@ -47,6 +47,7 @@ def reading(kafka: KafkaSettings, topic: str) -> float:
     )
     consumer.assign([TopicPartition(topic, 0, 0)])
     size = position = 0
+    time.sleep(HEAD_START_S)
     begun = time.perf_counter()
     while position < end:
         for message in consumer.consume(10_000, 0.05):
@@ -74,6 +75,7 @@ def checkpointing(kafka: KafkaSettings, chain: BenchChain) -> float:
     process = Checkpointing(kafka, chain.settings, chain.signer, open_reader=open_reader)
     try:
         process.step()
+        time.sleep(HEAD_START_S)
         begun = time.perf_counter()
         while readers[-1].furthest < end:
             process.step()

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from rows import REACHED, Row
-from workbench import Workbench, preload, profiled, seal_until, sealing
+from workbench import HEAD_START_S, Workbench, preload, profiled, seal_until, sealing
 
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import TopicConfig
@@ -51,6 +51,7 @@ def copying(kafka: KafkaSettings, source: str, target: str, count: int) -> float
     )
     producer.init_transactions(30)
     consumer.assign([TopicPartition(source, 0, 0)])
+    time.sleep(HEAD_START_S)
     done = 0
     begun = time.perf_counter()
     while done < count:
