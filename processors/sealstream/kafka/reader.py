@@ -24,6 +24,7 @@ __all__ = ["CommittedReader", "Record"]
 _LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 _LONGEST_WAIT_S = 0.5  # inside the driver no signal is heard
 _MOST_AT_ONCE = 100_000
+_new = tuple.__new__  # calling the NamedTuple costs as much again as all that is asked of a message
 
 
 class Record(NamedTuple):
@@ -142,7 +143,10 @@ class CommittedReader:
             return []
         self._silent = False
         records = [
-            Record(message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers() or ())
+            _new(
+                Record,
+                (message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers() or ()),
+            )
             for message in messages
             if message.error() is None
         ]
