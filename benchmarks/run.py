@@ -122,7 +122,7 @@ def main() -> int:
         write_results(
             RESULTS,
             rows,
-            f"{events:,} events in a chain of one round, {given.rounds} rounds",
+            f"{events:,} events in a chain of one round, {given.rounds} rounds (`{' '.join(sys.argv)}`)",
             (load.before, load.seen),
             time.time() - begun,
         )
