@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from sealstream.cli.settings import Settings, load_settings
 
-__all__ = ["Context", "context_of", "out"]
+__all__ = ["Context", "context_of", "internal_error", "out"]
 
 out = Console(highlight=False)
 
@@ -23,6 +24,16 @@ class Context(NamedTuple):
     def settings(self, *, must_exist: bool = True) -> Settings:
         """The settings, read now."""
         return load_settings(self.config, must_exist=must_exist)
+
+
+def internal_error(error: Exception) -> str:
+    """One sentence about what we did not foresee; `SEALSTREAM_TRACEBACK=1` shows where it happened."""
+    if os.environ.get("SEALSTREAM_TRACEBACK"):
+        raise error
+    return (
+        f"a fault in Sealstream itself: {type(error).__name__}: {error}; run it again with SEALSTREAM_TRACEBACK=1 to "
+        "see where, and report that"
+    )
 
 
 def context_of(context: typer.Context) -> Context:

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from sealstream.cli import chain, keys, run_process, stack, stores, verify
-from sealstream.cli.context import Context
+from sealstream.cli.context import Context, internal_error
 from sealstream.cli.settings import find_config
-from sealstream.errors import ChainStopped, SealstreamError
+from sealstream.errors import ChainStopped, SealstreamError, Unavailable
 
 __all__ = ["app", "run"]
+
+_START_HINT = " (does it run? `sealstream status` shows a local stack, `sealstream up` starts it)"
 
 app = typer.Typer(
     name="sealstream",
@@ -76,6 +78,16 @@ def run(arguments: list[str]) -> int:
         return 130
     except SealstreamError as error:
         word = "ALARM" if isinstance(error, ChainStopped) else "error"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"sealstream: {word}: {error}", markup=False)
+        hint = _START_HINT if isinstance(error, Unavailable) and arguments[:1] != ["up"] else ""
+        _complain(f"sealstream: {word}: {error}{hint}")
         return error.exit_code
+    except ModuleNotFoundError:
+        raise  # entry.py knows which extra is missing
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a person who did not ask for it
+        _complain(f"sealstream: {internal_error(error)}")
+        return 2
     return 0
+
+
+def _complain(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(sentence, markup=False)

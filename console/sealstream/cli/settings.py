@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,11 +152,17 @@ def load_settings(path: Path, *, must_exist: bool = True) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, got {fault.get('input')!r}"
-            for fault in error.errors(include_url=False)
-        )
+        faults = "; ".join(_told(fault) for fault in error.errors(include_url=False))
         raise Misconfigured(f"settings in {path} or SEALSTREAM_* variables are wrong: {faults}") from error
+
+
+def _told(fault: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    if fault["type"] == "missing":
+        return f"{name}: is missing"
+    return f"{name}: {fault['msg']}, got {fault.get('input')!r}"
 
 
 def write_settings(path: Path, changes: dict[str, Any]) -> None:

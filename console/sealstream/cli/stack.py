@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -140,7 +141,9 @@ def _watch(stack: Stack, settings: Settings) -> None:
 
 def _start_detached(data_dir: Path, arguments: list[str]) -> None:
     """Run `up` once more in a session of its own, and wait until everything runs or it gave up."""
-    log = data_dir / "logs" / "up.log"
+    # Into the data directory only when it is ours; whether it may become ours is for the stack to say.
+    ours = (data_dir / "stack.json").exists()
+    log = data_dir / "logs" / "up.log" if ours else Path(tempfile.mkstemp(prefix="sealstream-up-", suffix=".log")[1])
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "sealstream.cli.entry", *(a for a in arguments if a != "--detach")]
     with log.open("ab") as output:
@@ -154,7 +157,8 @@ def _start_detached(data_dir: Path, arguments: list[str]) -> None:
             code = child.poll()
             if code is not None:
                 said = log.read_bytes()[begins_at:].decode(errors="replace").strip().splitlines()
-                error = ServerFailed("\n".join(said[-5:]) or f"ended with exit code {code}; see {log}")
+                last = said[-1].removeprefix("sealstream: error: ") if said else ""
+                error = ServerFailed(last or f"`sealstream up` ended with exit code {code}; see {log}")
                 error.exit_code = code or error.exit_code
                 raise error
             statuses = status_of(data_dir)
@@ -192,8 +196,19 @@ def status_command(
         print(json.dumps(document, indent=2))
     else:
         out.print(_view(data_dir, _settings(data_dir)))
+        _say_unserved(data_dir, statuses)
     if any(status.state != "running" for status in statuses):
         raise typer.Exit(1 if any("alarm" in status.state for status in statuses) else 2)
+
+
+def _say_unserved(data_dir: Path, statuses: list[ProcessStatus]) -> None:
+    """A chain that was made while the stack ran has no processes yet."""
+    started = {status.name for status in statuses}
+    for settings in _settings(data_dir):
+        for name in sorted(settings.chains):
+            if not {spec.name for spec in process_specs(data_dir / _CONFIG, [name])} <= started:
+                again = f"sealstream down{_data_dir_option(data_dir)}, then up"
+                out.print(f"chain {name} is served by no process yet: {again}", style="yellow")
 
 
 def logs_command(

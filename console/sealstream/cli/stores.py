@@ -32,6 +32,8 @@ __all__ = [
 archive_app = typer.Typer(help="The archive: a bucket with Object Lock.", no_args_is_help=True)
 ask_app = typer.Typer(help="An auditor's questions, answered from Postgres.", no_args_is_help=True)
 
+ChainOption = Annotated[str, typer.Option("--chain", help="The chain.")]
+
 _RESULT_STYLE = {"success": "green", "failure": "yellow", "denied": "red"}
 
 
@@ -105,11 +107,15 @@ def ask_actor(
     context: typer.Context,
     actor_id: Annotated[str, typer.Argument(help="Whose actions.")],
     days: Annotated[float, typer.Option(min=0, help="Within the last so many days.")] = 30,
+    chain: ChainOption = "main",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All actions of one actor in the last 30 days."""
     with _queries(context) as queries:
-        _show(actions_table(queries.actor_actions(actor_id, days=days, limit=limit)), "no actions in that time")
+        _show(
+            actions_table(queries.actor_actions(actor_id, days=days, chain=chain, limit=limit)),
+            "no actions in that time",
+        )
 
 
 @ask_app.command("resource")
@@ -117,11 +123,15 @@ def ask_resource(
     context: typer.Context,
     resource_type: Annotated[str, typer.Argument(help="Such as patient_record.")],
     resource_id: Annotated[str, typer.Argument(help="Such as patient-456.")],
+    chain: ChainOption = "main",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All access to one resource, with the reasons that were given."""
     with _queries(context) as queries:
-        _show(accesses_table(queries.resource_accesses(resource_type, resource_id, limit=limit)), "no access to it")
+        _show(
+            accesses_table(queries.resource_accesses(resource_type, resource_id, chain=chain, limit=limit)),
+            "no access to it",
+        )
 
 
 @ask_app.command("failures")
@@ -129,10 +139,11 @@ def ask_failures(
     context: typer.Context,
     more_than: Annotated[int, typer.Option(min=0, help="More than so many attempts.")] = 5,
     hours: Annotated[float, typer.Option(min=0, help="Within the last so many hours.")] = 24,
+    chain: ChainOption = "main",
 ) -> None:
     """Actors with more than five failed or denied attempts in 24 hours."""
     with _queries(context) as queries:
-        _show(failing_table(queries.failing_actors(more_than=more_than, hours=hours)), "nobody")
+        _show(failing_table(queries.failing_actors(more_than=more_than, hours=hours, chain=chain)), "nobody")
 
 
 def _show(table: Table, nothing: str) -> None:

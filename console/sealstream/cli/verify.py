@@ -22,14 +22,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, internal_error, out
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
+from sealstream.kafka import read_until_end, start_offset
+from sealstream.layout import ChainTopics, decode_entry
 from sealstream.sealing import parse_vkey
 from sealstream.verify import (
+    ARCHIVE_STALE_AFTER,
     ChainIdentity,
+    FaultKind,
     Report,
     Verification,
     default_state_dir,
@@ -194,8 +198,14 @@ def _verify(request: _Request, stores: list[str], folder: Path | None = None) ->
             report = _verify_store(request, store, folder)
         except SealstreamError as error:
             codes.append(2)
-            _could_not(store, error, as_json=request.as_json)
+            _could_not(store, str(error), as_json=request.as_json)
             continue
+        except Exception as error:  # noqa: BLE001 - one store that defeats us must not hide what the others hold
+            codes.append(2)
+            _could_not(store, internal_error(error), as_json=request.as_json)
+            continue
+        if store == "archive" and folder is None and not report.entries:
+            _not_begun(request, report)
         codes.append(report.exit_code)
         if request.as_json:
             print(json.dumps(report.to_json(), indent=2))
@@ -220,7 +230,9 @@ def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
         )
         started = time.monotonic()
         if store == "kafka":
-            report = verify_kafka(settings.kafka_settings(), asked, prefix=settings.kafka.prefix)
+            online_days = settings.chain(identity.name).retention.online_days
+            kafka = settings.kafka_settings()
+            report = verify_kafka(kafka, asked, prefix=settings.kafka.prefix, online_days=online_days)
         elif store == "postgres":
             if not settings.postgres.reader_dsn:
                 raise Misconfigured(
@@ -233,11 +245,24 @@ def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
     return report
 
 
-def _could_not(store: str, error: SealstreamError, *, as_json: bool) -> None:
+def _not_begun(request: _Request, report: Report) -> None:
+    """An archive is empty until the first segment ends: no fault while the chain itself is that young."""
+    settings = request.settings
+    topic = ChainTopics.of(request.identity.name, settings.kafka.prefix).chain
+    try:
+        kafka = settings.kafka_settings()
+        first = next(read_until_end(kafka, topic), None) if start_offset(kafka, topic) == 0 else None
+        began = parse_timestamp(decode_entry(first[0].value or b"").written.sequenced_at) if first else None
+    except SealstreamError:
+        return
+    if began is None or (request.until or datetime.now(UTC)) - began < ARCHIVE_STALE_AFTER:
+        report.faults = [fault for fault in report.faults if fault.kind is not FaultKind.STALE]
+        report.notes.append("nothing is archived yet: the chain's first segment has not ended")
+
+
+def _could_not(store: str, error: str, *, as_json: bool) -> None:
     if as_json:
-        print(
-            json.dumps({"store": store, "verdict": "could not verify", "exit_code": 2, "error": str(error)}, indent=2)
-        )
+        print(json.dumps({"store": store, "verdict": "could not verify", "exit_code": 2, "error": error}, indent=2))
     else:
         Console(stderr=True, soft_wrap=True).print(Text(f"{store}: could not verify: {error}", style="yellow"))
 

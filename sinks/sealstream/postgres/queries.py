@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple
 
-from sealstream.layout.tables import AUDIT_EVENT, AUDIT_LOG, AUDIT_POSITION, SCHEMA
+from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
 
 __all__ = ["Access", "Action", "AuditQueries", "ChainCounts", "FailingActor"]
@@ -30,8 +30,8 @@ LIMIT $5
 """
 _RESOURCE = f"""
 SELECT chain, seq, "timestamp", sequenced_at, actor_id, actor_type, action, result, host(ip_address) AS ip_address,
-       event ->> 'reason' AS reason
-FROM {SCHEMA}.{AUDIT_EVENT}
+       convert_from(body, 'UTF8')::jsonb ->> 'reason' AS reason
+FROM {SCHEMA}.{AUDIT_LOG}
 WHERE resource_type = $1 AND resource_id = $2 AND ($3::text IS NULL OR chain = $3)
 ORDER BY "timestamp" DESC, chain, seq DESC
 LIMIT $4

@@ -38,6 +38,16 @@ _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
     f"FROM {SCHEMA}.{AUDIT_CHECKPOINT} WHERE chain = $1 ORDER BY size, ends_segment"
 )
+# Each chain that has rows, by one look into the primary key for each: the table is never read through.
+_CHAINS_WITH_ROWS = f"""
+WITH RECURSIVE found AS (
+    SELECT min(chain) AS chain FROM {SCHEMA}.{AUDIT_LOG}
+    UNION ALL
+    SELECT (SELECT min(chain) FROM {SCHEMA}.{AUDIT_LOG} l WHERE l.chain > found.chain)
+    FROM found WHERE chain IS NOT NULL
+)
+SELECT chain FROM found WHERE chain IS NOT NULL
+"""
 _END = 2**63 - 1
 
 
@@ -79,6 +89,10 @@ class PostgresStore:
         rows = self._session.fetch("reading chains", f"SELECT chain FROM {SCHEMA}.{AUDIT_POSITION} ORDER BY chain")
         return [row["chain"] for row in rows]
 
+    def chains_with_rows(self) -> list[str]:
+        """The chains that have rows, whether or not a sink stored them."""
+        return [row["chain"] for row in self._session.fetch("reading the rows' chains", _CHAINS_WITH_ROWS)]
+
     def next_seq(self, chain: str) -> int:
         """How many entries the position row says are stored; 0 for a chain that is not known."""
         query = f"SELECT next_seq FROM {SCHEMA}.{AUDIT_POSITION} WHERE chain = $1"
@@ -105,7 +119,8 @@ class PostgresStore:
 
         cursor = self._session.run("opening a cursor", open_cursor)
         while records := self._session.run("reading rows", lambda _: cursor.fetch(at_once)):
-            yield [StoredRow(row[0], row[1], row[2], row[3], tuple(row)[4:]) for row in records]
+            # A column without its NOT NULL may hold none: that is no entry, and for the reader to say.
+            yield [StoredRow(row[0], row[1] or b"", row[2] or b"", row[3] or b"", tuple(row)[4:]) for row in records]
 
     def close(self) -> None:
         """Ends the view and its connection."""

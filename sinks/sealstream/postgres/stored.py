@@ -168,6 +168,8 @@ async def copy_rows(connection: asyncpg.Connection[Any], encoded: Iterable[bytes
 
 def stored_note(row: asyncpg.Record) -> StoredNote:
     """A row of `audit_checkpoint` in our shape."""
-    joined = row["compact_range"]
+    joined = row["compact_range"] or b""
     hashes = tuple(joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES))
-    return StoredNote(row["size"], row["ends_segment"], row["note"], hashes, row["chain_offset"], row["note_offset"])
+    return StoredNote(
+        row["size"], row["ends_segment"], row["note"] or b"", hashes, row["chain_offset"], row["note_offset"]
+    )

@@ -1,6 +1,6 @@
 """Verification: recompute every hash, link, root and signature of a store, and say what does not hold, and where."""
 
-from sealstream.verify.archive import verify_archive
+from sealstream.verify.archive import ARCHIVE_STALE_AFTER, verify_archive
 from sealstream.verify.history import ChainIdentity
 from sealstream.verify.kafka import verify_kafka
 from sealstream.verify.kept import default_state_dir, keep_checkpoint, kept_notes
@@ -9,6 +9,7 @@ from sealstream.verify.report import Fault, FaultKind, Report
 from sealstream.verify.verification import Verification
 
 __all__ = [
+    "ARCHIVE_STALE_AFTER",
     "ChainIdentity",
     "Fault",
     "FaultKind",

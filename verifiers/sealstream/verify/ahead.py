@@ -20,8 +20,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sealstream.archive import ColumnMaker, raw_hashes, read_groups
+from sealstream.archive import ColumnMaker, open_parquet, raw_hashes, read_groups
 from sealstream.errors import SealstreamError
+from sealstream.layout.parquet import PARQUET_COLUMNS
 from sealstream.sealing import Tip, tip_after
 from sealstream.verify.walk import Walk, WalkResult
 
@@ -98,6 +99,8 @@ def _walked(chain: str, data: bytes) -> SegmentWalked | None:
 
 
 def _walk(chain: str, data: bytes, maker: ColumnMaker) -> SegmentWalked | None:
+    if set(open_parquet(data).schema_arrow.names) - {column.name for column in PARQUET_COLUMNS}:
+        return None
     walk: Walk | None = None
     first, first_tip = b"", None
     results: list[WalkResult] = []

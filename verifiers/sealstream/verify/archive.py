@@ -8,7 +8,7 @@ all the same. Reads only; one row group is in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -21,12 +21,15 @@ from sealstream.archive import (
     ColumnMaker,
     Stored,
     StoredSegment,
+    open_parquet,
     read_groups,
 )
-from sealstream.errors import NotCanonical
+from sealstream.errors import NotCanonical, SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.layout.archive import SegmentName
 from sealstream.layout.manifests import Manifest, parse_manifest
+from sealstream.layout.parquet import PARQUET_COLUMNS
+from sealstream.sealing import open_checkpoint, read_written, split_sealed
 from sealstream.verify.ahead import SegmentWalked, sealed_values, walk_segments
 from sealstream.verify.report import Fault, FaultKind, Report
 from sealstream.verify.signed import StoredNote
@@ -74,12 +77,11 @@ class _Archive:
         self._locked = store.versioned
         self._columns = ColumnMaker()
         self._rows_at = ""
+        self._newest: SegmentName | None = None  # an object that may still wait for its manifest
 
     def verify(self) -> Report:
         stored = list(self._store.segments())
-        being_written = bool(stored) and self._being_written(stored[-1])
-        if being_written:
-            stored.pop()
+        self._newest = stored[-1].name if stored and _being_written(stored[-1]) else None
         segments = [self._with_manifest(found) for found in stored]
         notes = [
             StoredNote(segment.manifest.checkpoint.encode(), segment.name.manifest_key, segment.manifest.end_range)
@@ -106,22 +108,35 @@ class _Archive:
         self._sealed_statements(read, examination)
         for key in self._store.foreign:
             self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
-        if being_written:
-            examination.report.notes.append("the newest object has no manifest yet: it is being archived")
         if not self._store.versioned:
             examination.report.notes.append("a copy: versions and locks can't be seen, the sealed SHA-256s decide")
         examination.history.faults += self._faults
         report = examination.finish(stale_after=ARCHIVE_STALE_AFTER, assurance="self-signed")
+        self._judge_newest(report)
         if self._locked and read:
             report.assurance.append("WORM-locked")
         return report
 
-    def _being_written(self, newest: StoredSegment) -> bool:
-        """Whether the sink stands between this object and its manifest; a copy may have been taken just then."""
-        if newest.manifest.versions or newest.manifest.delete_markers or len(newest.object.versions) != 1:
-            return False
-        put_at = newest.object.versions[0].last_modified
-        return put_at is None or self._asked.now - put_at < _STATEMENT_MAY_LAG
+    def _judge_newest(self, report: Report) -> None:
+        """The newest object may wait for its manifest, and so for its signature, while its entries are young."""
+        if self._newest is None:
+            return
+        newest = self._newest
+        young = bool(report.newest_sequenced_at) and (
+            self._asked.now - parse_timestamp(report.newest_sequenced_at) < _STATEMENT_MAY_LAG
+        )
+        if not young:
+            detail = "there is no manifest for this object, and its entries are older than an hour"
+            report.faults.append(
+                Fault(FaultKind.MISSING, newest.manifest_key, detail, newest.first_seq, newest.last_seq)
+            )
+            return
+        report.faults = [
+            fault
+            for fault in report.faults
+            if fault.kind is not FaultKind.UNSIGNED or fault.first_seq is None or fault.first_seq < newest.first_seq
+        ]
+        report.notes.append("the newest object has no manifest yet: its entries were read, and are not yet signed")
 
     def _first(self, segments: list[_Segment]) -> int:
         """Which segment to begin with: the one that holds `since`."""
@@ -138,7 +153,8 @@ class _Archive:
     def _with_manifest(self, stored: StoredSegment) -> _Segment:
         name = stored.name
         if not stored.manifest.versions:
-            self._fault(FaultKind.MISSING, name.manifest_key, "there is no manifest for this object", name)
+            if name != self._newest:
+                self._fault(FaultKind.MISSING, name.manifest_key, "there is no manifest for this object", name)
             return _Segment(stored, None, "")
         data = self._store.read(name.manifest_key, stored.manifest.versions[0])
         digest = sha256(data).hexdigest()
@@ -184,22 +200,52 @@ class _Archive:
             self._fault(FaultKind.EDITED, name.object_key, detail, name)
         self._rows_at = name.object_key
         rows = 0
+        ends: dict[str, object] = {}
         if walked is not None and examination.add_walked(walked, 0):
             rows = 1 + sum(result.entries for result in walked.results)
+            ends = _ends(walked.first, b"")
+            ends |= {"last_hash": walked.tip.hash, "last_sequenced_at": walked.tip.sequenced_at}
         else:
             try:
+                if strange := _strange_columns(data):
+                    detail = (
+                        f"has columns that the format does not have: {', '.join(strange)}; nothing vouches for them"
+                    )
+                    self._fault(FaultKind.INVALID, name.object_key, detail, name)
                 for table in read_groups(data):
-                    self._rows(table, rows, name, examination)
+                    values = self._rows(table, rows, name, examination)
+                    if values:
+                        ends = (ends or _ends(values[0], b"")) | _ends(b"", values[-1])
                     rows += len(table)
             except NotCanonical as error:
                 self._fault(FaultKind.EDITED, name.object_key, str(error), name)
+        if manifest is not None:
+            self._manifest_against_rows(segment, manifest, ends)
         if rows != name.last_seq - name.first_seq + 1:
             detail = f"has {rows} rows: its name says {name.first_seq} to {name.last_seq}"
             self._fault(FaultKind.EDITED, name.object_key, detail, name)
         return segment._replace(object_sha256=digest)
 
-    def _rows(self, table: pa.Table, before: int, name: SegmentName, examination: Examination) -> None:
-        """A row group: each row's bytes and seal, and its columns against the bytes."""
+    def _manifest_against_rows(self, segment: _Segment, manifest: Manifest, ends: dict[str, object]) -> None:
+        """What the manifest says of its object's first and last row, of its version and of its signed size."""
+        key, name = segment.name.manifest_key, segment.name
+        says: dict[str, tuple[object, object]] = {
+            member: (getattr(manifest, member), found) for member, found in ends.items()
+        }
+        if self._store.versioned:
+            says["object_version"] = manifest.object_version, segment.stored.object.versions[0].version_id
+        try:
+            signed = open_checkpoint(manifest.checkpoint.encode(), self._asked.identity.vkey).size
+            says["the size of checkpoint"] = signed, name.last_seq + 1
+        except SealstreamError:
+            pass  # said already: a note that the chain's key did not sign
+        for member, (said, found) in says.items():
+            if said != found:
+                shown = [value.hex() if isinstance(value, bytes) else value for value in (said, found)]
+                self._fault(FaultKind.EDITED, key, f"{member} is {shown[0]}: the object says {shown[1]}", name)
+
+    def _rows(self, table: pa.Table, before: int, name: SegmentName, examination: Examination) -> Sequence[bytes]:
+        """A row group: each row's bytes and seal, its columns against the bytes. Gives the rows as sealed entries."""
         values = sealed_values(table)
         examination.add(values, range(before, before + len(values)))
         try:
@@ -207,12 +253,13 @@ class _Archive:
         except NotCanonical as error:
             if not any(fault.place.startswith(name.object_key) for fault in examination.history.faults):
                 self._fault(FaultKind.INVALID, name.object_key, str(error), name)
-            return
+            return values
         if expected.equals(table):
-            return
+            return values
         for column in table.column_names:
             if not expected[column].equals(table[column]):
                 self._column(column, expected, table, before, name)
+        return values
 
     def _column(self, column: str, expected: pa.Table, table: pa.Table, before: int, name: SegmentName) -> None:
         seqs = expected["seq"].to_pylist()
@@ -290,6 +337,31 @@ class _Archive:
     def _fault(self, kind: FaultKind, place: str, detail: str, name: SegmentName | None = None) -> None:
         seqs = (None, None) if name is None else (name.first_seq, name.last_seq)
         self._faults.append(Fault(kind, place, detail, *seqs))
+
+
+def _ends(first: bytes, last: bytes) -> dict[str, object]:
+    """What an object's first and last row (as sealed entries) say of the members of its manifest that speak of them."""
+    found: dict[str, object] = {}
+    for side, value in (("first", first), ("last", last)):
+        try:
+            sealed = split_sealed(value)
+            found[f"{side}_hash"] = sealed.hash
+            found[f"{side}_sequenced_at"] = read_written(sealed.body).sequenced_at
+        except NotCanonical:
+            continue  # a row that is no entry: the walk says so
+    return found
+
+
+def _strange_columns(data: bytes) -> list[str]:
+    """Columns that the format does not have: nothing vouches for what they say."""
+    known = {column.name for column in PARQUET_COLUMNS}
+    return [name for name in open_parquet(data).schema_arrow.names if name not in known]
+
+
+def _being_written(newest: StoredSegment) -> bool:
+    """Whether the sink may stand between this object and its manifest; a copy may have been taken just then."""
+    without = not newest.manifest.versions and not newest.manifest.delete_markers
+    return without and len(newest.object.versions) == 1
 
 
 def _end(segment: _Segment) -> datetime:

@@ -36,11 +36,18 @@ class ChainIdentity(NamedTuple):
 class History:
     """One store's history, fed with walk results in order of seq; then `finish()` fills the report.
 
-    `start` is the compact range before the first entry read; EMPTY_RANGE from the beginning.
+    `start` is the compact range before the first entry read; EMPTY_RANGE from the beginning, or where it is not known
+    (then not `from_the_start`, and the first signed size on the way gives it).
     """
 
     def __init__(
-        self, identity: ChainIdentity, store: str, sizes: Sequence[SignedSize], *, start: CompactRange = EMPTY_RANGE
+        self,
+        identity: ChainIdentity,
+        store: str,
+        sizes: Sequence[SignedSize],
+        *,
+        start: CompactRange = EMPTY_RANGE,
+        from_the_start: bool = True,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -54,7 +61,7 @@ class History:
         self._faulty: set[int] = set()
         self._last_matching: SignedSize | None = None
         self._holes = Ranges()  # seqs that are missing or changed
-        self._ledger = ProducerLedger(from_the_start=start.size == 0, explained=self._holes.overlaps)
+        self._ledger = ProducerLedger(from_the_start=from_the_start, explained=self._holes.overlaps)
         self._top = start.size
         self.archived: dict[int, Statement] = {}
         self.created: Statement | None = None

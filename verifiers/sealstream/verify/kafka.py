@@ -7,9 +7,12 @@ still hold the records, each is decided again (`inputs.py`). Reads only, as comm
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
+from sealstream.errors import SealstreamError
+from sealstream.events import parse_timestamp
 from sealstream.kafka import KafkaSettings, end_offset, read_until_end, start_offset
-from sealstream.layout import DEFAULT_PREFIX, ChainTopics, parse_checkpoint_headers
+from sealstream.layout import DEFAULT_PREFIX, ChainTopics, decode_entry, parse_checkpoint_headers
 from sealstream.verify.inputs import InputAccount
 from sealstream.verify.report import Report
 from sealstream.verify.signed import SignedSize, StoredNote
@@ -17,17 +20,32 @@ from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Veri
 
 __all__ = ["verify_kafka"]
 
+_TRIM_GRACE = timedelta(days=1)  # an entry that is just old enough goes with the segment that it stands in
 
-def verify_kafka(kafka: KafkaSettings, asked: Verification, *, prefix: str = DEFAULT_PREFIX) -> Report:
-    """The report on the chain's topics. Raises `Unavailable` and `Misconfigured` when they can't be read at all."""
+
+def verify_kafka(
+    kafka: KafkaSettings, asked: Verification, *, prefix: str = DEFAULT_PREFIX, online_days: int | None = None
+) -> Report:
+    """The report on the chain's topics. Raises `Unavailable` and `Misconfigured` when they can't be read at all.
+
+    `online_days`: after how many days the chain's topic may be trimmed; None: never, so its head must be there.
+    """
     topics = ChainTopics.of(asked.identity.name, prefix)
     segments = list(_notes(kafka, topics.segments))
     stored = [note for note, _, _ in segments] + [note for note, _, _ in _notes(kafka, topics.checkpoints)]
     examination = Examination(asked, "kafka", stored)
-    at, first_offset = _where_to_begin(examination, segments, start_offset(kafka, topics.chain), asked)
-    account = InputAccount(kafka, topics, from_the_start=at is None)
+    first_offset = start_offset(kafka, topics.chain)
+    at, since_offset = _behind(examination, segments, first_offset, asked)
+    first_seq = 0
+    if at is not None:
+        first_offset = since_offset
+    elif first_offset > 0:
+        first_seq = _trimmed_to(kafka, topics.chain, first_offset, asked, online_days)
+    account = InputAccount(kafka, topics, from_the_start=at is None and first_offset == 0)
     try:
-        first_seq = examination.begin(lambda offset: f"{topics.chain} offset {offset}", at=at, each=account.entry)
+        examination.begin(
+            lambda offset: f"{topics.chain} offset {offset}", at=at, first_seq=first_seq, each=account.entry
+        )
         end = end_offset(kafka, topics.chain, committed=True)
         for batch in read_until_end(kafka, topics.chain, first_offset):
             examination.add([record.value or b"" for record in batch], [record.offset for record in batch])
@@ -35,12 +53,27 @@ def verify_kafka(kafka: KafkaSettings, asked: Verification, *, prefix: str = DEF
         examination.history.faults += account.finish()
     finally:
         account.close()
-    if at is not None and asked.since is None:
+    if first_seq:
         examination.report.notes.append(
-            f"the topic begins with entry {first_seq}: what came before was trimmed; verify it in the archive"
+            f"the topic begins with entry {first_seq}: older ones were trimmed, as they may be after {online_days} "
+            "days; verify them in the archive"
         )
     examination.report.notes += account.notes
     return examination.finish(stale_after=ONLINE_STALE_AFTER, assurance="self-signed")
+
+
+def _trimmed_to(kafka: KafkaSettings, topic: str, start: int, asked: Verification, online_days: int | None) -> int:
+    """The seq that a rightly trimmed topic begins with; 0 where nothing may have been trimmed: then it is missing."""
+    if online_days is None:
+        return 0
+    for batch in read_until_end(kafka, topic, start):
+        try:
+            written = decode_entry(batch[0].value or b"").written
+            youngest_trimmed = asked.now - parse_timestamp(written.sequenced_at)
+        except SealstreamError:
+            return 0
+        return written.seq if youngest_trimmed >= timedelta(days=online_days) - _TRIM_GRACE else 0
+    return 0
 
 
 def _notes(kafka: KafkaSettings, topic: str) -> Iterator[tuple[StoredNote, int, int]]:
@@ -60,24 +93,17 @@ def _notes(kafka: KafkaSettings, topic: str) -> Iterator[tuple[StoredNote, int, 
             )
 
 
-def _where_to_begin(
+def _behind(
     examination: Examination, segments: list[tuple[StoredNote, int, int]], start: int, asked: Verification
 ) -> tuple[SignedSize | None, int]:
-    """The signed segment end to begin behind, and its offset; None and 0 for the chain's first entry."""
+    """The signed segment end to begin behind for `since`, and its offset; None to begin where the topic does."""
+    if asked.since is None:
+        return None, start
+    since_ms = asked.since.timestamp() * 1000
     by_note = {signed.note: signed for signed in examination.sizes if signed.compact_range is not None}
-    trusted = [
-        (by_note[note.note], offset, written_ms)
+    earlier = [
+        (by_note[note.note], offset)
         for note, offset, written_ms in segments
-        if note.note in by_note and offset >= 0
+        if note.note in by_note and offset >= start and written_ms <= since_ms
     ]
-    chosen: tuple[SignedSize | None, int] = (None, start)
-    if asked.since is not None:
-        since_ms = asked.since.timestamp() * 1000
-        earlier = [(signed, offset) for signed, offset, written_ms in trusted if written_ms <= since_ms]
-        if earlier:
-            chosen = earlier[-1]
-    if start > 0 and (chosen[0] is None or chosen[1] < start):
-        behind = [(signed, offset) for signed, offset, _ in trusted if offset >= start]
-        if behind:
-            chosen = behind[0]
-    return chosen
+    return earlier[-1] if earlier else (None, start)

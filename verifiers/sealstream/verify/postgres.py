@@ -32,7 +32,7 @@ def verify_postgres(reader_dsn: str, asked: Verification) -> Report:
             examination.add([row.sealed_value for row in rows], [row.seq for row in rows])
             examination.history.faults += _columns(rows)
             asked.progress(examination.report.entries, total)
-        examination.history.faults += _position(store, chain, bounds)
+        examination.history.faults += _position(store, chain, bounds) + _strangers(store, chain, bounds)
     return examination.finish(stale_after=ONLINE_STALE_AFTER, assurance="self-signed")
 
 
@@ -73,6 +73,21 @@ def _columns(rows: list[StoredRow]) -> list[Fault]:
         for fault in differing:
             detail = f"column {fault.column} says {fault.stored!r}, the sealed bytes say {fault.expected!r}"
             faults.append(Fault(FaultKind.EDITED, f"{AUDIT_LOG} seq {row.seq}", detail, row.seq, row.seq))
+    return faults
+
+
+def _strangers(store: PostgresStore, chain: str, bounds: tuple[int, int] | None) -> list[Fault]:
+    """Rows that no sink stores, but people's questions may find: below entry 0, or of a chain without a position."""
+    faults = []
+    if bounds is not None and bounds[0] < 0:
+        for rows in store.rows(chain, bounds[0], 0):
+            detail = "a row with a seq below 0, which no entry has"
+            faults += [
+                Fault(FaultKind.INSERTED, f"{AUDIT_LOG} seq {row.seq}", detail, row.seq, row.seq) for row in rows
+            ]
+    for stranger in sorted(set(store.chains_with_rows()) - set(store.chains())):
+        detail = f"rows of a chain {stranger!r} that no sink has ever stored: it has no row in {AUDIT_POSITION}"
+        faults.append(Fault(FaultKind.INSERTED, AUDIT_LOG, detail))
     return faults
 
 

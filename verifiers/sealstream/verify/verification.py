@@ -44,17 +44,28 @@ class Examination:
         self._walk: Walk | None = None
         self.start = 0
 
-    def begin(self, place: Callable[[int], str], *, at: SignedSize | None = None, each: Each | None = None) -> int:
-        """Begin with the first entry, or right behind a signed size that has its compact range; gives the first seq."""
+    def begin(
+        self,
+        place: Callable[[int], str],
+        *,
+        at: SignedSize | None = None,
+        first_seq: int = 0,
+        each: Each | None = None,
+    ) -> int:
+        """Begin with entry 0, or right behind a signed size that has its compact range, or (what lies before being
+        gone for a good reason) with `first_seq`, whose tree is known at the next signed size. Gives the first seq.
+        """
         start: CompactRange = EMPTY_RANGE
-        tip: Tip | None = start_tip(self.asked.identity.origin)
+        tip: Tip | None = start_tip(self.asked.identity.origin) if first_seq == 0 else None
         if at is not None and at.compact_range is not None:
-            start, tip = at.compact_range, None
-        self.start = start.size
-        self.report.first_seq = start.size
-        self._history = History(self.asked.identity, self.report.store, self.sizes, start=start)
-        self._walk = Walk(self.asked.identity.name, place, expected=start.size, tip=tip, each=each)
-        return start.size
+            start, tip, first_seq = at.compact_range, None, at.size
+        self.start = first_seq
+        self.report.first_seq = first_seq
+        self._history = History(
+            self.asked.identity, self.report.store, self.sizes, start=start, from_the_start=first_seq == 0
+        )
+        self._walk = Walk(self.asked.identity.name, place, expected=first_seq, tip=tip, each=each)
+        return first_seq
 
     @property
     def history(self) -> History:

@@ -162,7 +162,7 @@ class Walk:
         self._valid(result, place, entry, sealed.body)
         if written.kind == "event":
             self._number(result, seq, entry)
-        elif _STATEMENTS_KEPT.get(entry.action) == written.kind:  # of the wrong kind it counts for nothing
+        elif _STATEMENTS_KEPT.get(entry.action) == written.kind and _fits(entry):  # of the wrong kind: for nothing
             result.statements.append(Statement(seq, entry.action, entry.metadata or {}))
         if self._each is not None:
             self._each(place, seq, entry, sealed)
@@ -317,6 +317,15 @@ class Walk:
     ) -> None:
         self._at_fault.add(first)
         result.faults.append(Fault(kind, self._place(place), detail, first, first if last is None else last))
+
+
+def _fits(entry: Entry) -> bool:
+    """Whether a statement says what its action must; one that does not is reported, and believed in nothing."""
+    try:
+        check_metadata(entry.action, entry.metadata)
+    except InvalidEvent:
+        return False
+    return True
 
 
 def _refuse_unknown_version(body: bytes, place: str) -> None:
