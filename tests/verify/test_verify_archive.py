@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tests.pipeline import Pipeline
 from tests.verify.conftest import Built, Verdict, build
 
 from sealstream.archive import ArchiveStore, StoredSegment
+from sealstream.layout.manifests import parse_manifest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -247,3 +249,46 @@ def upload(s3: S3Client, folder: Path, bucket: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             s3.upload_file(str(file), bucket, file.relative_to(folder).as_posix())
+
+
+def test_the_newest_object_is_read_also_before_it_has_a_manifest(
+    built: Built, folder: Path, verify_folder: Callable[..., Verdict]
+) -> None:
+    newest = segments(built)[-1]
+    (folder / newest.name.manifest_key).unlink()
+    young = verify_folder()
+    assert (young.code, young.found) == (0, [])
+    assert any("no manifest yet" in note for note in young.report["notes"])
+    later = (built.paused_at + timedelta(hours=2)).isoformat()
+    old = verify_folder("--until", later)
+    assert ("missing", newest.name.first_seq, newest.name.last_seq) in old.found
+    tell_another_story(folder, newest, 1)
+    assert "edited" in verify_folder().kinds
+
+
+def test_a_column_that_the_format_does_not_have(
+    built: Built, folder: Path, verify_folder: Callable[..., Verdict]
+) -> None:
+    name = segments(built)[-1].name
+    file = folder / name.object_key
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table.append_column("reason", pa.array(["a lie"] * len(table))), file)
+    manifest = parse_manifest((folder / name.manifest_key).read_bytes())
+    fitted = manifest._replace(object_sha256=sha256(file.read_bytes()).digest())
+    (folder / name.manifest_key).write_bytes(fitted.to_bytes())
+    verdict = verify_folder()
+    assert verdict.code == 1
+    assert ("invalid", name.first_seq, name.last_seq) in verdict.at(name.object_key)
+
+
+@pytest.mark.parametrize("member", ["first_hash", "last_hash", "last_sequenced_at"])
+def test_the_newest_manifest_is_held_against_its_rows(
+    built: Built, folder: Path, verify_folder: Callable[..., Verdict], member: str
+) -> None:
+    name = segments(built)[-1].name
+    manifest = parse_manifest((folder / name.manifest_key).read_bytes())
+    other = "2099-01-01T00:00:00.000000Z" if member == "last_sequenced_at" else bytes(32)
+    (folder / name.manifest_key).write_bytes(manifest._replace(**{member: other}).to_bytes())
+    verdict = verify_folder()
+    assert verdict.code == 1
+    assert ("edited", name.first_seq, name.last_seq) in verdict.at(name.manifest_key)

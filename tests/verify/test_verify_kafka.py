@@ -15,7 +15,7 @@ from tests.verify.conftest import Built, Verdict
 
 from sealstream.checkpointing import load_signer
 from sealstream.events import log_statement, new_event_id
-from sealstream.kafka import TransactionalProducer, create_topics
+from sealstream.kafka import KafkaSettings, TransactionalProducer, create_topics, trim
 from sealstream.layout import ChainTopics, CheckpointHeaders, checkpoint_headers, decode_entry, parse_checkpoint_headers
 from sealstream.sealing import (
     EMPTY_RANGE,
@@ -338,3 +338,17 @@ def test_beginning_in_the_middle_still_finds_what_is_behind(
     assert (whole.code, whole.found) == (0, [])
     assert 0 < whole.report["first_seq"] <= built.seq_of(500)
     assert whole.report["entries"] == built.size - whole.report["first_seq"]
+
+
+@pytest.mark.parametrize("behind", [0, 3])
+def test_the_head_of_a_chain_that_is_never_trimmed(built: Built, copy: Copy, kafka: KafkaSettings, behind: int) -> None:
+    """Also where the topic then begins inside a segment: what is left of it is read, and an edit in it found."""
+    first = copy.segments[0].size + behind
+    seq = next(seq for seq in range(first + 5, built.size) if b'"result":"success"' in copy.chain[seq])
+    copy.chain[seq] = copy.chain[seq].replace(b'"result":"success"', b'"result":"failure"')
+    copy.write()
+    trim(kafka, copy.topics.chain, first)
+    verdict = built.verify("kafka")
+    assert verdict.code == 1
+    assert ("missing", 0, first - 1) in verdict.found
+    assert ("edited", seq, seq) in verdict.found

@@ -187,3 +187,50 @@ def test_beginning_in_the_middle_still_finds_what_is_behind(built: Built, copy: 
     verdict = built.verify("postgres", "--since", since)
     assert early < verdict.report["first_seq"] <= built.seq_of(500)
     assert (verdict.code, verdict.found) == (1, [("edited", late, late)])
+
+
+INSERTED_COLUMNS = (
+    'chain, kind, id, "timestamp", sequenced_at, actor_id, actor_type, action, resource_type, resource_id, result, '
+    "ip_address, session_id, tenant, body, prev_hash, hash"
+)
+
+
+def test_a_row_below_entry_zero_that_only_questions_would_find(built: Built, copy: str) -> None:
+    for (name,) in sql(
+        copy, "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = 'audit_log'::regclass"
+    ):
+        sql(copy, f'ALTER TABLE audit_log DROP CONSTRAINT "{name}"')
+    insert = (
+        f"INSERT INTO audit_log (seq, {INSERTED_COLUMNS}) SELECT -5, {INSERTED_COLUMNS} FROM audit_log WHERE seq = $1"
+    )
+    as_superuser(copy, insert, built.seq_of(502))
+    verdict = built.verify("postgres")
+    assert (verdict.code, verdict.found) == (1, [("inserted", -5, -5)])
+
+
+def test_rows_of_a_chain_that_nobody_made(built: Built, copy: str) -> None:
+    stranger = INSERTED_COLUMNS.replace("chain", "'ghost'", 1)
+    insert = f"INSERT INTO audit_log (seq, {INSERTED_COLUMNS}) SELECT seq, {stranger} FROM audit_log WHERE seq = $1"
+    as_superuser(copy, insert, built.seq_of(502))
+    verdict = built.verify("postgres")
+    assert (verdict.code, verdict.found) == (1, [("inserted", None, None)])
+    assert "ghost" in verdict.report["faults"][0]["detail"]
+
+
+@pytest.mark.parametrize("column", ["body", "prev_hash", "hash"])
+def test_a_row_without_its_bytes_blinds_nothing_else(built: Built, copy: str, column: str) -> None:
+    seq = built.seq_of(502)
+    sql(copy, f"ALTER TABLE audit_log ALTER COLUMN {column} DROP NOT NULL")
+    as_superuser(copy, f"UPDATE audit_log SET {column} = NULL WHERE seq = $1", seq)
+    as_superuser(copy, "UPDATE audit_log SET result = 'failure' WHERE seq = $1", seq + 200)
+    verdict = built.verify("postgres")
+    assert verdict.code == 1
+    assert ("edited", seq, seq) in verdict.found
+    assert ("edited", seq + 200, seq + 200) in verdict.found
+
+
+def test_a_note_without_its_bytes_is_none(built: Built, copy: str) -> None:
+    sql(copy, "ALTER TABLE audit_checkpoint ALTER COLUMN note DROP NOT NULL")
+    as_superuser(copy, "UPDATE audit_checkpoint SET note = NULL WHERE size = (SELECT min(size) FROM audit_checkpoint)")
+    verdict = built.verify("postgres")
+    assert (verdict.code, verdict.found) == (1, [("unsigned", None, None)])

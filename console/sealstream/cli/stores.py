@@ -32,7 +32,10 @@ __all__ = [
 archive_app = typer.Typer(help="The archive: a bucket with Object Lock.", no_args_is_help=True)
 ask_app = typer.Typer(help="An auditor's questions, answered from Postgres.", no_args_is_help=True)
 
-ChainOption = Annotated[str, typer.Option("--chain", help="The chain.")]
+ChainOption = Annotated[
+    str | None,
+    typer.Option("--chain", help="The chain. Default: main, or the only one in the settings.", show_default=False),
+]
 
 _RESULT_STYLE = {"success": "green", "failure": "yellow", "denied": "red"}
 
@@ -95,11 +98,14 @@ def archive_init(
     out.print(Text(init_bucket(archive_settings(settings), longest)), soft_wrap=True)
 
 
-def _queries(context: typer.Context) -> AuditQueries:
-    dsn = context_of(context).settings().postgres.reader_dsn
-    if not dsn:
+def _queries(context: typer.Context, chain: str | None) -> tuple[AuditQueries, str]:
+    """Whom to ask, and about which chain: never about all, since rows of a chain that nobody made prove nothing."""
+    settings = context_of(context).settings()
+    if not settings.postgres.reader_dsn:
         raise Misconfigured("postgres.reader_dsn is not set: questions are asked with the role sealstream_reader")
-    return AuditQueries(dsn)
+    if chain is None:
+        chain = next(iter(settings.chains)) if len(settings.chains) == 1 else "main"
+    return AuditQueries(settings.postgres.reader_dsn), settings.chain(chain).name
 
 
 @ask_app.command("actor")
@@ -107,15 +113,14 @@ def ask_actor(
     context: typer.Context,
     actor_id: Annotated[str, typer.Argument(help="Whose actions.")],
     days: Annotated[float, typer.Option(min=0, help="Within the last so many days.")] = 30,
-    chain: ChainOption = "main",
+    chain: ChainOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All actions of one actor in the last 30 days."""
-    with _queries(context) as queries:
-        _show(
-            actions_table(queries.actor_actions(actor_id, days=days, chain=chain, limit=limit)),
-            "no actions in that time",
-        )
+    asked, name = _queries(context, chain)
+    with asked as queries:
+        actions = queries.actor_actions(actor_id, days=days, chain=name, limit=limit)
+    _show(actions_table(actions), "no actions in that time")
 
 
 @ask_app.command("resource")
@@ -123,15 +128,14 @@ def ask_resource(
     context: typer.Context,
     resource_type: Annotated[str, typer.Argument(help="Such as patient_record.")],
     resource_id: Annotated[str, typer.Argument(help="Such as patient-456.")],
-    chain: ChainOption = "main",
+    chain: ChainOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All access to one resource, with the reasons that were given."""
-    with _queries(context) as queries:
-        _show(
-            accesses_table(queries.resource_accesses(resource_type, resource_id, chain=chain, limit=limit)),
-            "no access to it",
-        )
+    asked, name = _queries(context, chain)
+    with asked as queries:
+        accesses = queries.resource_accesses(resource_type, resource_id, chain=name, limit=limit)
+    _show(accesses_table(accesses), "no access to it")
 
 
 @ask_app.command("failures")
@@ -139,11 +143,13 @@ def ask_failures(
     context: typer.Context,
     more_than: Annotated[int, typer.Option(min=0, help="More than so many attempts.")] = 5,
     hours: Annotated[float, typer.Option(min=0, help="Within the last so many hours.")] = 24,
-    chain: ChainOption = "main",
+    chain: ChainOption = None,
 ) -> None:
     """Actors with more than five failed or denied attempts in 24 hours."""
-    with _queries(context) as queries:
-        _show(failing_table(queries.failing_actors(more_than=more_than, hours=hours, chain=chain)), "nobody")
+    asked, name = _queries(context, chain)
+    with asked as queries:
+        failing = queries.failing_actors(more_than=more_than, hours=hours, chain=name)
+    _show(failing_table(failing), "nobody")
 
 
 def _show(table: Table, nothing: str) -> None:
