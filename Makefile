@@ -41,7 +41,7 @@ check: setup ## style, types, layers
 	$(BIN)/pytest -q tests/devstack/test_namespace.py
 
 test: check ## check, then every test against real Kafka, PostgreSQL and S3
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
 	$(BIN)/python -m examples.demo.run
