@@ -286,7 +286,8 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, default=Path(".sealstream/demo"), help="default: .sealstream/demo")
     parser.add_argument("--requests", type=int, default=600, help="HTTP requests to send (default: 600)")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell had SIGINT ignored
+        signal.signal(number, _interrupt)
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
     teller = Teller(Console(highlight=False, width=width))
     teller.opening()

@@ -83,7 +83,8 @@ def up_command(
 
 
 def _run(data_dir: Path, ports: Mapping[str, int], retention: str | None, limits: SegmentLimits | None) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell had SIGINT ignored
+        signal.signal(number, _interrupt)
     config = data_dir / _CONFIG
     stack = Stack(data_dir, ports=ports, progress=lambda what: out.print(Text(what, style="dim")))
     try:
