@@ -98,9 +98,9 @@ class Demo:
         clinic = Clinic(self.stack, self.settings.kafka.bootstrap, CHAIN)
         with self.teller.doing(f"{self.requests} HTTP requests to a FastAPI application with the audit middleware"):
             clinic.start()
-            began = time.monotonic()
             clinic.drive(self.requests)
-            while time.monotonic() < began + SEGMENTS.seconds + 1:  # so that the last event also ends the segment
+            done = time.monotonic()
+            while time.monotonic() < done + SEGMENTS.seconds + 0.5:  # so that the last event also ends the segment
                 self._pump()
             emitted = clinic.stop()
         with self.teller.doing("every event sealed, signed, stored and archived"):
