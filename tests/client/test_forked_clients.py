@@ -28,7 +28,7 @@ def emit(what, times=1):
 def run(kafka: KafkaSettings, chain: ChainSettings, script: str) -> None:
     code = BEGIN + textwrap.dedent(script)
     command = [sys.executable, "-W", "error", "-c", code, chain.name, kafka.bootstrap]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ})
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -116,7 +116,8 @@ def test_forks_while_other_threads_emit(kafka: KafkaSettings, chain: ChainSettin
         going = True
         def work():
             while going:
-                emit("parent", 20)
+                if client.stats().pending < 20_000:  # Kafka may be slow here, and the queue has its bounds
+                    emit("parent", 20)
                 time.sleep(0.001)
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
@@ -124,8 +125,10 @@ def test_forks_while_other_threads_emit(kafka: KafkaSettings, chain: ChainSettin
         for _ in range(15):
             if os.fork() == 0:
                 emit("child", 5)
-                client.close(20)
-                os._exit(0 if client.stats().delivered == 6 else 1)
+                stats = client.close(60)
+                if stats.delivered != 6:
+                    print(stats, file=sys.stderr, flush=True)
+                os._exit(0)
             time.sleep(0.01)
         results = [os.wait()[1] for _ in range(15)]
         going = False
@@ -170,7 +173,7 @@ def test_a_killed_process_leaves_its_numbers_open(kafka: KafkaSettings, chain: C
         child = os.fork()
         if child == 0:
             emit("read", 3)
-            assert client.flush(20) == 0, client.stats()
+            assert client.flush(60) == 0, client.stats()
             emit("lost", 1)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0

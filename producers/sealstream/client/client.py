@@ -85,11 +85,10 @@ class AuditClient:
         self._complaints: set[tuple[str, str]] = set()
         self._lock = RLock()
         self._closed = False
-        self._opening = False
         self._losses = Losses()
-        self._stream: Stream | None = None
+        self._stream = self._new_stream()
         try:
-            self._statement(self._new_id(), "producer.closed", {"next": 1})
+            self._statement(self._stream.producer_id, "producer.closed", {"next": 1})
         except InvalidEvent as error:
             raise Misconfigured(f"source of the audit client: {error.reason}") from error
         self._delivery.check()
@@ -128,7 +127,7 @@ class AuditClient:
         converted as `sealstream.client.values` says.
         """
         try:
-            stream = self._stream or self._opened()
+            stream = self._stream
             event: dict[str, Any] = {
                 "action": action,
                 "actor_id": actor_id,
@@ -165,8 +164,8 @@ class AuditClient:
             dropped = stream.send(_canonical(event))
         except InvalidEvent as error:
             self._drop("invalid", error, f"{error.field} of {action}" if isinstance(action, str) else error.field)
-        except SealstreamError as error:  # no stream: closed, or this process can't make one
-            self._drop("closed" if self._closed else "no producer", error)
+        except SealstreamError as error:  # this process can have no producer
+            self._drop("no producer", error)
         except Exception as error:  # noqa: BLE001 - whatever objects an application hands over, it must not suffer
             kind = type(error).__name__
             self._drop("unreadable", InvalidEvent(f"event can't be read: its values raise {kind}"), kind)
@@ -179,6 +178,7 @@ class AuditClient:
     def _drop(self, reason: str, error: SealstreamError, place: str = "") -> None:
         """Count an event that will not be sent, and say so once for each reason and place."""
         self._losses.add(reason)
+        self._stream.report_soon()
         if (reason, place) not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:
             self._complaints.add((reason, place))
             warn("audit event dropped (%s): %s; more of these are counted", reason, error)
@@ -189,8 +189,7 @@ class AuditClient:
 
     def flush(self, timeout_s: float = 10.0) -> int:
         """Wait until everything is acknowledged or given up, or the time is over: how many events are still pending."""
-        stream = self._stream
-        return 0 if stream is None else stream.flush(timeout_s)
+        return self._stream.flush(timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> Stats:
         """Send what is pending and `producer.closed`, which states the next number; give up what the time is too short
@@ -198,7 +197,7 @@ class AuditClient:
         """
         with self._lock:
             already, self._closed = self._closed, True
-            stats = self.stats() if self._stream is None else self._stream.close(timeout_s)
+            stats = self._stream.close(timeout_s)
         lifetimes.forget(self)
         if not already and (stats.undelivered or stats.unreported):
             warn("audit client closed: %d events not delivered, losses: %s", stats.undelivered, dict(stats.dropped))
@@ -206,11 +205,7 @@ class AuditClient:
 
     def stats(self) -> Stats:
         """What became of all events so far."""
-        stream = self._stream
-        if stream is not None:
-            return stream.stats()
-        dropped, unreported = self._losses.counted()
-        return Stats(dropped=dropped, unreported=unreported)
+        return self._stream.stats()
 
     async def aflush(self, timeout_s: float = 10.0) -> int:
         """`flush`, for a coroutine."""
@@ -236,33 +231,16 @@ class AuditClient:
 
     def after_fork(self) -> None:
         """In a forked child: the parent's events, numbers, locks and threads stay the parent's."""
-        stream, self._stream = self._stream, None
+        parents = self._stream
         self._lock = RLock()
-        self._opening = False
         self._losses = Losses()
         self._complaints = set()
-        if stream is not None:
-            stream.abandon()
+        self._stream = self._new_stream()
+        parents.abandon()
 
-    def _opened(self) -> Stream:
-        """This process's stream, which its first event opens. Raises `Unavailable`, `Misconfigured`.
-
-        Not before: a process that only makes the client and forks workers has no threads of Kafka's driver then, and a
-        fork can't catch one of them holding a lock.
-        """
-        with self._lock:
-            if self._closed or self._opening:
-                raise Unavailable("the audit client is closed" if self._closed else "interrupted while it opens")
-            if self._stream is None:
-                self._opening = True
-                try:
-                    producer_id = self._new_id()
-                    statement = partial(self._statement, producer_id)
-                    self._stream = Stream(self._topic, self._delivery, producer_id, self._losses, statement)
-                finally:
-                    self._opening = False
-                lifetimes.register_in_worker()
-            return self._stream
+    def _new_stream(self) -> Stream:
+        producer_id = self._new_id()
+        return Stream(self._topic, self._delivery, producer_id, self._losses, partial(self._statement, producer_id))
 
     def _statement(self, producer_id: str, action: str, metadata: dict[str, Any]) -> bytes:
         return canonical_event(

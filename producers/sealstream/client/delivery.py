@@ -14,6 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from sealstream.client.lifetimes import no_fork
 from sealstream.errors import Misconfigured
 
 __all__ = ["Delivery", "leak", "warn"]
@@ -87,14 +88,16 @@ class Delivery:
 
     def check(self) -> None:
         """Whether the driver takes these options. Leaves no thread behind. Raises `Misconfigured`."""
-        self.producer(lambda _error, _record: None, lambda _error: None)
+        with no_fork:
+            self.producer(lambda _error, _record: None, lambda _error: None)
 
     def producer(
         self, on_failure: Callable[[KafkaError, Any], None], on_error: Callable[[KafkaError], None]
     ) -> Producer:
         """A new producer. Its callbacks run in whatever thread polls it. Raises `Misconfigured`."""
         try:
-            return self._factory({**self._options, "on_delivery": on_failure, "error_cb": on_error}, logger=_LOG)
+            with no_fork:
+                return self._factory({**self._options, "on_delivery": on_failure, "error_cb": on_error}, logger=_LOG)
         except (KafkaException, ValueError, TypeError) as error:
             raise Misconfigured(f"Kafka's driver refuses the options of the audit client: {error}") from error
 

@@ -3,6 +3,9 @@
 After a fork the child's clients begin anew, so that a child never sends what its parent is about to send. At the end,
 clients that nobody closed are closed, each within its `exit_timeout_s`: best effort, since a kill or `os._exit` asks
 nobody. A client is kept alive here until it is closed: one that were collected would lose what it holds in silence.
+
+No fork happens while the driver makes or frees a producer: the child would inherit the driver's global locks as taken,
+by a thread that it does not have.
 """
 
 from __future__ import annotations
@@ -10,9 +13,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from threading import RLock
 from typing import Protocol
 
-__all__ = ["OpenClient", "forget", "register", "register_in_worker"]
+__all__ = ["OpenClient", "forget", "no_fork", "register", "register_in_worker"]
+
+no_fork = RLock()
+"""Forks wait for whoever holds it."""
 
 
 class OpenClient(Protocol):
@@ -53,9 +60,10 @@ def _close_all() -> None:
 
 
 def _after_fork() -> None:
+    no_fork.release()
     for client in _open:
         client.after_fork()
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=_after_fork)

@@ -8,7 +8,7 @@ numbers and the missing `producer.closed` say what they can.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from threading import RLock
 from typing import NamedTuple
@@ -50,8 +50,9 @@ class Losses:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._dropped: Counter[str] = Counter()
-        self._unreported: Counter[str] = Counter()
+        # Not a Counter, whose first count of a reason runs Python: a signal handler that counts could get in between.
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        self._unreported: defaultdict[str, int] = defaultdict(int)
 
     def add(self, reason: str) -> bool:
         """One more; whether it is the first for this reason."""
@@ -63,9 +64,8 @@ class Losses:
     def take(self) -> list[tuple[str, int]]:
         """All that is unreported, for reports that will now be made."""
         with self._lock:
-            taken = sorted(self._unreported.items())
-            self._unreported.clear()
-            return taken
+            taken, self._unreported = self._unreported, defaultdict(int)
+            return sorted(taken.items())
 
     def give_back(self, reason: str, count: int) -> None:
         """No report about these arrived."""
@@ -78,4 +78,4 @@ class Losses:
     def counted(self) -> tuple[dict[str, int], int]:
         """All losses by reason; the number of unreported ones."""
         with self._lock:
-            return dict(self._dropped), self._unreported.total()
+            return dict(self._dropped), sum(self._unreported.values())

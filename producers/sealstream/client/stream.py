@@ -6,7 +6,7 @@ queued once, with one event; what then fails finally leaves a hole that the sequ
 
 The crash story: what waits in the queue dies with the process. Its numbers are missing and no `producer.closed` was
 sent, so the chain shows that the stream ended in disorder (`producer.silent`, a day later), though not how many events
-were lost after the last one that arrived. A forked child has none of this: it makes a stream, and an id, of its own.
+were lost after the last one that arrived. A forked child has none of this: it gets a stream, and an id, of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, RLock, Thread
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from sealstream.client import lifetimes
 from sealstream.client.delivery import Delivery, leak, warn
 from sealstream.client.stats import Losses, Stats
 from sealstream.errors import InvalidEvent, Misconfigured
@@ -41,7 +43,11 @@ Statement = Callable[[str, dict[str, Any]], bytes]
 
 
 class Stream:
-    """For all threads of one process. `producer_id` must stand in every event that `send` gets."""
+    """For all threads of one process. `producer_id` must stand in every event that `send` gets.
+
+    Its producer and thread are made by the first `send`. Not before: a process that only makes the client and forks
+    workers has no threads of Kafka's driver then, and a fork can't catch one of them holding a lock.
+    """
 
     def __init__(self, topic: str, delivery: Delivery, producer_id: str, losses: Losses, statement: Statement) -> None:
         self.producer_id = producer_id
@@ -61,14 +67,14 @@ class Stream:
         self._stopping = Event()
         self._errors_said: dict[str, float] = {}
         self._ended = False
-        self._producer: Producer | None = delivery.producer(self._on_failure, self._on_error)
-        self._thread = Thread(target=self._serve, name="sealstream-client", daemon=True)
-        self._thread.start()
+        self._producer: Producer | None = None
+        self._thread: Thread | None = None
 
     def send(self, event: bytes) -> str | None:
         """Numbers and queues an event whose number is `UNNUMBERED`; the reason when it is dropped, else None.
 
-        Never waits for Kafka. Raises `InvalidEvent` when the number makes the event too large.
+        Never waits for Kafka. Raises `InvalidEvent` when the number makes the event too large, and `Misconfigured` when
+        this process can have no producer.
         """
         head, _, tail = event.rpartition(_PLACEHOLDER)
         with self._lock:
@@ -79,10 +85,37 @@ class Stream:
                 return None
             self._busy = True
             try:
+                if self._thread is None and not self._ended:
+                    self._begin()
                 return self._queue(head, tail)
             finally:
                 self._queue_deferred()
                 self._busy = False
+
+    def report_soon(self) -> None:
+        """There are losses: they are reported, even if nothing is ever sent."""
+        with self._lock:
+            if self._busy or self._ended or self._thread is not None:
+                return
+            self._busy = True
+            try:
+                with suppress(Misconfigured):
+                    self._begin()
+            finally:
+                self._queue_deferred()
+                self._busy = False
+
+    def _begin(self) -> None:
+        """Under the lock. Raises `Misconfigured`; the next event tries again."""
+        if self._producer is None:
+            self._producer = self._delivery.producer(self._on_failure, self._on_error)
+        thread = Thread(target=self._serve, name="sealstream-client", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise Misconfigured(f"no thread for the audit client: {error}") from error
+        self._thread = thread
+        lifetimes.register_in_worker()
 
     def _queue(
         self, head: bytes, tail: bytes, on_failure: Callable[[KafkaError, Any], None] | None = None
@@ -90,7 +123,7 @@ class Stream:
         """Under the lock. Why it could not be queued, else None; the loss is not yet counted."""
         producer = self._producer
         if self._ended or producer is None:
-            return "closed"
+            return "closed" if self._ended else "no producer"
         number = self._next
         value = b"%b%b%d%b" % (head, _NUMBER, number, tail)
         if len(value) > MAX_EVENT_BYTES:
@@ -158,6 +191,8 @@ class Stream:
             old, self._producer, self._fatal = self._producer, new, False
         if old is not None:
             _give_up(old)
+            with lifetimes.no_fork:
+                del old  # frees it
 
     def _report_losses(self) -> None:
         """States what was lost in `audit.loss` events, one a reason, of which at most one round is on its way.
@@ -213,18 +248,23 @@ class Stream:
             self._ended = True
         self.flush(deadline - time.monotonic())
         self._stopping.set()
-        self._thread.join(2)
+        if self._thread is not None:
+            self._thread.join(2)
         with self._lock:
             producer = self._producer
         if producer is not None:
             _give_up(producer)
-        with self._lock:
-            self._producer = None
+        with lifetimes.no_fork:
+            with self._lock:
+                self._producer = None
+            del producer  # frees it
         return self.stats()
 
     def _queue_end(self) -> bool:
         """Whether `producer.closed` is queued, or can't be: the thread that closes was interrupted while sending."""
         with self._lock:
+            if self._thread is None:
+                self._ended = True
             if self._busy or self._ended:
                 return True
             self._busy = True
@@ -255,7 +295,12 @@ class Stream:
         return 0 if self._producer is None else len(self._producer)
 
     def abandon(self) -> None:
-        """In a forked child: leave the parent's producer alone, for ever."""
+        """In a forked child: leave the parent's producer alone, for ever.
+
+        The event that is in the making, when a signal handler forks and returns, is dropped here: the parent sends it.
+        """
+        self._lock = RLock()
+        self._ended = True
         if self._producer is not None:
             leak(self._producer)
 
