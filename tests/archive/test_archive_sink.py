@@ -482,6 +482,26 @@ def test_a_note_that_was_signed_again_is_passed_over(stage) -> None:
     s.check()
 
 
+@pytest.mark.parametrize("steps", [4, 7, 10, 1000])
+def test_a_note_that_was_lost_and_signed_again_later_is_found(stage, steps: int) -> None:
+    """Whether the sink is started again behind it or not; each segment is archived once, in order."""
+    s = stage()
+    s.chain.events(105)
+    lost = s.chain.segments.pop(1)
+    s.chain.segments.append(lost)
+    s.publish()
+    s.chain.segments.sort(key=lambda segment: segment.first_seq)
+    sink = s.sink()
+    for _ in range(steps):
+        sink.step()
+        s.seal_controls()
+        if sink.waiting_for is None and sink.next_seq > s.chain.segments[-1].last_seq:
+            break
+    sink.close()
+    s.archive_all()
+    s.check()
+
+
 def test_entries_that_were_trimmed_before_they_were_archived_are_an_alarm(stage) -> None:
     s = stage()
     s.chain.events(45)

@@ -1,4 +1,6 @@
-"""Segments as `audit.segments.C` lists them: signed notes, read in order, each beginning where the last one ended.
+"""Segments as `audit.segments.C` lists them: signed notes, each beginning where the last one ended.
+
+They stand in order, but for a note that was lost and signed again later: it stands behind those of later segments.
 
 The headers beside a note are anybody's who can write the topic: a segment counts only when its end is the size that
 the chain's key has signed and its compact range hashes to the signed root. Reading only; nothing to lose in a crash.
@@ -6,10 +8,19 @@ the chain's key has signed and its compact range hashes to the signed root. Read
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from sealstream.errors import ChainBroken, Forked, InputLost, Unavailable
-from sealstream.kafka import CommittedReader, KafkaSettings, Record, last_record, start_offset
+from sealstream.kafka import (
+    CommittedReader,
+    KafkaSettings,
+    Record,
+    last_record,
+    read_until_end,
+    record_before,
+    start_offset,
+)
 from sealstream.layout import ChainSettings, ChainTopics, parse_checkpoint_headers
 from sealstream.sealing import BadNote, Checkpoint, CompactRange, checked_range, open_checkpoint, root
 
@@ -57,12 +68,24 @@ def read_segment(record: Record, chain: ChainSettings) -> Segment:
 
 
 def find_segment(kafka: KafkaSettings, chain: ChainSettings, last_seq: int) -> Segment | None:
-    """The segment that ends with this entry, found by bisection in the logarithm of the topic's length."""
+    """The segment that ends with this entry: by bisection, or where notes are out of order by reading all."""
     topic = ChainTopics.of(chain.name, chain.prefix).segments
     newest = last_record(kafka, topic)
-    if newest is None or read_segment(newest, chain).last_seq < last_seq:
+    if newest is None:
         return None
-    low, high = start_offset(kafka, topic), newest.offset
+    return _bisect(kafka, chain, topic, newest.offset, last_seq) or next(
+        (
+            segment
+            for records in read_until_end(kafka, topic)
+            for record in records
+            if (segment := read_segment(record, chain)).last_seq == last_seq
+        ),
+        None,
+    )
+
+
+def _bisect(kafka: KafkaSettings, chain: ChainSettings, topic: str, high: int, last_seq: int) -> Segment | None:
+    low = start_offset(kafka, topic)
     with CommittedReader(kafka, topic, low) as reader:
         while True:
             middle = (low + high) // 2
@@ -85,33 +108,51 @@ class SegmentReader:
     """Gives the segments after `done` (None: from the first) one by one, without a gap; `close` it."""
 
     def __init__(self, kafka: KafkaSettings, chain: ChainSettings, done: Segment | None) -> None:
+        self._kafka = kafka
         self._chain = chain
         self._topic = ChainTopics.of(chain.name, chain.prefix).segments
         self._next_seq = 0 if done is None else done.last_seq + 1
-        self._last = done
-        self._reader = CommittedReader(
-            kafka, self._topic, start_offset(kafka, self._topic) if done is None else done.offset + 1
-        )
+        self._roots: dict[int, bytes] = {} if done is None else {done.signed.size: done.signed.root}
+        begin = start_offset(kafka, self._topic)
+        if done is not None:
+            before = record_before(kafka, self._topic, done.offset)
+            if before is None or read_segment(before, chain).last_seq < done.last_seq:
+                begin = done.offset + 1
+        self._reader = CommittedReader(kafka, self._topic, begin)
 
     def next(self, timeout_s: float) -> Segment | None:
-        """The next segment, None when there is none yet. A note that was signed again is passed over."""
-        for record in self._reader.read(1, timeout_s):
-            segment = read_segment(record, self._chain)
-            if self._last is not None and segment.last_seq == self._last.last_seq:
-                if segment.signed != self._last.signed:
-                    raise Forked(f"{self._topic}: size {segment.signed.size} is signed with two roots")
+        """The next segment, None when there is none yet. A note of one that was given already is passed over."""
+        deadline = time.monotonic() + timeout_s
+        while records := self._reader.read(1, max(0.0, deadline - time.monotonic())):
+            segment = read_segment(records[0], self._chain)
+            if self._roots.get(segment.signed.size, segment.signed.root) != segment.signed.root:
+                raise Forked(f"{self._topic}: size {segment.signed.size} is signed with two roots")
+            if segment.last_seq < self._next_seq:
                 continue
             if segment.first_seq != self._next_seq:
-                begin = f"segment {segment.first_seq} to {segment.last_seq} at offset {segment.offset}"
-                if self._last is None:
-                    raise InputLost(
-                        f"{self._topic}: begins with {begin}: expected one from entry 0, as nothing is archived yet"
-                    )
-                raise ChainBroken(f"{self._topic}: {begin} follows one that ends with {self._next_seq - 1}")
-            self._last = segment
+                # Its own note was lost; signed again, it stands further on. What is here is read again afterwards.
+                segment = self._found_later(segment)
+                self._reader.seek(records[0].offset)
+            self._roots[segment.signed.size] = segment.signed.root
             self._next_seq = segment.last_seq + 1
             return segment
         return None
+
+    def _found_later(self, instead: Segment) -> Segment:
+        for records in read_until_end(self._kafka, self._topic, instead.offset + 1):
+            for record in records:
+                segment = read_segment(record, self._chain)
+                if segment.first_seq == self._next_seq:
+                    return segment
+        begin = f"segment {instead.first_seq} to {instead.last_seq} at offset {instead.offset}"
+        if self._next_seq == 0:
+            raise InputLost(
+                f"{self._topic}: begins with {begin}: expected one from entry 0, as nothing is archived yet"
+            )
+        raise ChainBroken(
+            f"{self._topic}: {begin} follows one that ends with {self._next_seq - 1}; a start of checkpointing signs "
+            "the missing one again"
+        )
 
     def close(self) -> None:
         """Gives the connection back."""
