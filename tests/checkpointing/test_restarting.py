@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sealstream.checkpointing import Checkpointing, Pace
+from sealstream.checkpointing import Checkpointing, Pace, checkpointing
 from sealstream.errors import Fenced, Forked, SealstreamError, Unavailable
 from sealstream.kafka import CommittedReader, TransactionalProducer, trim
 from sealstream.layout import CheckpointHeaders, SegmentLimits
@@ -139,6 +139,29 @@ def test_the_second_process_fences_the_first_and_no_size_has_two_notes(log: Any)
     first.close()
     log.check_signed([10, 20])
     assert log.newest() == 25
+
+
+def test_what_another_process_signs_during_a_start_is_no_alarm(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain's end that was read before does not fit the notes that are read after: the start was overtaken."""
+    log.entries.add(4)
+    log.write(log.entries.values)
+    real = checkpointing.read_signed
+
+    def overtaken(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(checkpointing, "read_signed", real)
+        log.write(log.entries.add(12))
+        log.sign_all()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(checkpointing, "read_signed", overtaken)
+    process = log.checkpointing()
+    with pytest.raises(Fenced, match="another process signs"):
+        _steps(process, 5)
+    process.close()
+    assert log.newest() == 17
+    log.write(log.entries.add(5))
+    log.sign_all()
+    assert log.newest() == 22
 
 
 def test_two_processes_at_once_over_and_over_sign_one_history(log: Any) -> None:

@@ -157,6 +157,7 @@ def test_up_down_and_up_again(laptop: Laptop) -> None:
 
 def test_a_port_that_somebody_has_is_one_clear_sentence(laptop: Laptop) -> None:
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", laptop.ports["postgres"]))
         other.listen()
         said = laptop.up()

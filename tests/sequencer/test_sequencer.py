@@ -23,7 +23,7 @@ from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLo
 from sealstream.kafka import topic_ids, trim
 from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_group, sequencer_transactional_id
 from sealstream.sealing import Checkpoint, sign_checkpoint, signer
-from sealstream.sequencer import ClocksApart, Pace, Sequencer
+from sealstream.sequencer import ClocksApart, Pace, Sequencer, taking
 from sealstream.sequencer.producers import AS_OF_KEY, AsOf, decode_as_of, decode_state, encode_as_of
 
 Log = Any  # the class of the fixture in conftest
@@ -231,6 +231,30 @@ def test_two_sequencers_at_once_the_fenced_one_writes_nothing(log: Log) -> None:
     entries = log.check_every_offset()
     assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(20))
     assert actions(entries).count("sequencer.stopped") == 1
+
+
+def test_what_another_sequencer_seals_during_a_taking_is_no_alarm(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tail that was read before does not fit the checkpoint that is read after: the taking was overtaken."""
+    log.send([log.event(0)])
+    run(log)
+    before = len(log.entries())
+    real = taking._newest_signed_size
+
+    def overtaken(*arguments: Any) -> int:
+        monkeypatch.setattr(taking, "_newest_signed_size", real)
+        log.send([log.event(1)])
+        run(log)
+        sign(log, len(log.entries()), log.topics.checkpoints)
+        return real(*arguments)
+
+    monkeypatch.setattr(taking, "_newest_signed_size", overtaken)
+    sequencer = Sequencer(log.kafka, log.chain)
+    with pytest.raises(Fenced, match="by another sequencer"):
+        sequencer.step()
+    sequencer.close()
+    assert len(log.entries()) == before + 3
+    run(log)
+    log.check_every_offset()
 
 
 def test_an_uncommitted_transaction_of_a_dead_sequencer_is_never_seen(log: Log) -> None:

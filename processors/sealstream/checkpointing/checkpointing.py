@@ -23,11 +23,12 @@ from contextlib import ExitStack
 import structlog
 
 from sealstream.checkpointing.beginning import read_entry, resume
+from sealstream.checkpointing.growing import Growing
 from sealstream.checkpointing.locating import entry_number
 from sealstream.checkpointing.publishing import Publisher
 from sealstream.checkpointing.running import Pace, Running
-from sealstream.checkpointing.signed import read_signed
-from sealstream.errors import Forked, Misconfigured
+from sealstream.checkpointing.signed import Signed, read_signed
+from sealstream.errors import ChainStopped, Fenced, Forked, Misconfigured
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -110,29 +111,40 @@ class Checkpointing:
                 return reader
 
             # Read our notes back from here on; whatever somebody else writes behind it is found then.
-            checkpoints = read(topics.checkpoints, end_offset(kafka, topics.checkpoints, committed=True))
+            end = end_offset(kafka, topics.checkpoints, committed=True)
+            checkpoints = read(topics.checkpoints, end)
             segments = read(topics.segments, end_offset(kafka, topics.segments, committed=True))
-            tail = last_record(kafka, topics.chain)
-            size = 0 if tail is None else entry_number(topics.chain, tail) + 1
-            start = start_offset(kafka, topics.chain)
-            entries = read(topics.chain, start)
-            first = None if tail is None else read_entry(entries, topics.chain)
-            from_seq = 0 if first is None else entry_number(topics.chain, first)
-            signed = read_signed(kafka, chain, from_seq=from_seq, read_again=self._pace.read_again)
-            if size < signed.newest:
-                raise Forked(
-                    f"{topics.chain} holds {size} entries, but size {signed.newest} is signed: the chain was rolled "
-                    "back; restore it, a published checkpoint must never be contradicted"
-                )
-            growing = None
-            if tail is not None and first is not None and signed.beginning.size:
-                growing = resume(entries, chain, signed, start, first, tail)
-            else:
-                entries.seek(start)
+            entries = read(topics.chain, start_offset(kafka, topics.chain))
+            try:
+                signed, growing = self._find(topics, entries)
+            except ChainStopped as error:
+                if end_offset(kafka, topics.checkpoints, committed=True) == end:
+                    raise
+                # What was read before another process took over and what it signed since do not fit together: no alarm.
+                raise Fenced(f"{topics.checkpoints} grew while it was being read: another process signs") from error
             publisher = Publisher(
                 producer, topics, self._signer, checkpoints, segments, read_back_s=self._pace.read_back_s
             )
             running = Running(chain, signed, growing, entries, publisher, clock=self._clock, pace=self._pace)
-            self._log.info("started", size=size, signed=signed.newest, read_again_from=signed.beginning.size)
+            self._log.info("started", signed=signed.newest, read_again_from=signed.beginning.size)
             self._held = held.pop_all()
         return running
+
+    def _find(self, topics: ChainTopics, entries: CommittedReader) -> tuple[Signed, Growing | None]:
+        """What was signed, and the tree up to where `entries` is read on from; None: from the first entry."""
+        kafka, chain = self._kafka, self._chain
+        tail = last_record(kafka, topics.chain)
+        size = 0 if tail is None else entry_number(topics.chain, tail) + 1
+        start = entries.position()
+        first = None if tail is None else read_entry(entries, topics.chain)
+        from_seq = 0 if first is None else entry_number(topics.chain, first)
+        signed = read_signed(kafka, chain, from_seq=from_seq, read_again=self._pace.read_again)
+        if size < signed.newest:
+            raise Forked(
+                f"{topics.chain} holds {size} entries, but size {signed.newest} is signed: the chain was rolled "
+                "back; restore it, a published checkpoint must never be contradicted"
+            )
+        if tail is not None and first is not None and signed.beginning.size:
+            return signed, resume(entries, chain, signed, start, first, tail)
+        entries.seek(start)
+        return signed, None

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from sealstream.errors import ChainBroken, ChainStopped, Forked, InputLost, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, NotCanonical, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -86,6 +86,19 @@ def take(
     Raises `Unavailable` (a transaction is open somewhere), `InputLost`, `Forked`, `ChainBroken` or `ChainStopped`.
     """
     topics = ChainTopics.of(chain.name, chain.prefix)
+    end = end_offset(kafka, topics.chain, committed=True)
+    try:
+        return _take(kafka, chain, topics, accept_input_lost, recent_entries)
+    except ChainStopped as error:
+        if end_offset(kafka, topics.chain, committed=True) == end:
+            raise
+        # What was read before another sequencer took over and what it wrote since do not fit together: no alarm.
+        raise Fenced(f"{topics.chain} grew while it was being taken: by another sequencer") from error
+
+
+def _take(
+    kafka: KafkaSettings, chain: ChainSettings, topics: ChainTopics, accept_input_lost: bool, recent_entries: int
+) -> Taken:
     log = structlog.get_logger().bind(chain=chain.name)
     tail, tip = _find_tail(kafka, chain, topics, log)
     memory = remember(kafka, topics, tail, tip, recent_entries, log)

@@ -13,10 +13,11 @@ from functools import lru_cache
 from sealstream.errors import InvalidEvent
 from sealstream.events.wording import got
 
-__all__ = ["canonical_ip", "is_canonical_ip"]
+__all__ = ["canonical_ip", "is_canonical_ip", "is_ipv4"]
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+is_ipv4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}").fullmatch
+"""IPv4 in its one spelling, dotted decimal without leading zeros."""
 _GROUP = re.compile("[0-9A-Fa-f]{1,4}")
 _LONGEST = 45  # eight groups of four with a dotted tail: 6 * 5 + 15
 
@@ -46,7 +47,7 @@ def is_canonical_ip(text: str) -> bool:
 
 @lru_cache(maxsize=16_384)  # texts of at most 45 characters, so a stranger can't fill the memory through it
 def _canonical(text: str) -> str | None:
-    if _IPV4.fullmatch(text):
+    if is_ipv4(text):
         return text
     groups = _ipv6_groups(text)
     if groups is None:
@@ -73,7 +74,7 @@ def _groups(text: str, *, may_end_dotted: bool) -> list[int] | None:
     if not text:
         return []
     pieces = text.split(":")
-    dotted = pieces.pop() if may_end_dotted and _IPV4.fullmatch(pieces[-1]) else None
+    dotted = pieces.pop() if may_end_dotted and is_ipv4(pieces[-1]) else None
     if not all(_GROUP.fullmatch(piece) for piece in pieces):
         return None
     groups = [int(piece, 16) for piece in pieces]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.events.addresses import is_canonical_ip
+from sealstream.events.addresses import is_canonical_ip, is_ipv4
 from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
 from sealstream.sealing import is_time
 
@@ -91,6 +91,8 @@ _decode = msgspec.json.Decoder(_Event, float_hook=_plain_float).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
+_new = tuple.__new__  # a named tuple's own constructor costs twice as much
+
 _LIMITED = tuple((name, field.limit) for name, field in FIELDS.items() if field.limit is not None)
 _LIMITED_SOURCE = tuple((name, field.limit) for name, field in SOURCE_FIELDS.items() if field.limit is not None)
 _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
@@ -104,12 +106,12 @@ def accept_canonical(data: bytes) -> ValidEvent | None:
         event = _decode(data)
     except (ValueError, RecursionError):  # msgspec's own errors and UnicodeDecodeError are ValueErrors
         return None
-    if _encode(event) != data or b"\\u0000" in data:
+    if _encode(event) != data or (b"\\" in data and b"\\u0000" in data):
         return None
     if not _is_uuid(event.id) or not is_time(event.timestamp):
         return None
     ip_address, producer_id, producer_seq = event.ip_address, event.producer_id, event.producer_seq
-    if ip_address is not None and not is_canonical_ip(ip_address):
+    if ip_address is not None and not is_ipv4(ip_address) and not is_canonical_ip(ip_address):
         return None
     if (producer_id is None) is not (producer_seq is None):
         return None
@@ -121,7 +123,7 @@ def accept_canonical(data: bytes) -> ValidEvent | None:
         return None
     action = event.action
     closing = closes_at(action, metadata) if action == "producer.closed" else None
-    return ValidEvent(data, event.id, producer_id, producer_seq, action, closing)
+    return _new(ValidEvent, (data, event.id, producer_id, producer_seq, action, closing))
 
 
 def canonical_if_plain(event: object) -> bytes | None:

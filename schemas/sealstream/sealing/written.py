@@ -56,7 +56,12 @@ def _is_second(text: bytes) -> bool:
 
 def is_time(text: object) -> bool:
     """Whether `text` is a time in its one canonical form `YYYY-MM-DDTHH:MM:SS.ffffffZ`."""
-    return isinstance(text, str) and _time(text) is not None and is_date(text[:10].encode("ascii"))
+    return isinstance(text, str) and _time(text) is not None and _is_day(text[:10])
+
+
+@lru_cache(maxsize=1024)
+def _is_day(text: str) -> bool:
+    return is_date(text.encode("ascii"))
 
 
 def read_written(body: bytes) -> Written:
