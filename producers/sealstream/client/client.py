@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,19 +21,17 @@ from typing import Any, Literal, Self
 from confluent_kafka import Producer
 
 from sealstream.client import lifetimes
-from sealstream.client.context import ACTOR_FIELDS, bound
+from sealstream.client.composing import Composer
 from sealstream.client.delivery import Delivery, warn
 from sealstream.client.stats import Losses, Stats
-from sealstream.client.stream import UNNUMBERED, Stream
-from sealstream.client.values import acceptable_event
+from sealstream.client.stream import Stream
 from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unavailable
-from sealstream.events import MAX_EVENT_BYTES, canonical_event, format_timestamp, new_event_id
+from sealstream.events import new_event_id
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, check_chain_name
 
 __all__ = ["AuditClient"]
 
 _MAX_COMPLAINTS = 256
-_LARGEST = MAX_EVENT_BYTES - 16  # the number that the stream writes into it may have 16 digits
 
 
 def _now() -> datetime:
@@ -78,9 +75,8 @@ class AuditClient:
             delivery_timeout_s=delivery_timeout_s,
             factory=producer_factory,
         )
-        self._source = {"host": socket.gethostname(), **(source or {})}
+        self._composer = Composer(source, clock, new_id)
         self._strict = strict
-        self._clock = clock
         self._new_id = new_id
         self._complaints: set[tuple[str, str]] = set()
         self._lock = RLock()
@@ -128,40 +124,32 @@ class AuditClient:
         """
         try:
             stream = self._stream
-            event: dict[str, Any] = {
-                "action": action,
-                "actor_id": actor_id,
-                "actor_type": actor_type,
-                "changed_fields": changed_fields,
-                "id": self._new_id() if id is None else id,
-                "ip_address": ip_address,
-                "metadata": metadata,
-                "new_values": new_values,
-                "old_values": old_values,
-                "on_behalf_of": on_behalf_of,
-                "producer_id": stream.producer_id,
-                "producer_seq": UNNUMBERED,
-                "reason": reason,
-                "resource_id": resource_id,
-                "resource_type": resource_type,
-                "result": result,
-                "session_id": session_id,
-                "source": self._source,
-                "subject_id": subject_id,
-                "tenant": tenant,
-                "timestamp": format_timestamp(self._clock()) if timestamp is None else timestamp,
-                "trace_id": trace_id,
-                "user_agent": user_agent,
-            }
-            for name, value in bound().items():
-                if event[name] is None and (actor_id is None or name not in ACTOR_FIELDS):
-                    event[name] = value
-            if event["actor_id"] is None:
-                event["actor_id"] = "anonymous"
-                event["actor_type"] = event["actor_type"] or "anonymous"
-            elif event["actor_type"] is None:
-                event["actor_type"] = "user"
-            dropped = stream.send(_canonical(event))
+            event_id, event = self._composer.event(
+                stream.producer_id,
+                {
+                    "action": action,
+                    "actor_id": actor_id,
+                    "actor_type": actor_type,
+                    "changed_fields": changed_fields,
+                    "id": id,
+                    "ip_address": ip_address,
+                    "metadata": metadata,
+                    "new_values": new_values,
+                    "old_values": old_values,
+                    "on_behalf_of": on_behalf_of,
+                    "reason": reason,
+                    "resource_id": resource_id,
+                    "resource_type": resource_type,
+                    "result": result,
+                    "session_id": session_id,
+                    "subject_id": subject_id,
+                    "tenant": tenant,
+                    "timestamp": timestamp,
+                    "trace_id": trace_id,
+                    "user_agent": user_agent,
+                },
+            )
+            dropped = stream.send(event)
         except InvalidEvent as error:
             self._drop("invalid", error, f"{error.field} of {action}" if isinstance(action, str) else error.field)
         except SealstreamError as error:  # this process can have no producer
@@ -171,7 +159,7 @@ class AuditClient:
             self._drop("unreadable", InvalidEvent(f"event can't be read: its values raise {kind}"), kind)
         else:
             if dropped is None:
-                return str(event["id"]).lower()
+                return event_id
             self._drop(dropped, Unavailable(f"the audit event {action} was dropped: {dropped}"))
         return None
 
@@ -243,32 +231,4 @@ class AuditClient:
         return Stream(self._topic, self._delivery, producer_id, self._losses, partial(self._statement, producer_id))
 
     def _statement(self, producer_id: str, action: str, metadata: dict[str, Any]) -> bytes:
-        return canonical_event(
-            {
-                "action": action,
-                "actor_id": "sealstream/client",
-                "actor_type": "system",
-                "id": self._new_id(),
-                "metadata": metadata,
-                "producer_id": producer_id,
-                "producer_seq": UNNUMBERED,
-                "resource_id": producer_id,
-                "resource_type": "producer",
-                "result": "failure" if action == "audit.loss" else "success",
-                "source": self._source,
-                "timestamp": format_timestamp(self._clock()),
-            }
-        )
-
-
-def _canonical(event: dict[str, Any]) -> bytes:
-    """The bytes to send, with room for the number; values are converted only where they must be."""
-    try:
-        canonical = canonical_event(event)
-        if len(canonical) <= _LARGEST:
-            return canonical
-    except InvalidEvent:
-        pass
-    converted, canonical = acceptable_event(event, _LARGEST)
-    event["id"] = converted["id"]
-    return canonical
+        return self._composer.statement(producer_id, action, metadata, "sealstream/client")

@@ -21,15 +21,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from sealstream.client import lifetimes
+from sealstream.client.composing import UNNUMBERED
 from sealstream.client.delivery import Delivery, leak, warn
 from sealstream.client.stats import Losses, Stats
 from sealstream.errors import InvalidEvent, Misconfigured
 from sealstream.events import MAX_EVENT_BYTES
 
-__all__ = ["UNNUMBERED", "Statement", "Stream"]
-
-UNNUMBERED = 0
-"""The `producer_seq` of an event that `send` has yet to number."""
+__all__ = ["Statement", "Stream"]
 
 _NUMBER = b'"producer_seq":'
 # No text that follows `producer_seq` in a canonical event can hold an unescaped quote, so the last one is the field.

@@ -1,0 +1,99 @@
+"""From what an application says to a canonical event: one way, for every road that an event takes to the log.
+
+What is not given comes from what is bound (`sealstream.client.bind`); an actor comes from one or the other, as a whole.
+Without any, the actor is `anonymous`; with an id and no type, a `user`. Values beyond JSON's are converted, by the rule
+in `sealstream.client.values`, only where the event as it was given is refused. The number is a placeholder: whoever
+sends the event writes the true one into the finished bytes (`numbered`).
+
+Pure but for the clock and the ids, which are handed in; a crash leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sealstream.client.context import ACTOR_FIELDS, bound
+from sealstream.client.values import acceptable_event
+from sealstream.errors import InvalidEvent
+from sealstream.events import MAX_EVENT_BYTES, canonical_event, format_timestamp
+
+__all__ = ["UNNUMBERED", "Composer"]
+
+UNNUMBERED = 0
+"""The `producer_seq` of an event that has yet to be numbered."""
+
+_NUMBER_DIGITS = 16  # the largest has so many: 2^53-1
+
+
+class Composer:
+    """Makes events of one `source`, whose host is this one's name by default.
+
+    `spare_bytes`: how much the event may still grow when it gets its true producer and number.
+    """
+
+    def __init__(
+        self,
+        source: Mapping[str, str] | None,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        spare_bytes: int = _NUMBER_DIGITS,
+    ) -> None:
+        self._source = {"host": socket.gethostname(), **(source or {})}
+        self._clock = clock
+        self._new_id = new_id
+        self._largest = MAX_EVENT_BYTES - spare_bytes
+
+    def event(self, producer_id: str, given: dict[str, Any]) -> tuple[str, bytes]:
+        """The event's id and its canonical bytes, not yet numbered. `given` (all fields, None: not given) is filled in.
+
+        Raises `InvalidEvent`, and whatever objects of a strange kind raise when they are read.
+        """
+        nobody = given["actor_id"] is None
+        for name, value in bound().items():
+            if given[name] is None and (nobody or name not in ACTOR_FIELDS):
+                given[name] = value
+        if given["actor_id"] is None:
+            given["actor_id"] = "anonymous"
+            given["actor_type"] = given["actor_type"] or "anonymous"
+        elif given["actor_type"] is None:
+            given["actor_type"] = "user"
+        if given["id"] is None:
+            given["id"] = self._new_id()
+        if given["timestamp"] is None:
+            given["timestamp"] = format_timestamp(self._clock())
+        given["producer_id"] = producer_id
+        given["producer_seq"] = UNNUMBERED
+        given["source"] = self._source
+        return self._canonical(given)
+
+    def statement(self, producer_id: str, action: str, metadata: dict[str, Any], actor_id: str) -> bytes:
+        """What a producer says of itself (`audit.loss`, `producer.closed`), not yet numbered. Raises `InvalidEvent`."""
+        return canonical_event(
+            {
+                "action": action,
+                "actor_id": actor_id,
+                "actor_type": "system",
+                "id": self._new_id(),
+                "metadata": metadata,
+                "producer_id": producer_id,
+                "producer_seq": UNNUMBERED,
+                "resource_id": producer_id,
+                "resource_type": "producer",
+                "result": "failure" if action == "audit.loss" else "success",
+                "source": self._source,
+                "timestamp": format_timestamp(self._clock()),
+            }
+        )
+
+    def _canonical(self, event: dict[str, Any]) -> tuple[str, bytes]:
+        try:
+            canonical = canonical_event(event)
+            if len(canonical) <= self._largest:
+                return str(event["id"]).lower(), canonical
+        except InvalidEvent:
+            pass
+        converted, canonical = acceptable_event(event, self._largest)
+        return str(converted["id"]).lower(), canonical
