@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUP_BYTES", "GROUP_ROWS", "ObjectBuilder", "unseal"]
 
-GROUP_ROWS = 25_000
+GROUP_ROWS = 16_384
 GROUP_BYTES = 16_777_216
 _IN_FLIGHT = 2
 
