@@ -1,0 +1,78 @@
+"""Puts the stores' models where the sinks meet their servers, and nothing else: the sinks' own lines run as they are.
+
+`Stores(world).driver()` is for `shims.installed`: what stands in the place of asyncpg's `connect` and of the function
+that makes a boto3 client, and in most histories the archive's codec (see `light_objects`). One world at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import count
+from typing import Any
+
+import asyncpg
+from tests.simulation.stores.light_objects import (
+    LightBuilder,
+    LightMaker,
+    check_light_object,
+    ends_of_light_object,
+)
+from tests.simulation.stores.postgres_model import PostgresServer
+from tests.simulation.stores.s3_model import S3Server
+from tests.simulation.world import World
+
+from sealstream.archive.bucket import connect
+from sealstream.archive.building import ObjectBuilder
+from sealstream.archive.checking import check_object, ends
+from sealstream.archive.columns import ColumnMaker
+from sealstream.layout.tables import Migration, migrations
+
+__all__ = ["BUCKET", "DSN", "Stores"]
+
+DSN = "postgresql://sealstream_sink@simulated/audit"
+BUCKET = "audit-archive"
+
+
+class Stores:
+    """The two servers of one world. `real_objects`: Parquet objects as in production, slow."""
+
+    def __init__(self, world: World, *, real_objects: bool = False) -> None:
+        self.world = world
+        self.real_objects = real_objects
+        self.postgres = PostgresServer(world)
+        self.s3 = S3Server(world)
+        self.s3.make_bucket(BUCKET)
+        LightMaker.salts = count()
+
+    def driver(self) -> Mapping[Any, Any]:
+        """Real object to its model."""
+        replaced: dict[Any, Any] = {
+            asyncpg: _Asyncpg(self.postgres),
+            migrations: _migrations_once,
+            connect: self.s3.client,
+        }
+        if not self.real_objects:
+            replaced |= {
+                ColumnMaker: LightMaker,
+                ObjectBuilder: LightBuilder,
+                check_object: check_light_object,
+                ends: ends_of_light_object,
+            }
+        return replaced
+
+
+@cache
+def _migrations_once() -> list[Migration]:
+    """Read once: every start of a sink reads and hashes the files."""
+    return migrations()
+
+
+class _Asyncpg:
+    """`asyncpg` with another `connect`."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.connect = server.connect
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncpg, name)
