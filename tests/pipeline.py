@@ -76,13 +76,14 @@ class Pipeline:
 
     # --- processes ------------------------------------------------------------------------------------------------
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, accept_input_lost: bool = False) -> None:
         """Start processes, all four by default; `sequencer-2` is a second sequencer."""
         for name in names or PROCESSES:
             assert name not in self.running, f"{name} runs already"
             process = name.removesuffix("-2")
             command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(self.config), "run", process]
-            spec = ProcessSpec(name=name, argv=[*command, "--chain", self.name])
+            decided = ["--accept-input-lost"] if accept_input_lost else []
+            spec = ProcessSpec(name=name, argv=[*command, "--chain", self.name, *decided])
             self.running[name] = spawn(spec, self.folder / f"{name}.log")
 
     def kill(self, name: str) -> None:
