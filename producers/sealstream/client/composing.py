@@ -69,8 +69,19 @@ class Composer:
         given["source"] = self._source
         return self._canonical(given)
 
-    def statement(self, producer_id: str, action: str, metadata: dict[str, Any], actor_id: str) -> bytes:
-        """What a producer says of itself (`audit.loss`, `producer.closed`), not yet numbered. Raises `InvalidEvent`."""
+    def statement(
+        self,
+        producer_id: str,
+        action: str,
+        metadata: dict[str, Any],
+        actor_id: str = "sealstream/client",
+        about: tuple[str, str] | None = None,
+    ) -> bytes:
+        """What a producer says of itself (`audit.loss`, `producer.closed`), not yet numbered.
+
+        `about`: type and id of the resource; None: the producer. Raises `InvalidEvent`.
+        """
+        resource_type, resource_id = about or ("producer", producer_id)
         return canonical_event(
             {
                 "action": action,
@@ -80,8 +91,8 @@ class Composer:
                 "metadata": metadata,
                 "producer_id": producer_id,
                 "producer_seq": UNNUMBERED,
-                "resource_id": producer_id,
-                "resource_type": "producer",
+                "resource_id": resource_id,
+                "resource_type": resource_type,
                 "result": "failure" if action == "audit.loss" else "success",
                 "source": self._source,
                 "timestamp": format_timestamp(self._clock()),

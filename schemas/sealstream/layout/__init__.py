@@ -9,6 +9,7 @@ from sealstream.layout.chains import (
     named_retention,
 )
 from sealstream.layout.entries import HOT_COLUMNS, Entry, WrittenFields, decode_entry
+from sealstream.layout.outbox import DEFAULT_OUTBOX, OUTBOX_PRODUCER, OUTBOX_SPARE_BYTES, OutboxTables
 from sealstream.layout.segments import Cut, SegmentCutter
 from sealstream.layout.topics import (
     DEFAULT_PREFIX,
@@ -23,13 +24,17 @@ from sealstream.layout.topics import (
 )
 
 __all__ = [
+    "DEFAULT_OUTBOX",
     "DEFAULT_PREFIX",
     "HOT_COLUMNS",
+    "OUTBOX_PRODUCER",
+    "OUTBOX_SPARE_BYTES",
     "ChainSettings",
     "ChainTopics",
     "CheckpointHeaders",
     "Cut",
     "Entry",
+    "OutboxTables",
     "Retention",
     "SegmentCutter",
     "SegmentLimits",
