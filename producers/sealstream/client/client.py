@@ -4,17 +4,20 @@
 queues it. It never waits for Kafka and, unless `strict`, never raises for what an event holds or for the state of
 anything: what can't be sent is counted by reason, logged once, and reported in the log itself as `audit.loss`.
 
-The crash story is the stream's: what is still in memory is lost, and the missing `producer.closed` and numbers show
-that something was. Clients survive a fork: each process's first event opens a stream of its own.
+The crash story is the stream's. Mode `best_effort`: what is still in memory is lost, and the missing `producer.closed`
+and numbers show that something was. Mode `spool`: what `emit` has returned an id for is on disk, and is sent later.
+Clients survive a fork: each process's first event opens a stream of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, Self
 
@@ -23,6 +26,9 @@ from confluent_kafka import Producer
 from sealstream.client import lifetimes
 from sealstream.client.composing import Composer
 from sealstream.client.delivery import Delivery, warn
+from sealstream.client.spool_drain import drains
+from sealstream.client.spool_journal import Fsync, SpoolSettings
+from sealstream.client.spool_stream import SpooledStream
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import Stream
 from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unavailable
@@ -42,10 +48,22 @@ class AuditClient:
     """Sends audit events to one chain. One for a process; for all its threads and tasks.
 
     `source`: of `service`, `version`, `host` (this one's name by default), `environment`. `kafka_options`: more options
-    of librdkafka, such as `security.protocol`. `max_pending_bytes` bounds what waits for Kafka; beyond, events are
-    dropped. `delivery_timeout_s`: after this time without an acknowledgement an event is given up. `exit_timeout_s`:
-    how long the end of the interpreter may take for a client that nobody closed. `strict`: raise `InvalidEvent` for a
-    refused event and `Unavailable` for a dropped one. Raises `Misconfigured`.
+    of librdkafka, such as `security.protocol`. `exit_timeout_s`: how long the end of the interpreter may take for a
+    client that nobody closed. `strict`: raise `InvalidEvent` for a refused event and `Unavailable` for a dropped one.
+
+    `mode` says what becomes of events that Kafka does not take at once:
+
+    - `best_effort`: they wait in memory, up to `max_pending_bytes`; beyond, they are dropped. One that was not
+      acknowledged in `delivery_timeout_s` is given up, and the end of the process loses what waits.
+    - `spool`: each event is written to `spool_directory`, on a local disk, before Kafka gets it; it is never given up,
+      and the end of the process, `kill -9` included, loses nothing: the next client on this directory, or
+      `sealstream spool drain`, sends it. `spool_max_bytes` bounds the directory, for all processes together; when that
+      or the disk is full, and the driver's memory too, new events are dropped. `spool_fsync` says what a loss of power
+      may take: nothing (`always`; `emit` then waits for the disk), what the last `spool_fsync_interval_s` wrote
+      (`interval`), or what the kernel had yet to write, some 30 s (`never`). One directory for one Kafka cluster.
+
+    What is dropped or given up is counted, and sealed as `audit.loss` with reason and count. For events that must stand
+    or fall with a database transaction, see `sealstream.client.Outbox`. Raises `Misconfigured`.
     """
 
     def __init__(
@@ -60,6 +78,11 @@ class AuditClient:
         delivery_timeout_s: float = 120.0,
         exit_timeout_s: float = 5.0,
         strict: bool = False,
+        mode: Literal["best_effort", "spool"] = "best_effort",
+        spool_directory: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int = 1024 * 1024 * 1024,
+        spool_fsync: Fsync = "interval",
+        spool_fsync_interval_s: float = 1.0,
         clock: Callable[[], datetime] = _now,
         new_id: Callable[[], str] = new_event_id,
         producer_factory: Callable[..., Producer] = Producer,
@@ -68,11 +91,20 @@ class AuditClient:
         self.chain = chain
         self.exit_timeout_s = exit_timeout_s
         self._topic = ChainTopics.of(chain, prefix).raw
+        self._spool: SpoolSettings | None = None
+        if mode == "spool":
+            if spool_directory is None:
+                raise Misconfigured("mode spool needs spool_directory: a directory on a local disk")
+            self._spool = SpoolSettings(Path(spool_directory), spool_max_bytes, spool_fsync, spool_fsync_interval_s)
+            self._drains = drains(bootstrap, kafka_options or {}, producer_factory)
+        elif mode != "best_effort" or spool_directory is not None:
+            what = f"mode {mode!r} is unknown" if spool_directory is None else "spool_directory has no effect"
+            raise Misconfigured(f"{what}: expected mode best_effort, or mode spool with spool_directory")
         self._delivery = Delivery(
             bootstrap,
             kafka_options or {},
             max_pending_bytes=max_pending_bytes,
-            delivery_timeout_s=delivery_timeout_s,
+            delivery_timeout_s=None if self._spool else delivery_timeout_s,
             factory=producer_factory,
         )
         self._composer = Composer(source, clock, new_id)
@@ -84,10 +116,12 @@ class AuditClient:
         self._losses = Losses()
         self._stream = self._new_stream()
         try:
-            self._statement(self._stream.producer_id, "producer.closed", {"next": 1})
+            self._composer.statement(self._stream.producer_id, "producer.closed", {"next": 1})
         except InvalidEvent as error:
             raise Misconfigured(f"source of the audit client: {error.reason}") from error
         self._delivery.check()
+        if self._spool:
+            self._spool.check()
         lifetimes.register(self)
 
     # --- events
@@ -176,19 +210,32 @@ class AuditClient:
     # --- the end of it, and what became of everything
 
     def flush(self, timeout_s: float = 10.0) -> int:
-        """Wait until everything is acknowledged or given up, or the time is over: how many events are still pending."""
+        """Wait until everything is acknowledged or given up, or the time is over: how many events are still pending.
+
+        In mode `spool` these are on disk, and nothing is given up.
+        """
         return self._stream.flush(timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> Stats:
         """Send what is pending and `producer.closed`, which states the next number; give up what the time is too short
-        for. The result says what was not delivered; later events are dropped, and a second call only counts again.
+        for, or leave it in the spool. The result says what was not delivered; later events are dropped, and a second
+        call only counts again.
         """
         with self._lock:
             already, self._closed = self._closed, True
             stats = self._stream.close(timeout_s)
         lifetimes.forget(self)
-        if not already and (stats.undelivered or stats.unreported):
-            warn("audit client closed: %d events not delivered, losses: %s", stats.undelivered, dict(stats.dropped))
+        if already:
+            return stats
+        if stats.failed or stats.unreported:
+            warn("audit client closed: %d events not delivered, losses: %s", stats.failed, dict(stats.dropped))
+        if stats.pending:
+            warn(
+                "audit client closed: %d events wait in the spool %s; the next start sends them, or `sealstream spool "
+                "drain`",
+                stats.pending,
+                self._spool.directory if self._spool else "",
+            )
         return stats
 
     def stats(self) -> Stats:
@@ -228,7 +275,16 @@ class AuditClient:
 
     def _new_stream(self) -> Stream:
         producer_id = self._new_id()
-        return Stream(self._topic, self._delivery, producer_id, self._losses, partial(self._statement, producer_id))
-
-    def _statement(self, producer_id: str, action: str, metadata: dict[str, Any]) -> bytes:
-        return self._composer.statement(producer_id, action, metadata, "sealstream/client")
+        statement = partial(self._composer.statement, producer_id)
+        if self._spool is None:
+            return Stream(self._topic, self._delivery, producer_id, self._losses, statement)
+        return SpooledStream(
+            self._topic,
+            self._delivery,
+            producer_id,
+            self._losses,
+            statement,
+            self._spool,
+            self._drains,
+            self._composer,
+        )

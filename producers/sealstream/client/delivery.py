@@ -1,7 +1,8 @@
 """How events reach Kafka: the options of the driver, which of them an application may set, and words for its errors.
 
 The invariant: whatever options are given, a record counts as delivered only when all in-sync replicas have it, retries
-neither repeat nor reorder it, and what waits in memory is bounded in bytes and in number.
+neither repeat nor reorder it, and what waits in memory is bounded in bytes and in number. Where a spool keeps what
+waits, the driver gives nothing up by itself, and stops at the first record that it can't deliver.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from sealstream.client.lifetimes import no_fork
 from sealstream.errors import Misconfigured
 
-__all__ = ["Delivery", "leak", "warn"]
+__all__ = ["Delivery", "give_up", "leak", "warn"]
 
 _LOG = logging.getLogger("sealstream.client")
 
@@ -32,6 +33,7 @@ _OURS = frozenset(_FIXED) | {
     "queue.buffering.max.kbytes",
     "queue.buffering.max.messages",
     "delivery.timeout.ms",
+    "enable.gapless.guarantee",
     "message.timeout.ms",
     "on_delivery",
     "error_cb",
@@ -43,6 +45,8 @@ _DEFAULTS = {
     "reconnect.backoff.max.ms": 2_000,  # a broker that is back is noticed soon
     "log_level": 2,  # failures come through error_cb, once each
 }
+# For events that are on disk: none is given up, and none may pass one that failed.
+_FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True}
 # Bounds the number of records too: each costs memory beside its bytes (measured: a queue of 64 MiB, full, is 64 to 84).
 _BYTES_BESIDE = 512
 
@@ -54,7 +58,7 @@ _WORDS = {
 
 
 class Delivery:
-    """Makes producers for one topic. Raises `Misconfigured` for options that it does not let an application set."""
+    """Makes producers. `delivery_timeout_s` None: for a spool. Raises `Misconfigured` for an option that it sets."""
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class Delivery:
         options: Mapping[str, Any],
         *,
         max_pending_bytes: int,
-        delivery_timeout_s: float,
+        delivery_timeout_s: float | None,
         factory: Callable[..., Producer] = Producer,
     ) -> None:
         taken = sorted(_OURS & options.keys())
@@ -73,7 +77,7 @@ class Delivery:
             )
         if max_pending_bytes < 65_536:
             raise Misconfigured(f"max_pending_bytes is too small: expected 65536 or more, got {max_pending_bytes}")
-        if not 1 <= delivery_timeout_s <= 86_400:
+        if delivery_timeout_s is not None and not 1 <= delivery_timeout_s <= 86_400:
             raise Misconfigured(f"delivery_timeout_s is out of range: expected 1 to 86400, got {delivery_timeout_s}")
         self._factory = factory
         self._options: dict[str, Any] = {
@@ -83,7 +87,7 @@ class Delivery:
             "bootstrap.servers": bootstrap,
             "queue.buffering.max.kbytes": max_pending_bytes // 1024,
             "queue.buffering.max.messages": max(64, max_pending_bytes // _BYTES_BESIDE),
-            "delivery.timeout.ms": int(delivery_timeout_s * 1000),
+            **(_FOR_SPOOL if delivery_timeout_s is None else {"delivery.timeout.ms": int(delivery_timeout_s * 1000)}),
         }
 
     def check(self) -> None:
@@ -110,6 +114,13 @@ class Delivery:
 def leak(producer: Producer) -> None:
     """Never free this producer: in a forked child its threads don't exist, and freeing it would wait for them."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
+
+
+def give_up(producer: Producer) -> None:
+    """What this producer still holds is reported as failed."""
+    if len(producer):
+        producer.purge()
+        producer.flush(1)
 
 
 def warn(message: str, *args: object) -> None:

@@ -5,7 +5,7 @@ clients that nobody closed are closed, each within its `exit_timeout_s`: best ef
 nobody. A client is kept alive here until it is closed: one that were collected would lose what it holds in silence.
 
 No fork happens while the driver makes or frees a producer: the child would inherit the driver's global locks as taken,
-by a thread that it does not have.
+by a thread that it does not have. And a child closes the files of its parent's spools: a lock must end with its holder.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from contextlib import suppress
 from threading import RLock
 from typing import Protocol
 
-__all__ = ["OpenClient", "forget", "no_fork", "register", "register_in_worker"]
+__all__ = ["OpenClient", "forget", "inherited", "no_fork", "register", "register_in_worker"]
 
 no_fork = RLock()
 """Forks wait for whoever holds it."""
+
+inherited: set[int] = set()
+"""Open files that a forked child closes before it does anything else; to be changed only while holding `no_fork`."""
 
 
 class OpenClient(Protocol):
@@ -61,6 +65,10 @@ def _close_all() -> None:
 
 def _after_fork() -> None:
     no_fork.release()
+    for descriptor in inherited:
+        with suppress(OSError):
+            os.close(descriptor)
+    inherited.clear()
     for client in _open:
         client.after_fork()
 

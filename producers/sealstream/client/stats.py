@@ -23,7 +23,8 @@ class Stats(NamedTuple):
     them, which `statements` counts. `emitted == delivered + pending + failed`. `pending`: not yet acknowledged.
     `failed`: numbered and given up, so their numbers are missing in the chain. `dropped`: all losses by reason, those
     that never got a number (`invalid`, `queue full`, `closed`, ...) and those that failed. `unreported`: losses that no
-    `audit.loss` event has stated yet.
+    `audit.loss` event has stated yet. `spool_bytes`: what this process's files in the spool take; what is `pending`
+    after `close` waits in them for the next start, or for `sealstream spool drain`.
     """
 
     emitted: int = 0
@@ -33,6 +34,7 @@ class Stats(NamedTuple):
     statements: int = 0
     dropped: Mapping[str, int] = {}
     unreported: int = 0
+    spool_bytes: int = 0
 
     @property
     def undelivered(self) -> int:
@@ -54,12 +56,12 @@ class Losses:
         self._dropped: defaultdict[str, int] = defaultdict(int)
         self._unreported: defaultdict[str, int] = defaultdict(int)
 
-    def add(self, reason: str) -> bool:
-        """One more; whether it is the first for this reason."""
+    def add(self, reason: str, count: int = 1) -> bool:
+        """So many more; whether they are the first for this reason."""
         with self._lock:
-            self._dropped[reason] += 1
-            self._unreported[reason] += 1
-            return self._dropped[reason] == 1
+            self._dropped[reason] += count
+            self._unreported[reason] += count
+            return self._dropped[reason] == count
 
     def take(self) -> list[tuple[str, int]]:
         """All that is unreported, for reports that will now be made."""
@@ -74,6 +76,12 @@ class Losses:
 
     def __bool__(self) -> bool:
         return bool(self._unreported)
+
+    @property
+    def unreported(self) -> int:
+        """Losses that no report is about."""
+        with self._lock:
+            return sum(self._unreported.values())
 
     def counted(self) -> tuple[dict[str, int], int]:
         """All losses by reason; the number of unreported ones."""

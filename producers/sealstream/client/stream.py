@@ -22,12 +22,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from sealstream.client import lifetimes
 from sealstream.client.composing import UNNUMBERED
-from sealstream.client.delivery import Delivery, leak, warn
+from sealstream.client.delivery import Delivery, give_up, leak, warn
 from sealstream.client.stats import Losses, Stats
 from sealstream.errors import InvalidEvent, Misconfigured
 from sealstream.events import MAX_EVENT_BYTES
 
-__all__ = ["Statement", "Stream"]
+__all__ = ["OnFailure", "Statement", "Stream", "numbered"]
 
 _NUMBER = b'"producer_seq":'
 # No text that follows `producer_seq` in a canonical event can hold an unescaped quote, so the last one is the field.
@@ -35,6 +35,8 @@ _PLACEHOLDER = b"%b%d" % (_NUMBER, UNNUMBERED)
 _POLL_S = 0.1
 _REPORT_INTERVAL_S = 1.0
 _SAY_AGAIN_S = 3_600.0
+
+OnFailure = Callable[[KafkaError, Any], None]
 
 Statement = Callable[[str, dict[str, Any]], bytes]
 """Makes the canonical bytes of the client's own `audit.loss` and `producer.closed`, not yet numbered."""
@@ -84,7 +86,7 @@ class Stream:
             self._busy = True
             try:
                 if self._thread is None and not self._ended:
-                    self._begin()
+                    self._begin_for_event()
                 return self._queue(head, tail)
             finally:
                 self._queue_deferred()
@@ -103,10 +105,12 @@ class Stream:
                 self._queue_deferred()
                 self._busy = False
 
+    def _begin_for_event(self) -> None:
+        self._begin()
+
     def _begin(self) -> None:
         """Under the lock. Raises `Misconfigured`; the next event tries again."""
-        if self._producer is None:
-            self._producer = self._delivery.producer(self._on_failure, self._on_error)
+        self._open_producer()
         thread = Thread(target=self._serve, name="sealstream-client", daemon=True)
         try:
             thread.start()
@@ -115,17 +119,28 @@ class Stream:
         self._thread = thread
         lifetimes.register_in_worker()
 
-    def _queue(
-        self, head: bytes, tail: bytes, on_failure: Callable[[KafkaError, Any], None] | None = None
-    ) -> str | None:
+    def _open_producer(self) -> None:
+        if self._producer is None:
+            self._producer = self._delivery.producer(self._on_failure, self._on_error)
+
+    def _queue(self, head: bytes, tail: bytes, on_failure: OnFailure | None = None, *, own: bool = False) -> str | None:
         """Under the lock. Why it could not be queued, else None; the loss is not yet counted."""
-        producer = self._producer
-        if self._ended or producer is None:
-            return "closed" if self._ended else "no producer"
-        number = self._next
-        value = b"%b%b%d%b" % (head, _NUMBER, number, tail)
+        if self._ended:
+            return "closed"
+        number = self._next_number()
+        value = b"%b%b%d%b" % (head, _NUMBER, number, tail)  # as `numbered`, with one copy less
         if len(value) > MAX_EVENT_BYTES:
             raise InvalidEvent(f"event is too large: expected at most {MAX_EVENT_BYTES} bytes, got {len(value)}")
+        return self._carry(number, value, on_failure, own)
+
+    def _next_number(self) -> int:
+        return self._next
+
+    def _carry(self, number: int, value: bytes, on_failure: OnFailure | None, own: bool) -> str | None:
+        """Takes the number together with a place in the queue. `own`: a statement of the client itself."""
+        producer = self._producer
+        if producer is None:
+            return "no producer"
         # Taken before it is used: an interrupt between these lines loses the event, and the gap then tells the truth.
         self._next = number + 1
         try:
@@ -158,11 +173,14 @@ class Stream:
             producer.poll(_POLL_S)
             if self._fatal:
                 self._renew()
-            with self._lock:
-                if not self._busy:
-                    self._queue_deferred()
-            if self._losses and time.monotonic() - self._last_report >= _REPORT_INTERVAL_S:
-                self._report_losses()
+            self._tend()
+
+    def _tend(self) -> None:
+        with self._lock:
+            if not self._busy:
+                self._queue_deferred()
+        if self._losses and time.monotonic() - self._last_report >= _REPORT_INTERVAL_S:
+            self._report_losses()
 
     def _on_failure(self, error: KafkaError, _record: Any) -> None:
         reason = self._delivery.word(error)
@@ -188,7 +206,7 @@ class Stream:
         with self._lock:
             old, self._producer, self._fatal = self._producer, new, False
         if old is not None:
-            _give_up(old)
+            give_up(old)
             with lifetimes.no_fork:
                 del old  # frees it
 
@@ -220,12 +238,10 @@ class Stream:
         if self._state("audit.loss", {"reason": reason, "count": count}, failed) is not None:
             self._losses.give_back(reason, count)
 
-    def _state(
-        self, action: str, metadata: dict[str, Any], on_failure: Callable[[KafkaError, Any], None] | None = None
-    ) -> str | None:
+    def _state(self, action: str, metadata: dict[str, Any], on_failure: OnFailure | None = None) -> str | None:
         """Under the lock: queues a statement of the client itself."""
         head, _, tail = self._statement(action, metadata).rpartition(_PLACEHOLDER)
-        reason = self._queue(head, tail, on_failure)
+        reason = self._queue(head, tail, on_failure, own=True)
         if reason is None:
             self._statements += 1
         return reason
@@ -251,7 +267,7 @@ class Stream:
         with self._lock:
             producer = self._producer
         if producer is not None:
-            _give_up(producer)
+            give_up(producer)
         with lifetimes.no_fork:
             with self._lock:
                 self._producer = None
@@ -303,8 +319,7 @@ class Stream:
             leak(self._producer)
 
 
-def _give_up(producer: Producer) -> None:
-    """What this producer still holds is reported as failed."""
-    if len(producer):
-        producer.purge()
-        producer.flush(1)
+def numbered(event: bytes, number: int) -> bytes:
+    """An event whose number was `UNNUMBERED`, with this one."""
+    head, _, tail = event.rpartition(_PLACEHOLDER)
+    return b"%b%b%d%b" % (head, _NUMBER, number, tail)

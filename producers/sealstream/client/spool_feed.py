@@ -1,0 +1,172 @@
+"""From a spool to Kafka: one stream's events in their order, and how far Kafka has acknowledged them.
+
+The invariant: whatever is handed to one producer of the driver is a run without gaps from the first event that is not
+acknowledged, so the first time that each event reaches Kafka is in order. When the driver fails an event, its producer
+is given up and a new one begins again there; what Kafka had already comes twice, with the same bytes and numbers.
+
+Acknowledgements are counted, not reported one by one: the driver finishes a partition's events in order, so those that
+it no longer holds are the first ones, unless one failed, which the next poll would say. So a count is believed only
+when the poll after it brought no failure.
+
+The crash story: nothing here outlives the process. What it knew is in the mark, or is found out again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from sealstream.client import lifetimes
+from sealstream.client.delivery import Delivery, give_up, leak, warn
+from sealstream.errors import Misconfigured
+
+__all__ = ["Feed", "OnLoss"]
+
+OnLoss = Callable[[KafkaError, Any], None]
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_SAY_AGAIN_S = 3_600.0
+
+
+class Feed:
+    """`fed`: the number after the last one handed over; `acknowledged`: Kafka has all below. `lock` guards both.
+
+    `trouble`: what the driver said last, "" once Kafka takes events again.
+    """
+
+    def __init__(self, topic: str, delivery: Delivery, lock: RLock, acknowledged: int = 0) -> None:
+        self.acknowledged = self.fed = acknowledged
+        self.trouble = ""
+        self._topic = topic
+        self._delivery = delivery
+        self._lock = lock
+        self._producer: Producer | None = None
+        self._runs: deque[list[int]] = deque()  # [first, count] of what the producer holds, or has finished since
+        self._failure: KafkaError | None = None
+        self._pause_s = _FIRST_PAUSE_S
+        self._open_at = 0.0
+        self._said: dict[str, float] = {}
+
+    def open(self) -> None:
+        """A producer, unless there is one or it is too early for the next. Raises `Misconfigured`."""
+        if self._producer is None and time.monotonic() >= self._open_at:
+            self._failure = None
+            self._producer = self._delivery.producer(self._on_failure, self._on_error)
+
+    def hand(self, number: int, value: bytes, on_loss: OnLoss | None = None) -> bool:
+        """Under the lock: whether the driver has taken the event. `on_loss`: it is nowhere else, and failed."""
+        producer = self._producer
+        if producer is None or self._failure is not None:
+            return False
+        try:
+            if on_loss is None:
+                producer.produce(self._topic, value, partition=0)
+            else:
+                producer.produce(self._topic, value, partition=0, on_delivery=on_loss)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._failure = error.args[0]
+            return False
+        runs = self._runs
+        if runs and sum(runs[-1]) == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+        self.fed = number + 1
+        return True
+
+    def pass_over(self, number: int) -> None:
+        """Under the lock: what comes next is `number`; the numbers before it are not here."""
+        self.fed = max(self.fed, number)
+        if not self._runs:
+            self.acknowledged = self.fed
+
+    def step(self, timeout_s: float) -> bool:
+        """Serve the driver, for at most so long: whether Kafka has acknowledged more. Never raises."""
+        producer = self._producer
+        if producer is None:
+            time.sleep(min(timeout_s, max(self._open_at - time.monotonic(), 0.001)))
+            try:
+                self.open()
+            except Misconfigured as error:  # these options served before: no threads or files left
+                self._pause(str(error))
+            return False
+        with self._lock:
+            finished = sum(count for _first, count in self._runs) - len(producer)
+        producer.poll(timeout_s)
+        if self._failure is not None:
+            self._begin_again(self._failure)
+            return False
+        if finished <= 0:
+            return False
+        self.trouble, self._pause_s = "", _FIRST_PAUSE_S
+        with self._lock:
+            self._finish(finished)
+        return True
+
+    def _finish(self, count: int) -> None:
+        """Kafka has so many more of the runs."""
+        runs = self._runs
+        while count:
+            first, length = runs[0]
+            done = min(length, count)
+            count -= done
+            if done == length:
+                runs.popleft()
+            else:
+                runs[0] = [first + done, length - done]
+        self.acknowledged = runs[0][0] if runs else self.fed
+
+    def _on_failure(self, error: KafkaError, _record: Any) -> None:
+        self._failure = self._failure or error
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._failure = self._failure or error
+        self._say(error.name(), error.str())
+
+    def _begin_again(self, error: KafkaError) -> None:
+        """With what is not acknowledged, after a pause, with a new producer."""
+        with self._lock:
+            old, self._producer = self._producer, None
+            self._runs.clear()
+            self.fed = self.acknowledged
+        if old is not None:
+            give_up(old)
+            with lifetimes.no_fork:
+                del old  # frees it
+        self._say(error.name(), error.str())
+        self._pause(error.str())
+
+    def _pause(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._open_at = time.monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _say(self, name: str, text: str) -> None:
+        self.trouble, now = text, time.monotonic()
+        if now - self._said.get(name, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
+            self._said[name] = now
+            warn("Kafka: %s; audit events wait in the spool", text)
+
+    def close(self) -> None:
+        """Give up what is still here; the disk has it."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+            self._open_at = float("inf")
+        if producer is not None:
+            give_up(producer)
+            with lifetimes.no_fork:
+                del producer  # frees it
+
+    def abandon(self) -> None:
+        """In a forked child: leave the parent's producer alone, for ever."""
+        if self._producer is not None:
+            leak(self._producer)
