@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sealstream.cli import chain, keys, outbox, restore, run_process, stack, stores, verify
+from sealstream.cli import chain, keys, outbox, restore, run_process, spool, stack, stores, verify
 from sealstream.cli.context import Context, internal_error
 from sealstream.cli.settings import find_config
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
@@ -34,6 +34,7 @@ app.add_typer(stores.ask_app, name="ask")
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(spool.app, name="spool")
 app.command("run")(run_process.run_command)
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
