@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import importlib.util
 import threading
@@ -16,6 +17,7 @@ from sealstream.kafka import create_topics, trim
 from sealstream.layout import TopicConfig
 from sealstream.postgres import PostgresSink, PostgresStore
 from sealstream.postgres import tree as tree_module
+from sealstream.postgres.stored import SinkStore
 
 _proxy = importlib.util.spec_from_file_location("cutting_proxy", Path(__file__).with_name("cutting_proxy.py"))
 cutting_proxy = importlib.util.module_from_spec(_proxy)
@@ -182,6 +184,42 @@ def test_of_two_sinks_at_once_one_stores_a_batch_and_the_other_starts_anew(in_ka
         with pytest.raises(Fenced, match="another sink has stored entry 0"):
             drain(second)
     assert_stored(migrated, in_kafka.chain)
+
+
+class Interrupted:
+    """A connection; after each question, before the answer is looked at, `meanwhile()` runs."""
+
+    def __init__(self, connection, meanwhile) -> None:
+        self._connection, self._meanwhile = connection, meanwhile
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    async def fetch(self, query, *arguments):
+        answer = await self._connection.fetch(query, *arguments)
+        self._meanwhile()
+        return answer
+
+
+def test_a_start_sees_one_moment_while_another_sink_goes_on_storing(in_kafka, migrated, session_of):
+    chain = in_kafka.chain.add_many(200)
+    in_kafka.publish(100).publish_note(50, 0)
+    with sink_of(in_kafka, migrated.sink) as other:
+        drain(other)
+        in_kafka.publish().publish_note(201)
+
+        def other_sink_goes_on() -> None:
+            with concurrent.futures.ThreadPoolExecutor(1) as thread:  # it has an event loop of its own
+                thread.submit(follow, other).result()
+
+        session = session_of(migrated.sink)
+        session.connection = Interrupted(session.connection, other_sink_goes_on)
+        position = SinkStore(session, chain.name).position()
+    assert position.next_seq == 100
+    assert position.last is not None
+    assert position.last.to_bytes() == chain.values[99]
+    assert position.newest is None or position.newest.size <= 100
+    assert SinkStore(session_of(migrated.sink), chain.name).position().next_seq == 201
 
 
 def test_many_sinks_at_once_store_each_entry_once(in_kafka, migrated):

@@ -136,9 +136,7 @@ class PostgresSink:
         position = self._in_database(store.position)
         tip = self._tip if position.last is None else self._stored_tip(position.last.to_bytes())
         self._tip = tip
-        segment = self._in_database(lambda: store.newest_note(ends_segment=True))
-        newest = self._in_database(lambda: store.newest_note(ends_segment=False))
-        ranges = [self._stored_range(note) for note in (segment, newest)]
+        ranges = [self._stored_range(note) for note in (position.segment, position.newest)]
         self._tree: StoredTree = StoredTree(
             ranges, tip.size, lambda first, end: self._in_database(lambda: store.hashes(first, end))
         )
@@ -150,7 +148,7 @@ class PostgresSink:
         self._reader: CommittedReader = open_at_entry(kafka, topics.chain, tip, position.chain_offset)
         self._close_these.append(self._reader.close)
         self._next_offset = self._reader.position()
-        self._notes: SignedNotes = SignedNotes(kafka, chain, segment, newest)
+        self._notes: SignedNotes = SignedNotes(kafka, chain, position.segment, position.newest)
         self._close_these.append(self._notes.close)
 
     def _in_database(self, work: Callable[[], Result]) -> Result:

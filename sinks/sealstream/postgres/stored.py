@@ -46,14 +46,6 @@ _MOVE_NEWEST = _ADD_NOTE + (
 )
 
 
-class Position(NamedTuple):
-    """Where a sink goes on. `last`: the last stored entry, None before the first."""
-
-    next_seq: int
-    chain_offset: int
-    last: Sealed | None
-
-
 class StoredNote(NamedTuple):
     """A row of `audit_checkpoint`. `note_offset`: where the note stands in its topic, `chain_offset`: a header's."""
 
@@ -63,6 +55,16 @@ class StoredNote(NamedTuple):
     compact_range: tuple[bytes, ...]
     chain_offset: int
     note_offset: int
+
+
+class Position(NamedTuple):
+    """Where a sink goes on. `last`: the last stored entry, None before the first; the newest note of either kind."""
+
+    next_seq: int
+    chain_offset: int
+    last: Sealed | None
+    segment: StoredNote | None
+    newest: StoredNote | None
 
 
 class Batch(NamedTuple):
@@ -84,15 +86,25 @@ class SinkStore:
         self._months: set[str] = set()
 
     def position(self) -> Position:
-        """Where to go on; makes the chain's position row when it is new.
+        """Where to go on, as of one moment, whatever another sink commits meanwhile; makes a new chain's position row.
 
         Raises `ChainBroken` when the last row is not the one before the position, or not what its hash says.
         """
         chain = self._chain
         self._session.run("making the position", lambda connection: connection.execute(_FIRST_POSITION, chain))
-        (row,) = self._session.fetch("reading the position", _POSITION, chain)
+
+        async def work(connection: asyncpg.Connection[Any]) -> list[list[asyncpg.Record]]:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return [
+                    await connection.fetch(_POSITION, chain),
+                    await connection.fetch(_LAST, chain),
+                    await connection.fetch(_NEWEST, chain, True),
+                    await connection.fetch(_NEWEST, chain, False),
+                ]
+
+        (row,), rows, *notes = self._session.run("reading the position", work)
+        segment, newest = (stored_note(found[0]) if found else None for found in notes)
         next_seq, chain_offset = row["next_seq"], row["chain_offset"]
-        rows = self._session.fetch("reading the last entry", _LAST, chain)
         last_seq = rows[0]["seq"] if rows else -1
         if last_seq + 1 != next_seq:
             raise ChainBroken(
@@ -100,18 +112,13 @@ class SinkStore:
                 f"{last_seq if rows else 'none'}: rows were added or removed by somebody else"
             )
         if not rows:
-            return Position(next_seq, chain_offset, None)
+            return Position(next_seq, chain_offset, None, segment, newest)
         last = Sealed(rows[0]["body"], rows[0]["prev_hash"], rows[0]["hash"])
         if entry_hash(last.prev_hash, last.body) != last.hash:
             raise ChainBroken(
                 f"chain {chain}: entry {last_seq} in Postgres does not have the hash that is stored with it"
             )
-        return Position(next_seq, chain_offset, last)
-
-    def newest_note(self, *, ends_segment: bool) -> StoredNote | None:
-        """The newest segment's note, or the newest checkpoint."""
-        rows = self._session.fetch("reading the newest note", _NEWEST, self._chain, ends_segment)
-        return stored_note(rows[0]) if rows else None
+        return Position(next_seq, chain_offset, last, segment, newest)
 
     def hashes(self, first_seq: int, end_seq: int) -> list[bytes]:
         """The stored hashes of entries `first_seq` to `end_seq` - 1. Raises `ChainBroken` at a gap."""
