@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, wait_until
 from tests.runbooks.conftest import lose_topics, wait_ended
 
 
@@ -52,3 +52,44 @@ def test_a_kafka_that_was_lost_whole_is_restored_and_the_pipeline_goes_on(lived:
         report = lived.verify(store)
         assert report.exit_code == 0, report.faults
     assert set(lived.stop().values()) == {0}
+
+
+def test_a_chain_whose_tail_is_lost_is_closed_and_its_successor_says_what_is_lost(lived: Pipeline) -> None:
+    name, successor = lived.name, f"{lived.name}-r2"
+    published = lived.folder / "auditor.note"
+    lived.start("sequencer", "checkpointing")
+    lived.send([lived.event(n, producer="p") for n in range(1_200, 1_250)])
+    lived.wait_sealed()
+    wait_until(lambda: (lived.progress().signed_size or 0) >= lived.size(), 30, lived.why)
+    size = lived.size()
+    published.write_bytes(lived.records(lived.topics.checkpoints)[-1].value or b"")
+    lived.kill("sequencer")
+    lived.kill("checkpointing")
+    lose_topics(lived, lived.topics)
+
+    refused = lived.command("restore", "kafka", "--chain", name, "--checkpoint", str(published))
+    assert refused.code == 1
+    assert f"sealstream chain continue {name}" in refused.err
+    assert lived.command("chain", "continue", name).code == 2  # without the note nobody knows of a loss
+    closed = lived.command("chain", "continue", name, "--checkpoint", str(published))
+    assert closed.code == 0, closed
+    held = lived.verify("postgres").entries
+    assert f"entries {held} to {size - 1} of {name} are lost" in closed.out.replace("\n", " ")
+    assert "was closed" in lived.command("run", "sequencer", "--chain", name).err
+
+    after = Pipeline(lived.folder, successor, lived.admin_dsn)
+    try:
+        after.start()
+        after.send([after.event(n) for n in range(10)])
+        after.wait_stored(after.wait_sealed())
+        first, second = after.entries()[:2]
+        assert (first["action"], second["action"]) == ("chain.created", "chain.continued")
+        assert second["metadata"]["checkpoint"] == published.read_text()
+        assert (second["metadata"]["first_lost"], second["metadata"]["last_lost"]) == (held, size - 1)
+        verified = lived.command("verify", "postgres", "--chain", successor)
+        assert verified.code == 0, verified
+        assert f"entries {held} to {size - 1} of it are lost" in verified.out.replace("\n", " ")
+        assert lived.command("verify", "postgres", "--chain", name).code == 0
+        assert set(after.stop().values()) == {0}
+    finally:
+        after.kill_all()

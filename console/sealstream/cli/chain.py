@@ -6,7 +6,7 @@ on, with the key that it made the first time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +20,10 @@ from sealstream.cli.context import context_of, out
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings, migrate_postgres
 from sealstream.errors import Misconfigured
-from sealstream.kafka import create_topics
+from sealstream.kafka import create_topics, topic_ids
 from sealstream.layout import ChainTopics, SegmentLimits, check_chain_name, check_log_name, named_retention
 
-__all__ = ["app", "create_chain"]
+__all__ = ["app", "create_chain", "make_chain"]
 
 app = typer.Typer(help="Make and list chains.", no_args_is_help=True)
 
@@ -84,7 +84,21 @@ def create_chain(
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Make the chain and write it into `config`. Raises `Misconfigured` where what is there contradicts the request."""
-    check_chain_name(name)
+    make_chain(config, settings, check_chain_name(name), log=log, retention=retention, limits=limits, say=say)
+
+
+def make_chain(
+    config: Path,
+    settings: Settings,
+    name: str,
+    *,
+    log: str | None = None,
+    retention: str,
+    limits: SegmentLimits,
+    beside: Mapping[str, Mapping[str, object]] | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> None:
+    """The same for a name of any form; `beside`: more members of chains' sections, written at once with the chain."""
     log = check_log_name(log or settings.log)
     if settings.chains and log != settings.log:
         raise Misconfigured(f"log {log!r}: these settings belong to {settings.log!r}; one settings file, one log")
@@ -111,6 +125,8 @@ def create_chain(
     say(f"key       {key_file} (public key {vkey})")
 
     topics = ChainTopics.of(name, settings.kafka.prefix)
+    if kept is not None:
+        _check_not_lost(settings, name, topics, config)
     create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
     say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
 
@@ -120,23 +136,31 @@ def create_chain(
         migrate_postgres(settings)
         say("postgres  tables and roles are as this version wants them")
 
-    write_settings(
-        config,
-        {
-            "log": log,
-            "chains": {
-                name: {
-                    "vkey": vkey,
-                    "key_file": f"keys/{name}.key",
-                    "retention": retention,
-                    "segment_entries": limits.entries,
-                    "segment_bytes": limits.bytes,
-                    "segment_seconds": limits.seconds,
-                }
-            },
-        },
-    )
+    section = {
+        "vkey": vkey,
+        "key_file": f"keys/{name}.key",
+        "retention": retention,
+        "segment_entries": limits.entries,
+        "segment_bytes": limits.bytes,
+        "segment_seconds": limits.seconds,
+    }
+    more = {chain: dict(members) for chain, members in (beside or {}).items()}
+    write_settings(config, {"log": log, "chains": more | {name: section | more.get(name, {})}})
     say(f"settings  {config}")
+
+
+def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: Path) -> None:
+    """Settings are written when the topics are there: so topics that are missing now were lost, and a new, empty one
+    would begin a second history.
+    """
+    try:
+        topic_ids(settings.kafka_settings(), [topics.chain])
+    except Misconfigured as error:
+        raise Misconfigured(
+            f"chain {name} is in {config}, but Kafka at {settings.kafka.bootstrap} has no topic {topics.chain}: it was "
+            f"lost; `sealstream restore kafka --chain {name}` brings it back from the stores "
+            "(docs/runbooks/lost-kafka.md); if nothing was ever sealed in it, remove its section from the settings"
+        ) from error
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sealstream.cli import chain, keys, outbox, restore, run_process, spool, stack, stores, verify
+from sealstream.cli import chain, continuing, keys, outbox, restore, run_process, spool, stack, stores, verify
 from sealstream.cli.context import Context, internal_error
 from sealstream.cli.settings import find_config
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
@@ -27,6 +27,7 @@ app = typer.Typer(
     epilog="First time? `sealstream up` starts everything locally; `sealstream verify all` checks every store.",
 )
 app.add_typer(chain.app, name="chain")
+chain.app.command("continue")(continuing.continue_chain)
 app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)

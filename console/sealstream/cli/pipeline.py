@@ -44,6 +44,8 @@ def prepare(
     write_settings(config, _servers(endpoints, kept))
     settings = load_settings(config)
     main = settings.chains.get("main")
+    if main is not None and main.closed_at:
+        return settings
     if main is not None:
         retention = main.retention
         limits = SegmentLimits(main.segment_entries, main.segment_bytes, main.segment_seconds)

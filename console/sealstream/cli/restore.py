@@ -22,7 +22,8 @@ from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout import ChainSettings
-from sealstream.rebuild import PublishedNote, Remainder, Restored, restore_kafka
+from sealstream.rebuild.remaining import PublishedNote, Remainder
+from sealstream.rebuild.restoring import Restored, restore_kafka
 from sealstream.sealing import BadNote, open_checkpoint
 from sealstream.verify import default_state_dir, kept_notes
 

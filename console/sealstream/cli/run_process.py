@@ -56,7 +56,7 @@ def run_command(
         )
     configure_logging()
     if process is ProcessName.SEQUENCER:
-        chains = {name: settings.chain(name) for name in chain or sorted(settings.chains)}
+        chains = {name: settings.running_chain(name) for name in chain or settings.open_chains()}
         if not chains:
             raise Misconfigured("no chains in the settings: make one with `sealstream chain create main`")
         decisions = [accept_input_lost]  # it speaks of the loss that was seen, not of one that comes later
@@ -74,7 +74,7 @@ def run_command(
 
 
 def _serve_chain(process: ProcessName, settings: Settings, name: str, config: Path) -> int:
-    kafka, chain = settings.kafka_settings(), settings.chain(name)
+    kafka, chain = settings.kafka_settings(), settings.running_chain(name)
     if process is ProcessName.CHECKPOINTING:
         section = settings.chains[name]
         if not section.key_file:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sealstream.errors import Misconfigured
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
+from sealstream.layout.chains import Continued, original_name
 
 __all__ = [
     "DEFAULT_DATA_DIR",
@@ -69,8 +70,24 @@ class ArchiveSection(_Section):
     secret_key: str = ""
 
 
+class ContinuesSection(_Section):
+    """What a successor's entry 1 says. `carried`: up to which offset of `carried_from` (a topic's id) records of the
+    old chain's raw topic were carried over.
+    """
+
+    chain: str
+    origin: str
+    checkpoint: str
+    first_lost: Annotated[int, Field(ge=0)]
+    last_lost: Annotated[int, Field(ge=0)]
+    carried_from: str = ""
+    carried: int = 0
+
+
 class ChainSection(_Section):
-    """One chain. `vkey` is its public key; `key_file` is read by checkpointing alone, relative to the settings file."""
+    """One chain. `vkey` is its public key; `key_file` is read by checkpointing alone, relative to the settings file.
+    A closed chain (`closed_at`) is verified and asked, and never run again; it goes on as `continued_as`.
+    """
 
     vkey: str
     key_file: str = ""
@@ -78,6 +95,9 @@ class ChainSection(_Section):
     segment_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     segment_bytes: Annotated[int, Field(ge=1)] = 67_108_864
     segment_seconds: Annotated[int, Field(ge=1)] = 300
+    closed_at: str = ""
+    continued_as: str = ""
+    continues: ContinuesSection | None = None
 
 
 class Settings(BaseSettings):
@@ -108,13 +128,14 @@ class Settings(BaseSettings):
 
     def chain(self, name: str) -> ChainSettings:
         """The named chain as its processes take it, or `Misconfigured` naming those that exist."""
-        check_chain_name(name)
+        check_chain_name(original_name(name))
         if name not in self.chains:
             known = ", ".join(sorted(self.chains)) or "none yet"
             raise Misconfigured(
                 f"chain {name!r} is not in the settings (known: {known}): make it with `sealstream chain create {name}`"
             )
         section = self.chains[name]
+        lost = section.continues
         return ChainSettings(
             name=name,
             log=check_log_name(self.log),
@@ -122,7 +143,22 @@ class Settings(BaseSettings):
             retention=named_retention(section.retention),
             limits=SegmentLimits(section.segment_entries, section.segment_bytes, section.segment_seconds),
             prefix=self.kafka.prefix,
+            continued=Continued(lost.origin, lost.checkpoint, lost.first_lost, lost.last_lost) if lost else None,
         )
+
+    def open_chains(self) -> list[str]:
+        """The chains that are run: all that were not closed."""
+        return sorted(name for name, section in self.chains.items() if not section.closed_at)
+
+    def running_chain(self, name: str) -> ChainSettings:
+        """The named chain, to run it. Raises `Misconfigured` when it was closed."""
+        chain = self.chain(name)
+        if closed_at := self.chains[name].closed_at:
+            raise Misconfigured(
+                f"chain {name!r} was closed at {closed_at}: it goes on as {self.chains[name].continued_as!r}; it can "
+                "be verified and asked, and is never written to again"
+            )
+        return chain
 
 
 def find_config(given: Path | None) -> Path:

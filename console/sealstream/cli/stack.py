@@ -92,7 +92,7 @@ def _run(data_dir: Path, ports: Mapping[str, int], retention: str | None, limits
         settings = prepare(
             config, endpoints, retention=retention, limits=limits, say=lambda what: out.print(Text(what, style="dim"))
         )
-        stack.start_processes(process_specs(config, sorted(settings.chains)))
+        stack.start_processes(process_specs(config, settings.open_chains()))
         _watch(stack, settings)
     except AlreadyRunning as other:
         out.print(f"{other}")
@@ -206,7 +206,7 @@ def _say_unserved(data_dir: Path, statuses: list[ProcessStatus]) -> None:
     """A chain that was made while the stack ran has no processes yet."""
     started = {status.name for status in statuses}
     for settings in _settings(data_dir):
-        for name in sorted(settings.chains):
+        for name in settings.open_chains():
             if not {spec.name for spec in process_specs(data_dir / _CONFIG, [name])} <= started:
                 again = f"sealstream down{_data_dir_option(data_dir)}, then up"
                 out.print(f"chain {name} is served by no process yet: {again}", style="yellow")

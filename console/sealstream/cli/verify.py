@@ -44,7 +44,7 @@ from sealstream.verify import (
     verify_postgres,
 )
 
-__all__ = ["app", "print_report"]
+__all__ = ["app", "print_report", "progress_bar"]
 
 app = typer.Typer(
     help="Check that nobody has changed, removed, reordered, invented or left out an entry.",
@@ -119,6 +119,7 @@ def _request(
         except SealstreamError as error:  # a slip of the pen must not look like tampering
             raise Misconfigured(f"--vkey: {error}") from error
     identity = ChainIdentity(known.name, known.origin, vkey or known.vkey)
+    until = until or settings.chains[chain].closed_at or None  # a closed chain grows no older
     return _Request(
         settings,
         identity,
@@ -219,7 +220,7 @@ def _verify(request: _Request, stores: list[str], folder: Path | None = None) ->
 
 def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
     identity, settings = request.identity, request.settings
-    with _progress(f"verify {store}", shown=not request.as_json) as progress:
+    with progress_bar(f"verify {store}", shown=not request.as_json) as progress:
         asked = Verification(
             identity,
             now=request.until or datetime.now(UTC),
@@ -289,7 +290,7 @@ class _Bar(AbstractContextManager[Callable[[int, int | None], None]]):
         self._progress.stop()
 
 
-def _progress(title: str, *, shown: bool) -> AbstractContextManager[Callable[[int, int | None], None]]:
+def progress_bar(title: str, *, shown: bool) -> AbstractContextManager[Callable[[int, int | None], None]]:
     if shown and sys.stderr.isatty():
         return _Bar(title)
     return nullcontext(lambda _done, _total: None)

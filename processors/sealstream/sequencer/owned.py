@@ -91,6 +91,8 @@ class OwnedChain:
         scribe.begin(self._entry_ns)
         if taken.is_new:
             scribe.say(statements.chain_created(self._chain, randomness(32)))
+            if self._chain.continued is not None:
+                scribe.say(statements.chain_continued(self._chain.name, self._chain.continued))
         scribe.say(
             statements.sequencer_started(
                 self._chain.name,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sealstream.layout import ChainSettings
+from sealstream.layout.chains import Continued
 from sealstream.sealing import canonical_json
 from sealstream.sequencer.account import Item
 from sealstream.sequencer.deduplication import Place
@@ -17,6 +18,7 @@ from sealstream.sequencer.producers import ProducerState, Range
 
 __all__ = [
     "Statement",
+    "chain_continued",
     "chain_created",
     "chain_heartbeat",
     "input_lost",
@@ -56,6 +58,11 @@ def chain_created(chain: ChainSettings, nonce: bytes) -> Statement:
         "segment_seconds": chain.limits.seconds,
     }
     return Statement("chain.created", "chain", chain.name, facts)
+
+
+def chain_continued(chain: str, continued: Continued) -> Statement:
+    """Entry 1 of a lost chain's successor."""
+    return Statement("chain.continued", "chain", chain, continued._asdict())
 
 
 def sequencer_started(chain: str, *, host: str, version: str, raw_topic_id: str, control_topic_id: str) -> Statement:

@@ -7,10 +7,20 @@ from typing import NamedTuple
 
 from sealstream.errors import Misconfigured
 
-__all__ = ["ChainSettings", "Retention", "SegmentLimits", "check_chain_name", "check_log_name", "named_retention"]
+__all__ = [
+    "ChainSettings",
+    "Continued",
+    "Retention",
+    "SegmentLimits",
+    "check_chain_name",
+    "check_log_name",
+    "named_retention",
+    "original_name",
+    "successor_name",
+]
 
 _CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
-_SUCCESSOR = re.compile(r"-r[0-9]+$")
+_SUCCESSOR = re.compile(r"-r([0-9]+)$")
 _LOG_NAME = re.compile(r"[a-z0-9.-]+(/[a-z0-9._-]+)*")
 
 
@@ -30,8 +40,22 @@ class SegmentLimits(NamedTuple):
     seconds: int = 300
 
 
+class Continued(NamedTuple):
+    """What a successor's entry 1 says of the chain before it: `checkpoint` is its last known signed note, as text;
+    entries `first_lost` to `last_lost` are those of which no store holds a copy that a signature covers (none:
+    `last_lost` is one less).
+    """
+
+    origin: str
+    checkpoint: str
+    first_lost: int
+    last_lost: int
+
+
 class ChainSettings(NamedTuple):
-    """What every process of a chain is told. `vkey` is the chain's public key as a C2SP verifier key."""
+    """What every process of a chain is told. `vkey` is the chain's public key as a C2SP verifier key; `continued` is
+    there for a lost chain's successor.
+    """
 
     name: str
     log: str
@@ -39,6 +63,7 @@ class ChainSettings(NamedTuple):
     retention: Retention
     limits: SegmentLimits = SegmentLimits()
     prefix: str = "audit"
+    continued: Continued | None = None
 
     @property
     def origin(self) -> str:
@@ -55,6 +80,20 @@ def check_chain_name(name: str) -> str:
     if _SUCCESSOR.search(name):
         raise Misconfigured(f"chain name {name!r}: names that end in -r<digits> are kept for a lost chain's successor")
     return name
+
+
+def original_name(name: str) -> str:
+    """Of a successor the name of the chain that was first: `main` for `main-r2`; of any other name itself."""
+    return _SUCCESSOR.sub("", name)
+
+
+def successor_name(name: str) -> str:
+    """The name of a chain's successor: `main-r2` for `main`, `main-r3` for that. Raises `Misconfigured`: too long."""
+    found = _SUCCESSOR.search(name)
+    successor = f"{original_name(name)}-r{int(found[1]) + 1 if found else 2}"
+    if not _CHAIN_NAME.fullmatch(successor):
+        raise Misconfigured(f"chain name {successor!r}: a successor's name has at most 39 characters, too")
+    return successor
 
 
 def check_log_name(log: str) -> str:

@@ -65,6 +65,7 @@ class History:
         self._top = start.size
         self.archived: dict[int, Statement] = {}
         self.created: Statement | None = None
+        self.continued: Statement | None = None
         self.faults: list[Fault] = []
 
     def add(self, result: WalkResult, reached: int) -> None:
@@ -103,6 +104,8 @@ class History:
             if statement.action == "chain.created" and statement.seq == 0:
                 self.created = statement
                 self._entry_zero(statement)
+            elif statement.action == "chain.continued" and statement.seq == 1:
+                self.continued = statement
             elif statement.action == "segment.archived":
                 self._archived(statement)
 
@@ -186,6 +189,8 @@ class History:
             self.faults.append(Fault(FaultKind.UNACCOUNTED, self._store, detail, missing.at_seq, missing.at_seq))
         self._not_reached()
         self._found_elsewhere()
+        if self.continued is not None:
+            report.notes.append(_continuation(self.continued))
         highest = self._sizes[self._next - 1].size if self._next else 0
         if self._last_matching is not None:
             report.size = self._last_matching.size
@@ -232,6 +237,15 @@ class History:
         if oldest_unsigned and (age := now - parse_timestamp(oldest_unsigned)) > _UNSIGNED_GRACE:
             detail = f"no checkpoint covers these entries; the first was sealed at {oldest_unsigned}, {_span(age)} ago"
             self.faults.append(Fault(FaultKind.UNSIGNED, self._store, detail, highest, self._top - 1))
+
+
+def _continuation(statement: Statement) -> str:
+    said = statement.metadata
+    first, last = said.get("first_lost"), said.get("last_lost")
+    lost = "nothing of it is lost"
+    if isinstance(first, int) and isinstance(last, int) and first <= last:
+        lost = f"entries {first} to {last} of it are lost, as the log itself says"
+    return f"entry 1: this chain goes on where {said.get('origin')} was closed; {lost}"
 
 
 def _span(age: timedelta) -> str:

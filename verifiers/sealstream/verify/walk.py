@@ -43,7 +43,12 @@ from sealstream.verify.report import Fault, FaultKind
 __all__ = ["Each", "Statement", "Walk", "WalkResult"]
 
 _RECENT = 200_000
-_STATEMENTS_KEPT = {"chain.created": "log", "producer.gap": "log", "segment.archived": "control"}
+_STATEMENTS_KEPT = {
+    "chain.continued": "log",
+    "chain.created": "log",
+    "producer.gap": "log",
+    "segment.archived": "control",
+}
 _WRITTEN = b',"written":{'
 _SHORT = 15  # digits: no number that has so few is beyond 2^53-1
 
