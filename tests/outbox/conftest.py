@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from sealstream.client import Outbox, clear
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
-from sealstream.layout import ChainSettings, ChainTopics, OutboxTables
+from sealstream.layout import DEFAULT_OUTBOX, ChainSettings, ChainTopics, OutboxTables
 from sealstream.relaying import OutboxRelay, OutboxStatus, make_outbox, outbox_status
 from sealstream.sequencer.deduplication import Deduplication
 
@@ -20,17 +21,17 @@ from sealstream.sequencer.deduplication import Deduplication
 class Shop:
     """An application: a database with its own table and an outbox, which goes to a chain."""
 
-    def __init__(self, dsn: str, kafka: KafkaSettings, chain: ChainSettings) -> None:
+    def __init__(self, dsn: str, kafka: KafkaSettings, chain: ChainSettings, table: str) -> None:
         self.dsn = dsn
         self.kafka = kafka
         self.chain = chain
         self.topic = ChainTopics.of(chain.name).raw
-        self.tables = OutboxTables.of()
-        self.outbox = Outbox(source={"service": "shop"})
+        self.tables = OutboxTables.of(table)
+        self.outbox = Outbox(source={"service": "shop"}, table=table)
         self.relays: list[OutboxRelay] = []
         make_outbox(dsn, self.tables)
         with self.connect() as connection:
-            connection.execute("CREATE TABLE sale (n int)")
+            connection.execute(f"CREATE TABLE {table}_sale (n int)")
 
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(self.dsn, **options)
@@ -43,7 +44,7 @@ class Shop:
 
     def write(self, connection: psycopg.Connection[Any], n: int, **more: Any) -> str | None:
         """A sale and its event, not yet committed."""
-        connection.execute("INSERT INTO sale VALUES (%s)", (n,))
+        connection.execute(f"INSERT INTO {self.tables.table}_sale VALUES (%s)", (n,))
         return self.outbox.emit(connection, "sell", resource_type="sale", resource_id=n, **more)
 
     def relay(self, dsn: str | None = None, **options: Any) -> OutboxRelay:
@@ -105,17 +106,17 @@ class Shop:
 
     def execute(self, statement: str, *arguments: Any) -> Sequence[Any]:
         with self.connect() as connection:
-            cursor = connection.execute(statement, arguments)  # type: ignore[call-overload]
+            cursor = connection.execute(self.tables.filled(statement), arguments)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture
-def make_shop(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Callable[[str], Shop]]:
-    """`make_shop(dsn)`: an application in that database, which goes to the test's chain."""
+def make_shop(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Callable[..., Shop]]:
+    """`make_shop(dsn, table)`: an application in that database, whose outbox goes to the test's chain."""
     made: list[Shop] = []
 
-    def make(dsn: str) -> Shop:
-        made.append(Shop(dsn, kafka, chain))
+    def make(dsn: str, table: str = DEFAULT_OUTBOX) -> Shop:
+        made.append(Shop(dsn, kafka, chain, table))
         return made[-1]
 
     yield make
@@ -124,10 +125,16 @@ def make_shop(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Callable[[
             relay.close()
 
 
+@pytest.fixture(scope="session")
+def shops_database(make_database: Callable[..., str]) -> str:
+    """One for many applications: making and dropping databases takes its time."""
+    return make_database()
+
+
 @pytest.fixture
-def shop(make_database: Callable[..., str], make_shop: Callable[[str], Shop]) -> Shop:
+def shop(shops_database: str, make_shop: Callable[..., Shop]) -> Shop:
     """An application with an empty outbox."""
-    return make_shop(make_database())
+    return make_shop(shops_database, f"outbox_{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(autouse=True)

@@ -46,12 +46,13 @@ class Session:
     """Used by one thread at a time, and never inside a running loop."""
 
     def __init__(self, dsn: str) -> None:
-        self._runner = asyncio.Runner()
+        # Not an asyncio.Runner: it writes out, for the sake of a signal handler, the whole result of each call.
+        self._loop = asyncio.new_event_loop()
         self._connection: asyncpg.Connection[Any] | None = None
         try:
             self._connection = self._translated("connecting to the application's database", _connect(dsn))
         except BaseException:
-            self._runner.close()
+            self._loop.close()
             raise
 
     def run(self, doing: str, work: Callable[[asyncpg.Connection[Any]], Awaitable[_Result]]) -> _Result:
@@ -74,10 +75,10 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             try:
-                self._runner.run(connection.close(timeout=2))
+                self._loop.run_until_complete(connection.close(timeout=2))
             except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection.terminate()
-        self._runner.close()
+        self._loop.close()
 
     def __enter__(self) -> Session:
         return self
@@ -90,7 +91,7 @@ class Session:
             return await asked
 
         try:
-            return self._runner.run(awaited())
+            return self._loop.run_until_complete(awaited())
         except asyncpg.PostgresError as error:
             state = getattr(error, "sqlstate", None) or ""
             hint = " (are the tables made? `sealstream outbox init` makes them)" if state == "42P01" else ""
