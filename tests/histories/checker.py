@@ -145,9 +145,11 @@ def _read_entry(value: bytes) -> _Entry:
 def _check_events(entries: list[_Entry], emitted: list[Emitted], complete: bool, faults: list[str]) -> None:
     """Acknowledged exactly once, others at most once, nothing that nobody sent, each producer's order kept."""
     sent: dict[bytes, Emitted] = {}
+    orders: dict[bytes, list[int]] = defaultdict(list)
     for one in emitted:
         known = sent.get(one.canonical)
         sent[one.canonical] = one if known is None else known._replace(acknowledged=known[4] or one.acknowledged)
+        orders[one.canonical].append(one.order)
     sealed: dict[bytes, int] = {}
     last: dict[str, tuple[int, int]] = {}
     for entry in entries:
@@ -162,12 +164,15 @@ def _check_events(entries: list[_Entry], emitted: list[Emitted], complete: bool,
             continue
         sealed[entry.event] = entry.seq
         if one.producer_id is not None:
-            order, seq = last.get(one.producer_id, (-1, -1))
-            if one.order <= order:
+            before, seq = last.get(one.producer_id, (-1, -1))
+            # Of an event that was sent again, any copy may be the one that arrived.
+            order = min((order for order in orders[entry.event] if order > before), default=None)
+            if order is None:
                 faults.append(
                     f"producer {one.producer_id}: entries {seq} and {entry.seq} stand in another order than sent"
                 )
-            last[one.producer_id] = (one.order, entry.seq)
+            else:
+                last[one.producer_id] = (order, entry.seq)
     if complete:
         for one in sent.values():
             if one.acknowledged and one.canonical not in sealed:

@@ -25,9 +25,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import structlog
-from tests.simulation.world import Killed, Process, Signal, Task, World
+from tests.simulation.world import Killed, Signal, Task, World
 
-__all__ = ["Event", "Executor", "Future", "Lock", "Runner", "Thread", "installed"]
+__all__ = ["Event", "Executor", "Future", "Lock", "Runner", "Thread", "clock_ns", "installed", "monotonic"]
 
 _world: World | None = None
 
@@ -383,6 +383,11 @@ def _quiet(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
     return say
 
 
-def process_here() -> Process | None:
-    """Whose task runs."""
-    return _here().process
+def clock_ns() -> int:
+    """`time.time_ns` of the process that asks, for what takes a clock as an argument."""
+    return _Time.time_ns()
+
+
+def monotonic() -> float:
+    """`time.monotonic`, likewise."""
+    return _Time.monotonic()

@@ -258,9 +258,9 @@ class World:
     def _pass_time(self) -> None:
         self._sleep(_LEAST_NS + int(_LATENCY_NS * self._random() ** 6))
 
-    def take_fault(self, operation: str, hows: frozenset[str]) -> EffectFault | None:
+    def take_fault(self, operation: str, hows: frozenset[str], process: str = "") -> EffectFault | None:
         """The first armed fault of one of these kinds that is aimed here; it is used up."""
-        name = self.task.process.name if self.task is not None else ""
+        name = process or (self.task.process.name if self.task is not None else "")
         for index, fault in enumerate(self.armed):
             if fault.how in hows and operation.startswith(fault.operation) and fault.process in ("", name):
                 del self.armed[index]

@@ -1,0 +1,140 @@
+"""What is to happen in a history: who emits what when, and which faults strike. A value, drawn from the seed.
+
+A plan is what shrinking makes smaller: `only(faults, acts)` keeps some of both, and everything else about the history
+follows from the seed again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from typing import NamedTuple
+
+__all__ = ["Act", "Fault", "Plan", "draw_plan"]
+
+CHAIN = "main"
+_EVENTS = ("event", "event", "event", "event", "burst", "repeat", "garbage", "skip", "late", "conflict", "control")
+_TOPICS = ("raw", "control", "chain", "producers", "checkpoints", "segments")
+
+
+class Act(NamedTuple):
+    """One emitter does something."""
+
+    at_s: float
+    emitter: str
+    what: str
+
+
+class Fault(NamedTuple):
+    """Something goes wrong. `where`: a process, or an operation of a server; `how`: of an operation."""
+
+    at_s: float
+    kind: str
+    where: str = ""
+    how: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        parts = (self.kind, self.where, self.how, f"{self.seconds:.2f} s" if self.seconds else "")
+        return f"at {self.at_s:.2f} s: " + " ".join(part for part in parts if part)
+
+
+class Plan(NamedTuple):
+    """`processes`: those that run beside the emitters; `shape` distinguishes kinds of histories."""
+
+    seed: int
+    length_s: float
+    processes: tuple[str, ...]
+    acts: tuple[Act, ...]
+    faults: tuple[Fault, ...]
+    small_memory: bool = False
+
+    def only(self, faults: Collection[int] | None = None, acts: Collection[int] | None = None) -> Plan:
+        """With these faults and acts alone (by index; None: all)."""
+        kept_faults = self.faults if faults is None else tuple(self.faults[i] for i in sorted(faults))
+        kept_acts = self.acts if acts is None else tuple(self.acts[i] for i in sorted(acts))
+        return self._replace(faults=kept_faults, acts=kept_acts)
+
+    @property
+    def torn(self) -> bool:
+        """Whether a transaction may be answered as committed and be lost."""
+        return any(fault.how in ("absent", "torn") for fault in self.faults)
+
+
+def draw_plan(seed: int, *, stores: bool = True) -> Plan:
+    """The plan of this seed. `stores`: whether the sinks take part where the seed says so."""
+    rng = random.Random(f"plan {seed}")
+    length_s = rng.choice((6.0, 10.0, 16.0))
+    processes = ["sequencer-a", "checkpointing"]
+    if rng.random() < 0.7:
+        processes.append("sequencer-b")
+    if rng.random() < 0.15:
+        processes.append("checkpointing-b")
+    with_stores = rng.random()
+    if stores and with_stores < 0.5:
+        processes.append("postgres-sink")
+    if stores and with_stores < 0.35:
+        processes.append("archive-sink")
+    emitters = rng.sample(("app-1", "app-2", "raw-1", "raw-2"), rng.randint(1, 3))
+    acts = [
+        Act(round(rng.random() * length_s, 3), emitter, rng.choice(_EVENTS) if emitter.startswith("raw") else "event")
+        for emitter in emitters
+        for _ in range(rng.choice((3, 10, 25)))
+    ]
+    faults = [_draw_fault(rng, length_s, processes, emitters) for _ in range(rng.choice((0, 1, 2, 3, 4, 6, 9)))]
+    doubled = [fault for fault in faults if fault.how == "doubled"]
+    if doubled:  # a broker that loses what it has answered, and doubles as well, keeps no promise to build on
+        faults = [fault for fault in faults if fault.how not in ("absent", "torn")]
+    return Plan(
+        seed, length_s, tuple(processes), tuple(sorted(acts)), tuple(sorted(faults)), small_memory=rng.random() < 0.3
+    )
+
+
+def _draw_fault(rng: random.Random, length_s: float, processes: list[str], emitters: list[str]) -> Fault:
+    at_s = round(rng.random() * length_s, 3)
+    anybody = rng.choice([*processes, *processes, *emitters])
+    drawn = rng.random()
+    if drawn < 0.16:
+        return Fault(at_s, "kill", anybody, seconds=round(rng.random() * 4, 2))
+    if drawn < 0.20:
+        return Fault(at_s, "stop", rng.choice(processes), seconds=round(rng.random() * 4, 2))
+    if drawn < 0.30:
+        return Fault(at_s, "pause", anybody, seconds=round(rng.choice((0.5, 3, 9, 14)) * (0.5 + rng.random()), 2))
+    if drawn < 0.34:
+        return Fault(at_s, "clock", anybody, seconds=rng.choice((-3600, -70, -5, 5, 50, 70, 3600)))
+    if drawn < 0.39:
+        return Fault(at_s, "kafka down", seconds=round(rng.choice((1, 4, 12)) * (0.5 + rng.random()), 2))
+    if drawn < 0.44:
+        return Fault(at_s, "rebalance")
+    if drawn < 0.47:
+        return Fault(at_s, "compact")
+    if drawn < 0.50:
+        return Fault(at_s, "forget checkpoints")
+    if drawn < 0.72:
+        how = rng.choice(
+            (
+                "doubled",
+                "doubled",
+                "absent",
+                "torn",
+                "hidden",
+                "lost",
+                "unanswered",
+                "timed_out_before",
+                "timed_out_after",
+            )
+        )
+        return Fault(
+            at_s, "effect", "kafka.end_txn", how, round(rng.choice((0.01, 0.05, 1, 7)) * (0.5 + rng.random()), 3)
+        )
+    if drawn < 0.78:
+        how = rng.choice(("lost", "unreported"))
+        topic = rng.choice(_TOPICS)
+        return Fault(at_s, "effect", f"kafka.produce.audit.{topic}", how)
+    operation = rng.choice(
+        ("kafka.init_txn", "kafka.send_offsets", "kafka.end_txn", "kafka.admin", "kafka.fetch", "kafka.group", "kafka")
+    )
+    how = rng.choice(("before", "after", "slow", "kill_before", "kill_after"))
+    return Fault(
+        at_s, "effect", operation, how, round(rng.choice((0.2, 2, 8)) * rng.random(), 2) if how == "slow" else 0.0
+    )
