@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sealstream.cli import chain, continuing, keys, outbox, restore, run_process, spool, stack, stores, verify
+from sealstream.cli import (
+    chain,
+    continuing,
+    deadletters,
+    keys,
+    outbox,
+    reconcile,
+    restore,
+    run_process,
+    spool,
+    stack,
+    stores,
+    verify,
+)
 from sealstream.cli.context import Context, internal_error
 from sealstream.cli.settings import find_config
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
@@ -34,8 +47,10 @@ app.command("migrate")(stores.migrate_command)
 app.add_typer(stores.ask_app, name="ask")
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
+app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
+app.command("reconcile")(reconcile.reconcile_command)
 app.command("run")(run_process.run_command)
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
@@ -83,7 +98,8 @@ def run(arguments: list[str]) -> int:
     except SealstreamError as error:
         word = "ALARM" if isinstance(error, ChainStopped) else "error"
         hint = _START_HINT if isinstance(error, Unavailable) and arguments[:1] != ["up"] else ""
-        _complain(f"sealstream: {word}: {error}{hint}")
+        what_to_do = f"\nwhat to do: {error.runbook}" if error.runbook else ""
+        _complain(f"sealstream: {word}: {error}{hint}{what_to_do}")
         return error.exit_code
     except ModuleNotFoundError:
         raise  # entry.py knows which extra is missing

@@ -317,6 +317,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(table)
         if len(report.faults) > 50:
             console.print(f"and {len(report.faults) - 50} more: --json lists all", style="dim")
+        console.print(Text("          what to do: docs/runbooks/README.md", style="dim"))
     for note in report.notes:
         console.print(Text(f"          note: {note}", style="dim"), soft_wrap=True)
     if report.assurance:

@@ -48,6 +48,11 @@ WITH RECURSIVE found AS (
 )
 SELECT chain FROM found WHERE chain IS NOT NULL
 """
+# Locked before the view is fixed: a month that is swapped in meanwhile is seen whole, the old one or the new one.
+_BEGIN = f"""
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+LOCK TABLE {SCHEMA}.{AUDIT_LOG} IN ACCESS SHARE MODE
+"""
 _END = 2**63 - 1
 
 
@@ -76,10 +81,7 @@ class PostgresStore:
     def __init__(self, dsn: str) -> None:
         self._session = Session(dsn, "sealstream reader", command_timeout_s=None)
         try:
-            self._session.run(
-                "opening a view",
-                lambda connection: connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-            )
+            self._session.run("opening a view", lambda connection: connection.execute(_BEGIN))
         except BaseException:
             self._session.close()
             raise

@@ -1,0 +1,403 @@
+"""Reconcile: hold Kafka, Postgres and the archive against the signed sizes, and tell each entry in which one differs.
+
+Every store answers for whole spans (`spans.py`): its own leaf hashes, recomputed from its bytes, fold to the signed
+subtree roots or they don't. All stores are asked at once. Only into a span that does not fold is looked, entry by
+entry, against a store that does hold it. What lies above the newest signed size is compared store with store.
+
+Reads only. The stores go on meanwhile: Postgres and the archive are looked at as of the start, Kafka as of a moment
+later, so an entry that Kafka lacks was never sealed there. A crash leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from sealstream.archive import ArchiveSettings
+from sealstream.errors import Misconfigured
+from sealstream.kafka import KafkaSettings, last_record, read_until_end
+from sealstream.layout import ChainSettings, ChainTopics, parse_checkpoint_headers
+from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION
+from sealstream.rebuild.archive_view import ArchiveView, Verified
+from sealstream.rebuild.differences import Difference, differing_fields, differing_leaves, in_store
+from sealstream.rebuild.kafka_view import KafkaView, Mark
+from sealstream.rebuild.postgres_view import PostgresView, column_differences
+from sealstream.rebuild.spans import Leaf, Span, spans_between
+from sealstream.sealing import entry_hash
+from sealstream.verify.report import Fault, FaultKind
+from sealstream.verify.signed import StoredNote, signed_sizes
+
+__all__ = ["ComparedStore", "Reconciliation", "Sources", "kafka_notes", "reconcile"]
+
+Progress = Callable[[int, int | None], None]
+
+_DESCRIBED = 20  # edited entries whose fields are spelled out, for each span
+
+
+class Sources(NamedTuple):
+    """The stores to compare; None: not this one."""
+
+    kafka: KafkaSettings | None
+    reader_dsn: str | None
+    archive: ArchiveSettings | str | Path | None
+
+
+class ComparedStore(NamedTuple):
+    """What one store holds: entries `first` to `stop` - 1; `spans` of them were compared in `seconds`."""
+
+    name: str
+    first: int
+    stop: int
+    spans: int
+    seconds: float
+
+
+class Reconciliation:
+    """The result. `signed_size`: up to where signatures decide."""
+
+    def __init__(self, chain: str, signed_size: int, stores: list[ComparedStore]) -> None:
+        self.chain = chain
+        self.signed_size = signed_size
+        self.stores = stores
+        self.differences: list[Difference] = []
+        self.notes: list[str] = []
+        self.kafka_mark: Mark | None = None
+        self.elapsed_s = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 all stores hold the signed entries, 1 one of them differs."""
+        return 1 if self.differences else 0
+
+    def of(self, store: str) -> list[Fault]:
+        """The differences of one store."""
+        return [difference.fault for difference in self.differences if difference.store == store]
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole for programs."""
+        return {
+            "chain": self.chain,
+            "verdict": "differ" if self.differences else "equal",
+            "exit_code": self.exit_code,
+            "signed_size": self.signed_size,
+            "stores": [store._asdict() for store in self.stores],
+            "differences": [difference.to_json() for difference in self.differences],
+            "notes": self.notes,
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+
+class _View(Protocol):
+    def bounds(self) -> tuple[int, int]: ...
+
+    def leaves(self, first: int, stop: int) -> Iterator[Leaf]: ...
+
+
+class _Answers(NamedTuple):
+    """A store's answers: by a span's first entry, whether it folds and whether all beside the bytes agrees."""
+
+    folds: dict[int, bool]
+    intact: dict[int, bool]
+    seconds: float
+
+
+def reconcile(
+    chain: ChainSettings,
+    sources: Sources,
+    *,
+    quick: bool = False,
+    workers: int = 2,
+    verified: Verified | None = None,
+    kept: Sequence[StoredNote] = (),
+    kafka_behind: Mark | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Reconciliation:
+    """Compare the stores. Raises what makes a store unreadable.
+
+    `kept`: notes that this verifier keeps itself. `kafka_behind`: a former round's mark: the topic is read from there.
+    """
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        result = _Comparison(stack, chain, sources, quick, workers, verified, kept, kafka_behind, progress).run()
+    result.elapsed_s = time.monotonic() - begun
+    return result
+
+
+def kafka_notes(kafka: KafkaSettings, chain: ChainSettings) -> list[StoredNote]:
+    """Every segment's note and the newest checkpoint, as the topics hold them."""
+    topics = ChainTopics.of(chain.name, chain.prefix)
+    records = [(topics.segments, record) for records in read_until_end(kafka, topics.segments) for record in records]
+    newest = last_record(kafka, topics.checkpoints)
+    records += [] if newest is None else [(topics.checkpoints, newest)]
+    notes = []
+    for topic, record in records:
+        place = f"{topic} offset {record.offset}"
+        try:
+            compact_range = parse_checkpoint_headers(record.headers).compact_range
+        except ValueError:
+            notes.append(StoredNote(record.value or b"", place))
+            continue
+        notes.append(StoredNote(record.value or b"", place, compact_range))
+    return notes
+
+
+class _Comparison:
+    def __init__(
+        self,
+        stack: ExitStack,
+        chain: ChainSettings,
+        sources: Sources,
+        quick: bool,
+        workers: int,
+        verified: Verified | None,
+        kept: Sequence[StoredNote],
+        kafka_behind: Mark | None,
+        progress: Progress,
+    ) -> None:
+        self._chain = chain
+        self._progress = progress
+        self._views: dict[str, _View] = {}
+        self._faults: list[Difference] = []
+        self._notes: list[str] = []
+        notes = list(kept)
+        if sources.archive is not None:
+            self._archive = ArchiveView(sources.archive, chain.name, verified)
+            stack.callback(self._archive.close)
+            self._views["archive"] = self._archive
+            self._faults += in_store("archive", self._archive.faults)
+            notes += self._archive.notes()
+        if sources.reader_dsn is not None:
+            self._postgres = stack.enter_context(
+                PostgresView(sources.reader_dsn, chain.name, workers=workers, quick=quick)
+            )
+            self._views["postgres"] = self._postgres
+            stored = self._postgres.notes()
+            self._position = self._postgres.position()
+            self._postgres_size = max((note.size for note in stored), default=0)
+            notes += [
+                StoredNote(note.note, f"{AUDIT_CHECKPOINT} size {note.size}", tuple(note.compact_range))
+                for note in stored
+            ]
+        if sources.kafka is not None:
+            notes += kafka_notes(sources.kafka, chain)
+            self._kafka = KafkaView(sources.kafka, chain, kafka_behind)
+            stack.callback(self._kafka.close)
+            self._views["kafka"] = self._kafka
+        if not self._views:
+            raise Misconfigured("nothing to compare: name at least one store")
+        sizes, faults = signed_sizes(notes, chain.vkey)
+        for fault in faults:
+            self._faults.append(Difference(_store_of(fault.place), fault))
+        self._bounds = {name: view.bounds() for name, view in self._views.items()}
+        highest = max(stop for _, stop in self._bounds.values())
+        self._spans = spans_between([signed for signed in sizes if signed.size <= highest])
+        self._signed = self._spans[-1].stop if self._spans else 0
+        self._newest_size = sizes[-1].size if sizes else 0
+
+    def run(self) -> Reconciliation:
+        answers = self._ask()
+        self._ends()
+        for span in self._spans:
+            self._span(span, answers)
+        self._unsigned_tail()
+        stores = [
+            ComparedStore(name, *self._bounds[name], len(answers[name].folds), round(answers[name].seconds, 3))
+            for name in self._views
+        ]
+        result = Reconciliation(self._chain.name, self._signed, stores)
+        result.differences = [
+            Difference(store, fault)
+            for store in dict.fromkeys(difference.store for difference in self._faults)
+            for fault in _merged(difference.fault for difference in self._faults if difference.store == store)
+        ]
+        result.notes = self._notes
+        result.kafka_mark = self._kafka.mark if "kafka" in self._views else None
+        return result
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> dict[str, _Answers]:
+        """Every store at once, each in a thread of its own: the database and the wire work while Python hashes."""
+        total = sum(span.stop - span.first for name in self._views for span in self._held(name))
+        done = 0
+
+        def ask(name: str) -> _Answers:
+            nonlocal done
+            begun = time.monotonic()
+            answers = _Answers({}, {}, 0.0)
+            for span, folds, intact in self._answers(name):
+                answers.folds[span.first], answers.intact[span.first] = folds, intact
+                done += span.stop - span.first
+                self._progress(done, total)
+            return answers._replace(seconds=time.monotonic() - begun)
+
+        with ThreadPoolExecutor(len(self._views), thread_name_prefix="reconcile") as pool:
+            asked = {name: pool.submit(ask, name) for name in self._views}
+            return {name: future.result() for name, future in asked.items()}
+
+    def _held(self, name: str) -> list[Span]:
+        """The spans that a store holds from their first entry to their last."""
+        first, stop = self._bounds[name]
+        if name == "kafka":
+            first = max(first, self._kafka.checked_before)
+        return [span for span in self._spans if first <= span.first and span.stop <= stop]
+
+    def _answers(self, name: str) -> Iterator[tuple[Span, bool, bool]]:
+        spans = self._held(name)
+        if name == "postgres":
+            for answer in self._postgres.check(spans):
+                yield answer.span, answer.folds, answer.intact
+            return
+        view = self._kafka if name == "kafka" else self._archive
+        for span, folds in view.check(spans):
+            yield span, folds, True
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    def _ends(self) -> None:
+        """Where each store begins and ends, and where it must."""
+        trimmed = self._chain.retention.online_days is not None
+        highest = max(stop for _, stop in self._bounds.values())
+        for name, (first, stop) in self._bounds.items():
+            if first > 0:
+                if trimmed and name != "archive":
+                    self._notes.append(f"{name} begins with entry {first}: older ones were trimmed")
+                else:
+                    self._fault(name, FaultKind.MISSING, name, "not there", 0, first - 1)
+            must = {"kafka": self._newest_size, "postgres": 0, "archive": 0}[name]
+            if name == "postgres":
+                must = max(self._position, self._postgres_size)
+            if stop < must:
+                what = f"{AUDIT_POSITION} or a stored note says" if name == "postgres" else "a note is signed over"
+                detail = f"ends with entry {stop - 1}: {what} {must} entries"
+                self._fault(name, FaultKind.ROLLED_BACK, name, detail, stop, must - 1)
+            elif stop < highest:
+                self._notes.append(f"{name} is {highest - stop:,} entries behind")
+        if "postgres" in self._bounds:
+            first, stop = self._bounds["postgres"]
+            end = self._bounds["kafka"][1] if "kafka" in self._bounds else self._position
+            for low, high in ((first, min(0, stop)), (max(end, first), stop)):
+                if low < high:
+                    detail = "rows with numbers that no entry has"
+                    self._fault("postgres", FaultKind.INSERTED, AUDIT_LOG, detail, low, high - 1)
+
+    def _span(self, span: Span, answers: dict[str, _Answers]) -> None:
+        wrong = [name for name in self._views if answers[name].folds.get(span.first) is False]
+        partly = [
+            name
+            for name in self._views
+            if span.first not in answers[name].folds
+            and self._overlaps(name, span)
+            and not (name == "kafka" and span.first < self._kafka.checked_before)
+        ]
+        rows = answers.get("postgres")
+        if rows is not None and rows.folds.get(span.first) and not rows.intact[span.first]:
+            self._beside_the_bytes(span.first, span.stop)
+        if not wrong and not partly:
+            return
+        right = next((name for name in self._views if answers[name].folds.get(span.first)), None)
+        if right is None:
+            self._without_truth(span, wrong + partly)
+            return
+        truth = {leaf.seq: leaf.hash for leaf in self._views[right].leaves(span.first, span.stop)}
+        for name in wrong:
+            self._descend(name, span.first, span.stop, truth, right)
+        for name in partly:
+            first, stop = self._bounds[name]
+            low, high = max(first, span.first), min(stop, span.stop)
+            self._descend(name, low, high, {seq: own for seq, own in truth.items() if low <= seq < high}, right)
+
+    def _overlaps(self, name: str, span: Span) -> bool:
+        first, stop = self._bounds[name]
+        return first < span.stop and stop > span.first
+
+    def _descend(self, name: str, first: int, stop: int, truth: dict[int, bytes], right: str) -> None:
+        faults = differing_leaves(name, self._views[name].leaves(first, stop), truth)
+        edited = [fault.first_seq for fault in faults if fault.kind is FaultKind.EDITED and fault.first_seq is not None]
+        described = self._described(name, right, edited[:_DESCRIBED])
+        self._faults += in_store(
+            name,
+            (
+                fault._replace(detail=described[fault.first_seq])
+                if fault.kind is FaultKind.EDITED and fault.first_seq in described
+                else fault
+                for fault in faults
+            ),
+        )
+        if name == "postgres":
+            said = set(edited)
+            self._beside_the_bytes(first, stop, said)
+
+    def _described(self, name: str, right: str, seqs: list[int]) -> dict[int, str]:
+        """For edited entries: what they say, and what the signed ones say."""
+        if not seqs:
+            return {}
+        found = {}
+        for seq in seqs:
+            held, true = self._value(name, seq), self._value(right, seq)
+            if held and true and held != true:
+                found[seq] = differing_fields(held, true)
+        return found
+
+    def _value(self, name: str, seq: int) -> bytes:
+        if name == "postgres":
+            return next((row.sealed_value for row in self._postgres.rows(seq, seq + 1)), b"")
+        view = self._kafka if name == "kafka" else self._archive
+        return next(iter(islice(view.values(seq, seq + 1), 1)), b"")
+
+    def _beside_the_bytes(self, first: int, stop: int, said: set[int] | None = None) -> None:
+        """Stored hashes and hot columns of rows whose bytes hold."""
+        faults = []
+        for row in self._postgres.rows(first, stop):
+            if said is not None and row.seq in said:
+                continue
+            place = f"{AUDIT_LOG} seq {row.seq}"
+            own = entry_hash(row.prev_hash, row.body)
+            if said is None and own != row.hash:
+                detail = f"column hash says {row.hash.hex()!r}, the bytes hash to {own.hex()!r}"
+                faults.append(Fault(FaultKind.EDITED, place, detail, row.seq, row.seq))
+            faults += [Fault(FaultKind.EDITED, place, detail, row.seq, row.seq) for detail in column_differences(row)]
+        self._faults += in_store("postgres", faults)
+
+    def _without_truth(self, span: Span, names: list[str]) -> None:
+        """No store holds what was signed: say so, and where the stores differ from each other."""
+        for name in names:
+            detail = f"the entries do not fold to the root signed for size {span.stop}, and no other store has them"
+            self._fault(name, FaultKind.FORKED, name, detail, span.first, min(span.stop, self._bounds[name][1]) - 1)
+        held = {
+            name: {leaf.seq: leaf.hash for leaf in self._views[name].leaves(span.first, span.stop)} for name in names
+        }
+        for one, other in pairwise(names):
+            unlike = sorted(seq for seq in held[one] if seq in held[other] and held[one][seq] != held[other][seq])
+            if unlike:
+                shown = ", ".join(map(str, unlike[:10]))
+                self._notes.append(f"{one} and {other} differ in the entries {shown}{' ...' if unlike[10:] else ''}")
+
+    def _unsigned_tail(self) -> None:
+        """Above the newest signed size: Postgres against Kafka."""
+        if "kafka" not in self._views or "postgres" not in self._views:
+            return
+        first, stop = self._bounds["postgres"]
+        first, stop = max(self._signed, first, self._bounds["kafka"][0]), min(stop, self._bounds["kafka"][1])
+        if first >= stop:
+            return
+        truth = {leaf.seq: leaf.hash for leaf in self._kafka.tail() if first <= leaf.seq < stop}
+        self._descend("postgres", first, stop, truth, "kafka")
+
+    def _fault(self, store: str, kind: FaultKind, place: str, detail: str, first: int, last: int) -> None:
+        self._faults.append(Difference(store, Fault(kind, place, detail, first, last)))
+
+
+def _merged(faults: Iterator[Fault]) -> list[Fault]:
+    return [difference.fault for difference in in_store("", sorted(faults, key=lambda f: f.first_seq or 0))]
+
+
+def _store_of(place: str) -> str:
+    if place.startswith(AUDIT_CHECKPOINT):
+        return "postgres"
+    return "archive" if place.startswith("manifests/") else "kafka"
