@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -27,6 +27,7 @@ from tests.simulation.kafka.consumer import ModelConsumer
 from tests.simulation.kafka.producer import ModelProducer
 from tests.simulation.plan import CHAIN, Fault, Plan
 from tests.simulation.stores.installing import BUCKET, DSN, Stores
+from tests.simulation.stores.judging import Trimmed, check_archive, check_postgres, check_trimmed
 from tests.simulation.stores.light_objects import light_rows
 from tests.simulation.world import EffectFault, Process, Stuck, World
 
@@ -120,9 +121,9 @@ class History:
         if name.startswith("checkpointing"):
             pace_of_signing = checkpointing.Pace(interval_s=1.0, wait_s=0.5)
             return lambda: Checkpointing(kafka, chain, self.signer, clock=shims.monotonic, pace=pace_of_signing)
-        if name == "postgres-sink":
+        if name.startswith("postgres-sink"):
             return lambda: PostgresSink(kafka, chain, DSN, wait_s=0.5)
-        assert name == "archive-sink"
+        assert name.startswith("archive-sink")
         settings = ArchiveSettings(BUCKET)
         return lambda: ArchiveSink(
             kafka,
@@ -131,7 +132,7 @@ class History:
             clock=lambda: _EPOCH + timedelta(microseconds=shims.clock_ns() // 1000),
             poll_s=0.5,
             seal_timeout_s=60.0,
-            trim_every_s=None,
+            trim_every_s=1.0 if self.plan.trims else None,
         )
 
     def start(self, name: str) -> None:
@@ -181,6 +182,8 @@ class History:
             world.tell(f"the clock of {fault.where} jumps by {fault.seconds:.0f} s")
         elif fault.kind.startswith("postgres"):
             getattr(self.stores.postgres, fault.how)(fault.seconds)
+        elif fault.kind == "s3":
+            getattr(self.stores.s3, fault.how)(BUCKET)
         elif fault.kind == "s3 trouble":
             self.stores.s3.make_trouble(fault.how, fault.seconds)
         elif process is not None and process.alive:
@@ -272,6 +275,7 @@ class History:
     def _unrest(self) -> list[str]:
         """What has not yet come to its end."""
         busy = [f"{name} has not done all it should" for name, one in self.emitters.items() if not one.idle]
+        busy += [f"{name} is not running" for name in self.plan.processes if not self._runs(name)]
         values = self._chain()
         if not values:
             return [*busy, "nothing is sealed"]
@@ -284,27 +288,50 @@ class History:
         newest = max((size for size, _ in signed), default=0)
         if newest < len(values):
             busy.append(f"{newest} of {len(values)} entries are signed")
-        if "postgres-sink" in self.plan.processes:
-            stored = len(self.stores.postgres.committed.entries(CHAIN))
-            if stored < len(values):
-                busy.append(f"Postgres holds {stored} of {len(values)} entries")
-        if "archive-sink" in self.plan.processes:
-            ended = max((size for size, _ in self._notes(committed=True, of=(self.topics.segments,))), default=0)
-            archived = len(self._archived())
-            if archived < ended:
-                busy.append(f"the archive holds {archived} of {ended} entries")
+        if not busy:  # what is asked of the stores costs more
+            busy += self._unrest_of_stores(values, newest)
         return busy
 
-    def _chain(self) -> list[bytes]:
-        return [held.value or b"" for held in self.broker.topics[self.topics.chain].committed()]
+    def _runs(self, name: str) -> bool:
+        """Whether a life of this process is under way (or its last one ended for good, which is an alarm)."""
+        process = self.running.get(name)
+        return process is not None and process.alive and process.paused_until_ns <= self.world.now_ns
 
-    def _notes(self, *, committed: bool, of: tuple[str, ...] | None = None) -> list[tuple[int, bytes]]:
-        found = []
-        for name in of or (self.topics.checkpoints, self.topics.segments):
+    def _unrest_of_stores(self, values: list[bytes], newest: int) -> list[str]:
+        segments: dict[int, set[bytes]] = {}
+        for note in self._note_values(committed=True, of=(self.topics.segments,)):
+            segments.setdefault(int(note.split(b"\n", 2)[1]), set()).add(note)
+        faults = []
+        if "postgres-sink" in self.plan.processes:
+            state = self.stores.postgres.committed
+            if len(state.rows.get(CHAIN, ())) < len(values):
+                faults.append(f"Postgres holds {len(state.rows.get(CHAIN, ()))} of {len(values)} entries")
+            else:
+                faults += check_postgres(state, CHAIN, segments, newest)
+        if "archive-sink" in self.plan.processes:
+            faults += check_archive(self.stores.s3.buckets[BUCKET], values, segments, self.chain.retention.archive_days)
+            topics = self.broker.topics
+            chain = topics[self.topics.chain].committed()
+            begins = json.loads(chain[0].value or b"")["written"]["seq"] if chain else len(values)
+            trimmed = Trimmed(topics[self.topics.raw].start, topics[self.topics.control].start, begins)
+            faults += check_trimmed(trimmed, values, [row.body for row in self._archived()])
+        return faults
+
+    def _chain(self) -> list[bytes]:
+        """Every entry that was ever committed, also what was trimmed since."""
+        return [held.value or b"" for held in self.broker.ever.get(self.topics.chain, ()) if _is_committed(held)]
+
+    def _note_values(self, *, committed: bool, of: tuple[str, ...]) -> Iterator[bytes]:
+        for name in of:
             for held in self.broker.ever.get(name, ()):
                 if not committed or (held.transaction is not None and held.transaction.state == "committed"):
-                    _, size, root = (held.value or b"").decode().split("\n")[:3]
-                    found.append((int(size), base64.b64decode(root)))
+                    yield held.value or b""
+
+    def _notes(self, *, committed: bool) -> list[tuple[int, bytes]]:
+        found = []
+        for note in self._note_values(committed=committed, of=(self.topics.checkpoints, self.topics.segments)):
+            _, size, root = note.decode().split("\n")[:3]
+            found.append((int(size), base64.b64decode(root)))
         return found
 
     def _archived(self) -> list[StoredEntry]:

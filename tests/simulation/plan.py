@@ -10,6 +10,8 @@ import random
 from collections.abc import Collection
 from typing import NamedTuple
 
+from tests.simulation.stores.faults import draw_store_fault
+
 __all__ = ["Act", "Fault", "Plan", "draw_plan"]
 
 CHAIN = "main"
@@ -40,7 +42,7 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`processes`: those that run beside the emitters; `shape` distinguishes kinds of histories."""
+    """`processes`: those that run beside the emitters. `trims`: the archive sink trims the inputs of what is archived."""
 
     seed: int
     length_s: float
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
     small_memory: bool = False
+    trims: bool = False
 
     def only(self, faults: Collection[int] | None = None, acts: Collection[int] | None = None) -> Plan:
         """With these faults and acts alone (by index; None: all)."""
@@ -75,6 +78,8 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         processes.append("postgres-sink")
     if stores and with_stores < 0.35:
         processes.append("archive-sink")
+    sinks = random.Random(f"sinks {seed}")
+    processes += [f"{name}-b" for name in processes if name.endswith("-sink") and sinks.random() < 0.25]
     emitters = rng.sample(("app-1", "app-2", "raw-1", "raw-2"), rng.randint(1, 3))
     acts = [
         Act(round(rng.random() * length_s, 3), emitter, rng.choice(_EVENTS) if emitter.startswith("raw") else "event")
@@ -82,11 +87,20 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         for _ in range(rng.choice((3, 10, 25)))
     ]
     faults = [_draw_fault(rng, length_s, processes, emitters) for _ in range(rng.choice((0, 1, 2, 3, 4, 6, 9)))]
+    if with_sinks := [name for name in processes if "-sink" in name]:
+        for _ in range(sinks.choice((0, 1, 2, 4, 7))):
+            faults.append(Fault(round(sinks.random() * length_s, 3), *draw_store_fault(sinks, with_sinks)))
     doubled = [fault for fault in faults if fault.how == "doubled"]
     if doubled:  # a broker that loses what it has answered, and doubles as well, keeps no promise to build on
         faults = [fault for fault in faults if fault.how not in ("absent", "torn")]
     return Plan(
-        seed, length_s, tuple(processes), tuple(sorted(acts)), tuple(sorted(faults)), small_memory=rng.random() < 0.3
+        seed,
+        length_s,
+        tuple(processes),
+        tuple(sorted(acts)),
+        tuple(sorted(faults)),
+        small_memory=rng.random() < 0.3,
+        trims=sinks.random() < 0.4,
     )
 
 

@@ -26,12 +26,14 @@ from sealstream.archive.bucket import connect
 from sealstream.archive.building import ObjectBuilder
 from sealstream.archive.checking import check_object, ends
 from sealstream.archive.columns import ColumnMaker
+from sealstream.archive.trimming import Trimmer
 from sealstream.layout.tables import Migration, migrations
 
 __all__ = ["BUCKET", "DSN", "Stores"]
 
 DSN = "postgresql://sealstream_sink@simulated/audit"
 BUCKET = "audit-archive"
+INPUT_S = 3.0
 
 
 class Stores:
@@ -51,6 +53,7 @@ class Stores:
             asyncpg: _Asyncpg(self.postgres),
             migrations: _migrations_once,
             connect: self.s3.client,
+            Trimmer: HurriedTrimmer,
         }
         if not self.real_objects:
             replaced |= {
@@ -66,6 +69,13 @@ class Stores:
 def _migrations_once() -> list[Migration]:
     """Read once: every start of a sink reads and hashes the files."""
     return migrations()
+
+
+class HurriedTrimmer(Trimmer):
+    """Trims what is some seconds old, where the product keeps a week: a history is a minute."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options, input_days=INPUT_S / 86_400, kept_entries=60)  # type: ignore[arg-type]
 
 
 class _Asyncpg:

@@ -149,9 +149,7 @@ class _Session:
         work, self.work = self.work, None
         if work is not None:
             if not work.failed:
-                for effect in work.effects:
-                    effect(self.server.committed)
-                self.server.commits += bool(work.effects)
+                self.server.apply(work.effects)
             self.server.release(work)
 
     def check_idle(self) -> None:
@@ -169,8 +167,7 @@ class PostgresServer:
         self.sessions: set[_Session] = set()
         self.locks: dict[tuple[Any, ...], _Session] = {}
         self.freed = Signal(world)
-        self.backups: list[State] = []
-        self.commits = 0
+        self._journal: list[tuple[int, list[Callable[[State], None]]]] = []
         self.down_until_ns = 0
         self.full_until_ns = 0
         self.no_room_until_ns = 0
@@ -185,15 +182,15 @@ class PostgresServer:
             session.end()
         self.down_until_ns = max(self.down_until_ns, self._in(down_s))
 
-    def back_up(self) -> None:
-        """Keeps what is committed now."""
-        self.backups.append(self.committed.copy())
-
-    def restore(self, backup: int = -1, down_s: float = 5.0) -> None:
-        """Is replaced by one of its backups."""
-        self.restart(down_s)
-        self.committed = self.backups[backup].copy()
-        self.world.tell(f"postgres is restored to {self.committed.positions}")
+    def restore(self, age_s: float) -> None:
+        """Is replaced by a backup that is so old."""
+        self.restart(2.0)
+        self._journal = [each for each in self._journal if each[0] <= self._in(-age_s)]
+        self.committed = State()
+        for _, effects in self._journal:
+            for effect in effects:
+                effect(self.committed)
+        self.world.tell(f"postgres is a backup of {age_s:.1f} s ago: {self.committed.positions}")
 
     def fill_disk(self, for_s: float) -> None:
         """Every write is refused for a while."""
@@ -207,6 +204,13 @@ class PostgresServer:
 
     def _in(self, seconds: float) -> int:
         return self.world.now_ns + int(seconds * 1e9)
+
+    def apply(self, effects: list[Callable[[State], None]]) -> None:
+        """Makes a transaction's effects what is committed."""
+        for effect in effects:
+            effect(self.committed)
+        if effects:
+            self._journal.append((self.world.now_ns, effects))
 
     def _died(self, process: Process) -> None:
         for session in [each for each in self.sessions if each.process is process]:

@@ -79,6 +79,14 @@ class S3Server:
         self.world.tell(f"s3 answers {kind} for {for_s:.1f} s")
         self._trouble, self._trouble_until_ns = kind, self.world.now_ns + int(for_s * 1e9)
 
+    def hide(self, bucket: str) -> None:
+        """Somebody puts a delete marker over a key that is there."""
+        keys = sorted(self.buckets[bucket])
+        if keys:
+            key = self.world.rng.choice(keys)
+            self.world.tell(f"somebody hides {key}")
+            self.mark_deleted(bucket, key)
+
     @property
     def trouble(self) -> str:
         """How every call fails now; empty: it does not."""
