@@ -68,10 +68,16 @@ def serve(name: str, build: Callable[[], Process], stop: threading.Event | None 
                 process.step()
                 pause = _FIRST_PAUSE_S
         except ChainStopped as alarm:
-            log.critical("chain stopped: a person must decide", kind=type(alarm).__name__, reason=str(alarm))
+            log.critical(
+                "chain stopped: a person must decide",
+                kind=type(alarm).__name__,
+                reason=str(alarm),
+                runbook=alarm.runbook,
+            )
             return 1
         except Unavailable as wait:
-            log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1))
+            told = {"runbook": wait.runbook} if wait.runbook else {}
+            log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1), **told)
             stop.wait(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         except SealstreamError as error:

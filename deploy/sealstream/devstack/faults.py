@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealstream.errors import Misconfigured, Unavailable
+from sealstream.errors import DiskFull, Misconfigured, Unavailable
 
 __all__ = ["AlreadyRunning", "DiskFull", "NoJava", "NotOurs", "PortTaken", "ServerFailed"]
 
@@ -29,10 +29,6 @@ class PortTaken(Misconfigured):
 
 class NoJava(Unavailable):
     """Kafka can't be run: no Java runtime, or its jars can't be had."""
-
-
-class DiskFull(Unavailable):
-    """Too little space for the stack, before it starts or while it runs."""
 
 
 class ServerFailed(Unavailable):

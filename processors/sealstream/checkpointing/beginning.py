@@ -13,7 +13,7 @@ import msgspec
 from sealstream.checkpointing.growing import Growing
 from sealstream.checkpointing.locating import entry_number, go_to_entry
 from sealstream.checkpointing.signed import Signed
-from sealstream.errors import ChainBroken, Forked, InputLost, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, Forked, HistoryLost, NotCanonical, Unavailable
 from sealstream.kafka import CommittedReader, Record
 from sealstream.layout import ChainSettings, ChainTopics, SegmentCutter, SegmentLimits
 from sealstream.sealing import EMPTY_RANGE, Tip, split_sealed, start_tip
@@ -33,7 +33,7 @@ def begin_with_entry_0(record: Record, chain: ChainSettings, signed: Signed) -> 
     """A tree of nothing, for the chain whose first record this is; the record itself is added by the caller."""
     topic = ChainTopics.of(chain.name, chain.prefix).chain
     if (seq := entry_number(topic, record)) != 0:
-        raise InputLost(
+        raise HistoryLost(
             f"{topic} begins with entry {seq} and no two segments are signed behind which to go on: its beginning, or "
             "the chain's segment notes, were deleted"
         )

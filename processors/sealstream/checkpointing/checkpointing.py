@@ -28,7 +28,7 @@ from sealstream.checkpointing.locating import entry_number
 from sealstream.checkpointing.publishing import Publisher
 from sealstream.checkpointing.running import Pace, Running
 from sealstream.checkpointing.signed import Signed, read_signed
-from sealstream.errors import ChainStopped, Fenced, Forked, Misconfigured
+from sealstream.errors import ChainStopped, Fenced, Misconfigured, RolledBack
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -140,7 +140,7 @@ class Checkpointing:
         from_seq = 0 if first is None else entry_number(topics.chain, first)
         signed = read_signed(kafka, chain, from_seq=from_seq, read_again=self._pace.read_again)
         if size < signed.newest:
-            raise Forked(
+            raise RolledBack(
                 f"{topics.chain} holds {size} entries, but size {signed.newest} is signed: the chain was rolled "
                 "back; restore it, a published checkpoint must never be contradicted"
             )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from sealstream.errors import ChainBroken, Forked, NotCanonical
+from sealstream.errors import ChainBroken, Forked, NotCanonical, WrongRoot
 from sealstream.kafka import Record
 from sealstream.layout import SegmentCutter
 from sealstream.sealing import (
@@ -174,7 +174,7 @@ class Growing:
         """The root that was signed of this size must be ours."""
         size = self._expected.pop()
         if (signed := self._roots.pop(size)) != (found := root(self._range)):
-            raise Forked(
+            raise WrongRoot(
                 f"chain {self._chain} has the root {found.hex()} over its first {size} entries, but {signed.hex()} was "
                 "signed: the chain is not the one that was published"
             )

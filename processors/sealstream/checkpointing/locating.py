@@ -6,7 +6,7 @@ that anybody could have written; what counts is the number in the entry, and in 
 
 from __future__ import annotations
 
-from sealstream.errors import ChainBroken, InputLost, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, HistoryLost, NotCanonical, Unavailable
 from sealstream.kafka import CommittedReader, Record
 from sealstream.sealing import read_written, split_sealed
 
@@ -31,7 +31,7 @@ def go_to_entry(reader: CommittedReader, topic: str, seq: int, hint: int, start:
         else:
             high = middle
     if (found := _number_from(reader, topic, low)) != seq:
-        raise InputLost(
+        raise HistoryLost(
             f"{topic} no longer has entry {seq}, from which on the last signed segment must be read again: it goes on "
             f"with entry {found} (trimmed too far?)"
         )

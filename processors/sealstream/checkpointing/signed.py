@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from sealstream.errors import Forked
+from sealstream.errors import Forked, WrongRoot
 from sealstream.kafka import KafkaSettings, Record, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics, CheckpointHeaders, parse_checkpoint_headers
 from sealstream.sealing import (
@@ -115,7 +115,7 @@ def _expect(signed: Signed, note: _Note) -> Signed:
     if note.size <= signed.beginning.size:
         return signed
     if signed.roots.setdefault(note.size, note.root) != note.root:
-        raise Forked(
+        raise WrongRoot(
             f"{note.place}: size {note.size} is signed with the root {note.root.hex()}, and elsewhere with "
             f"{signed.roots[note.size].hex()}: two histories"
         )
@@ -152,7 +152,7 @@ def _check_shared(note: _Note, other: _Note) -> None:
         if width != other_width:
             return
         if hash_ != other_hash:
-            raise Forked(
+            raise WrongRoot(
                 f"{note.place} (size {note.size}) and {other.place} (size {other.size}) are signed over two histories"
             )
 

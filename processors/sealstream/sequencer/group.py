@@ -75,7 +75,8 @@ class ChainWorker:
                 self._stopping.wait(min(least_s * 2 ** (failures - 1), _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))
             except Exception as error:  # noqa: BLE001 - whatever ends a thread is raised by the group's `step()`
                 self.ended_by = error
-                self._log.critical("chain stopped", kind=type(error).__name__, reason=str(error))
+                runbook = error.runbook if isinstance(error, SealstreamError) else ""
+                self._log.critical("chain stopped", kind=type(error).__name__, reason=str(error), runbook=runbook)
                 self._abandon(sequencer)
                 return
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import structlog
+
 from sealstream.kafka import CommittedReader
 from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.sealing import Tip
@@ -79,6 +81,7 @@ class OwnedChain:
         self._clock = clock
         self._speaker = speaker
         self._pace = pace
+        self._log = structlog.get_logger().bind(chain=chain.name)
         self._scribe = Scribe(
             chain.name, self._topics, taken.tip, self._memory.events, self._memory.controls, randomness=randomness
         )
@@ -190,6 +193,13 @@ class OwnedChain:
         if not batch.entries:
             self._publisher.ready()
             return False
+        if batch.dead_letters:
+            self._log.warning(
+                "records of an input were refused or came too late: their producers must mend them",
+                count=len(batch.dead_letters),
+                reason=dict(batch.dead_letters[0].headers)["reason"].decode(),
+                runbook="docs/runbooks/dead-letters.md",
+            )
         states = [
             (record_key(kind, producer_id), encode_state(state) if state is not None else None)
             for kind, memory in (("event", self._memory.events), ("control", self._memory.controls))

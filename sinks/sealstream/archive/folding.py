@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sealstream.errors import ChainBroken, Forked
+from sealstream.errors import ChainBroken, WrongRoot
 from sealstream.layout import SegmentLimits
 from sealstream.sealing import Checkpoint, CompactRange, extend, root
 
@@ -92,7 +92,7 @@ class SegmentFold:
     def check_root(self, signed: Checkpoint) -> None:
         """Raises `Forked` unless the chain's key has signed exactly these entries and those before."""
         if (self.compact_range.size, root(self.compact_range)) != (signed.size, signed.root):
-            raise Forked(
+            raise WrongRoot(
                 f"entries {self.first_seq} to {self.compact_range.size - 1}: their Merkle root of size "
                 f"{self.compact_range.size} is {root(self.compact_range).hex()}, but the signed checkpoint of size "
                 f"{signed.size} says {signed.root.hex()}"

@@ -13,7 +13,7 @@ from sealstream.archive.bucket import Bucket, Stored
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.holdings import Holding, look, oldest_manifest
 from sealstream.archive.segments import Segment, find_segment
-from sealstream.errors import Forked, NotCanonical
+from sealstream.errors import Forked, NotCanonical, RolledBack
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import MANIFESTS, SegmentName, archive_prefix, parse_archive_key
@@ -72,7 +72,7 @@ def _refuse_signed_stranger(bucket: Bucket, chain: ChainSettings, name: SegmentN
         signed = open_checkpoint(parse_manifest(data).checkpoint.encode(), chain.vkey)
     except (NotCanonical, BadNote):
         return
-    raise Forked(
+    raise RolledBack(
         f"{name.manifest_key} holds a checkpoint of size {signed.size} with the chain's signature, but Kafka knows no "
         f"segment {name.decimal} of {chain.name}: was its list of segments cut off?"
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from sealstream.errors import ChainBroken, Forked, InputLost, Unavailable
+from sealstream.errors import ChainBroken, Forked, HistoryLost, Unavailable, WrongRoot
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -126,7 +126,7 @@ class SegmentReader:
         while records := self._reader.read(1, max(0.0, deadline - time.monotonic())):
             segment = read_segment(records[0], self._chain)
             if self._roots.get(segment.signed.size, segment.signed.root) != segment.signed.root:
-                raise Forked(f"{self._topic}: size {segment.signed.size} is signed with two roots")
+                raise WrongRoot(f"{self._topic}: size {segment.signed.size} is signed with two roots")
             if segment.last_seq < self._next_seq:
                 continue
             if segment.first_seq != self._next_seq:
@@ -146,7 +146,7 @@ class SegmentReader:
                     return segment
         begin = f"segment {instead.first_seq} to {instead.last_seq} at offset {instead.offset}"
         if self._next_seq == 0:
-            raise InputLost(
+            raise HistoryLost(
                 f"{self._topic}: begins with {begin}: expected one from entry 0, as nothing is archived yet"
             )
         raise ChainBroken(

@@ -33,7 +33,7 @@ from sealstream.archive.segments import Segment, SegmentReader
 from sealstream.archive.settings import ArchiveSettings
 from sealstream.archive.statements import ArchivedStatement, SealWatch, sealed_already
 from sealstream.archive.trimming import Trimmer
-from sealstream.errors import ChainBroken, InputLost, Misconfigured, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, HistoryLost, Misconfigured, NotCanonical, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -234,7 +234,7 @@ class ArchiveSink:
         except NotCanonical:
             return
         if seq > segment.first_seq:
-            raise InputLost(
+            raise HistoryLost(
                 f"{self._topics.chain} goes on with entry {seq}, but {segment.first_seq} comes next for the archive: "
                 "the topic was trimmed or recreated before its entries were archived"
             )

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from sealstream.errors import ChainBroken, Misconfigured, SealstreamError, Unavailable
+from sealstream.errors import ChainBroken, DiskFull, Misconfigured, SealstreamError, Unavailable
 
 __all__ = ["Session", "translated"]
 
@@ -36,7 +36,8 @@ _OURS: dict[str, type[SealstreamError]] = {
     "3D": Misconfigured,  # no such database
     "40": Unavailable,  # deadlock, serialization
     "42": Misconfigured,  # privileges, missing tables
-    "53": Unavailable,  # connections, memory, disk
+    "53": Unavailable,  # connections, memory
+    "53100": DiskFull,
     "55P03": Unavailable,  # a lock was not to be had
     "57": Unavailable,  # shut down, crashed, starting up, cancelled
     "58": Unavailable,  # the server's own input and output

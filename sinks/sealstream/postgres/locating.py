@@ -7,7 +7,7 @@ stored here; a crash leaves nothing.
 
 from __future__ import annotations
 
-from sealstream.errors import ChainBroken, Forked, InputLost, NotCanonical, Unavailable
+from sealstream.errors import ChainBroken, Forked, HistoryLost, NotCanonical, RolledBack, Unavailable
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, last_record, start_offset
 from sealstream.sealing import Tip, tip_after
 
@@ -26,13 +26,13 @@ def open_at_entry(kafka: KafkaSettings, topic: str, stored: Tip, hint: int) -> C
     first_offset = start_offset(kafka, topic)
     if last is None:
         if stored.size:
-            raise InputLost(
+            raise HistoryLost(
                 f"{topic} is empty, but {stored.size} entries are stored: it was recreated or trimmed whole"
             )
         return CommittedReader(kafka, topic, first_offset)
     tail = _tip(topic, last)
     if tail.size < stored.size:
-        raise Forked(
+        raise RolledBack(
             f"{topic} ends with entry {tail.size - 1}, but {stored.size} entries are stored: it was rolled back"
         )
     if tail.size == stored.size:
@@ -64,7 +64,7 @@ def _bisect(reader: CommittedReader, topic: str, low: int, high: int, seq: int) 
             high = middle
     found = _seq_from(reader, topic, low)
     if found != seq:
-        raise InputLost(
+        raise HistoryLost(
             f"entry {seq} comes next, but {topic} begins with entry {found}: it was trimmed; replay from the archive"
         )
     return low

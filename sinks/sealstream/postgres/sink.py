@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
-from sealstream.errors import ChainBroken, Forked, SealstreamError
+from sealstream.errors import ChainBroken, Forked, SealstreamError, WrongRoot
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, check_topics
 from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.postgres.driver import Session
@@ -193,7 +193,7 @@ class PostgresSink:
         compact_range = self._tree.range_at(note.size)
         computed = root(compact_range)
         if computed != note.root:
-            raise Forked(
+            raise WrongRoot(
                 f"chain {self._chain.name}: the note over {note.size} entries signs the root {note.root.hex()}, "
                 f"but the entries stored here hash to {computed.hex()}"
             )

@@ -16,7 +16,7 @@ from sealstream.archive import ArchiveSettings, ArchiveStore, StoredSegment, rea
 from sealstream.checkpointing.beginning import begin_with_entry_0
 from sealstream.checkpointing.growing import Growing, SignedSize
 from sealstream.checkpointing.signed import Signed
-from sealstream.errors import ChainBroken, Forked, NotCanonical
+from sealstream.errors import ChainBroken, Forked, NotCanonical, WrongRoot
 from sealstream.kafka import Record
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import SegmentName
@@ -169,7 +169,7 @@ def by_size(notes: Iterable[PublishedNote]) -> dict[int, PublishedNote]:
     for note in notes:
         same = found.setdefault(note.size, note)
         if same.checkpoint.root != note.checkpoint.root:
-            raise Forked(
+            raise WrongRoot(
                 f"size {note.size} is signed with two roots: {same.checkpoint.root.hex()} ({same.place}) and "
                 f"{note.checkpoint.root.hex()} ({note.place}): somebody else has used the chain's key"
             )

@@ -60,8 +60,6 @@ Progress = Callable[[str, int, int | None], None]
 class TailLost(ChainStopped):
     """A checkpoint is published that no store reaches: the chain must not go on. `note` is that checkpoint."""
 
-    runbook = "lost-kafka"
-
     def __init__(self, sentence: str, size: int, note: PublishedNote) -> None:
         super().__init__(sentence)
         self.size = size
