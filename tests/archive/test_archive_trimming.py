@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealstream.archive import ColumnMaker, Trimmer
+from sealstream.archive import ColumnMaker, Trimmer, trimming
 from sealstream.errors import Forked
-from sealstream.kafka import end_offset, last_record, produce, start_offset
+from sealstream.kafka import end_offset, last_record, produce, start_offset, trim
 from sealstream.layout import Retention, decode_entry
 
 MAKER = ColumnMaker()
@@ -91,6 +91,24 @@ def test_trimming_goes_on_where_it_was_after_a_restart_and_in_the_same_life(old)
         raw, _ = o.offsets_at(o.s.chain.segments[-1].last_seq)
         assert o.start(o.s.topics.raw) == raw + 1
         o.ahead = timedelta(0)
+
+
+def test_a_second_sink_that_trims_at_the_same_moment_is_no_lost_input(old, monkeypatch) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=8)
+    looked = trimming.last_record
+
+    def look_and_be_overtaken(kafka, topic):
+        found = looked(kafka, topic)
+        if o.start(topic) == 0 and topic == o.s.topics.raw:
+            trim(kafka, topic, 3)
+        return found
+
+    monkeypatch.setattr(trimming, "last_record", look_and_be_overtaken)
+    o.trim()
+    raw, _ = o.offsets_at(o.s.chain.segments[-1].last_seq)
+    assert o.start(o.s.topics.raw) == raw + 1
 
 
 def test_what_is_not_archived_yet_is_not_trimmed(old) -> None:

@@ -19,7 +19,7 @@ from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import instant
 from sealstream.archive.holdings import Holding, look
 from sealstream.archive.segments import find_segment
-from sealstream.errors import Forked, Unavailable
+from sealstream.errors import Forked, InputLost, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.kafka import (
     CommittedReader,
@@ -41,6 +41,7 @@ KEPT_ENTRIES = 200_000
 """The newest entries stay in `audit.chain.C` whatever their age: the sequencer remembers repeats from them."""
 _MARGIN = timedelta(minutes=10)
 _WAIT_S = 5.0
+_ATTEMPTS = 3
 
 
 class _Listed(NamedTuple):
@@ -218,15 +219,22 @@ class Trimmer:
 
     def _first(self, topic: str, offset: int = 0) -> Record | None:
         """The first record that the topic has from `offset` on; None when there is none."""
-        begin = max(offset, start_offset(self._kafka, topic))
-        newest = last_record(self._kafka, topic)
-        if newest is None or newest.offset < begin:
-            return None
-        with CommittedReader(self._kafka, topic, begin) as reader:
-            records = reader.read(1, _WAIT_S)
-        if not records:
-            raise Unavailable(f"{topic}: no record from offset {begin} in {_WAIT_S:.0f} s, though there are some")
-        return records[0]
+        for attempt in range(_ATTEMPTS):
+            begin = max(offset, start_offset(self._kafka, topic))
+            newest = last_record(self._kafka, topic)
+            if newest is None or newest.offset < begin:
+                return None
+            try:
+                with CommittedReader(self._kafka, topic, begin) as reader:
+                    records = reader.read(1, _WAIT_S)
+            except InputLost:  # another sink has trimmed it just now
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            if not records:
+                raise Unavailable(f"{topic}: no record from offset {begin} in {_WAIT_S:.0f} s, though there are some")
+            return records[0]
+        raise AssertionError("unreachable")
 
 
 def _written(record: Record) -> Written:

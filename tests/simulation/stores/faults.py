@@ -9,7 +9,14 @@ from tests.simulation.stores import postgres_model, s3_model
 
 __all__ = ["StoreFault", "draw_store_fault"]
 
-_POSTGRES = ("postgres.connect", "postgres.read", "postgres.write", "postgres.copy", "postgres.commit", "postgres.commit")
+_POSTGRES = (
+    "postgres.connect",
+    "postgres.read",
+    "postgres.write",
+    "postgres.copy",
+    "postgres.commit",
+    "postgres.commit",
+)
 _S3 = ("s3.put", "s3.put", "s3.list", "s3.get", "s3.lock", "s3.check")
 _GENERAL = ("before", "after", "slow", "kill_before", "kill_after")
 
