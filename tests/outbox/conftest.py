@@ -12,7 +12,7 @@ import pytest
 
 from sealstream.client import Outbox, clear
 from sealstream.events import validate_event
-from sealstream.kafka import KafkaSettings, read_until_end
+from sealstream.kafka import KafkaSettings, create_topics, read_until_end
 from sealstream.layout import DEFAULT_OUTBOX, ChainSettings, ChainTopics, OutboxTables
 from sealstream.relaying import OutboxRelay, OutboxStatus, make_outbox, outbox_status
 from sealstream.sequencer.deduplication import Deduplication
@@ -21,7 +21,9 @@ from sealstream.sequencer.deduplication import Deduplication
 class Shop:
     """An application: a database with its own table and an outbox, which goes to a chain."""
 
-    def __init__(self, dsn: str, kafka: KafkaSettings, chain: ChainSettings, table: str) -> None:
+    def __init__(
+        self, dsn: str, kafka: KafkaSettings, chain: ChainSettings, table: str = DEFAULT_OUTBOX, *, make: bool = True
+    ) -> None:
         self.dsn = dsn
         self.kafka = kafka
         self.chain = chain
@@ -29,9 +31,13 @@ class Shop:
         self.tables = OutboxTables.of(table)
         self.outbox = Outbox(source={"service": "shop"}, table=table)
         self.relays: list[OutboxRelay] = []
-        make_outbox(dsn, self.tables)
-        with self.connect() as connection:
-            connection.execute(f"CREATE TABLE {table}_sale (n int)")
+        if make:
+            make_outbox(dsn, self.tables)
+            self.execute("CREATE TABLE :table_sale (n int)".replace(":table", table))
+
+    def copied_to(self, dsn: str) -> Shop:
+        """The same application on a copy of its database."""
+        return Shop(dsn, self.kafka, self.chain, self.tables.table, make=False)
 
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(self.dsn, **options)
@@ -135,6 +141,14 @@ def shops_database(make_database: Callable[..., str]) -> str:
 def shop(shops_database: str, make_shop: Callable[..., Shop]) -> Shop:
     """An application with an empty outbox."""
     return make_shop(shops_database, f"outbox_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def another_chain(kafka: KafkaSettings, chain: ChainSettings) -> ChainSettings:
+    """A second chain, with topics of its own."""
+    another = chain._replace(name=f"{chain.name}x")
+    create_topics(kafka, ChainTopics.of(another.name).configs())
+    return another
 
 
 @pytest.fixture(autouse=True)

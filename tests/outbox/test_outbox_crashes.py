@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.outbox.conftest import Shop
-from tests.pipeline import Pipeline, make_pipeline, pipeline_roles, wait_until
+from tests.pipeline import make_pipeline, pipeline_roles
 
 from sealstream.relaying.sending import BatchSender
 from sealstream.relaying.session import Session

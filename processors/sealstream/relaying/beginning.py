@@ -4,8 +4,8 @@ Taking an outbox for the first time, going on after a crash, after a failover an
 
 1. read the topic from where the outbox last knew everything, for what this outbox sent;
 2. send of the batch that is on its way what the topic does not hold, under the same numbers, and settle it;
-3. numbers in the topic that the database never gave are the proof that the database was set back. Then rows that wait
-   and are in the topic already are deleted, the stream ends, and `outbox.restored` says so in the log. A stream also
+3. numbers in the topic that the database never gave are the proof that it was set back (or has a twin). Then rows that wait
+   and are in the topic already are deleted, the stream ends, and `outbox.behind` says so in the log. A stream also
    ends when this is another database (a copy may live on elsewhere), or another topic: its `producer.closed` states
    where its numbers ended, so that the log shows whether some are missing.
 
@@ -51,10 +51,10 @@ class Statements:
         """The last event of a stream, with this number."""
         return self._made("producer.closed", {"next": number + 1, "reason": reason}, about=("producer", producer_id))
 
-    def restored(self, producer_id: str | None, known: int, seen: int, already: int) -> bytes:
-        """The database was set back: it knew `known` numbers of the stream, of which the log has `seen`."""
+    def behind(self, producer_id: str | None, known: int, seen: int, already: int) -> bytes:
+        """The log holds numbers that this database never gave: it knows `known` of the stream, the log has `seen`."""
         metadata = {"producer_id": producer_id, "known": known, "seen": seen, "already_sent": already}
-        return self._made("outbox.restored", metadata)
+        return self._made("outbox.behind", metadata)
 
     def _made(self, action: str, metadata: dict[str, Any], about: tuple[str, str] | None = None) -> bytes:
         return self._composer.statement(
@@ -67,10 +67,10 @@ class Statements:
 
 
 class _Findings(NamedTuple):
-    """Why the current stream must end; "": it goes on. `restored`: the database was set back."""
+    """Why the current stream must end; "": it goes on. `behind`: the log knows more than the database."""
 
     reason: str
-    restored: bool
+    behind: bool
 
 
 def begin(
@@ -106,9 +106,14 @@ def begin(
         *(state, streams, seen), same_topic=state.topic_id == topic_id, same_database=state.database == here
     )
     already = 0
-    if findings.restored:
+    if findings.behind:
         already = recovery.forget(held, frozenset(record.digest for record in seen.records))
-        log.critical("the database was set back to an older state", already_sent=already, numbers=seen.highest)
+        log.critical(
+            "the log holds numbers that this database never gave: it was set back to an older state, or a copy of it "
+            "also relays",
+            already_sent=already,
+            numbers=seen.highest,
+        )
     bound = Bound(chain.origin, topic, topic_id, here, seen.end)
     if findings.reason == "":
         recovery.bind(held, bound)
@@ -120,7 +125,7 @@ def begin(
     closed = None
     if producer_id is not None and stream.unused_days < FORGOTTEN_AFTER_DAYS:
         closed = statements.closed(number, findings.reason, producer_id)
-    more = [statements.restored(producer_id, stream.next, last_seen + 1, already)] if findings.restored else []
+    more = [statements.behind(producer_id, stream.next, last_seen + 1, already)] if findings.behind else []
     recovery.end_stream(held, number, closed, more=more, bound=bound)
     log.warning("a new stream of numbers begins", reason=findings.reason, ended=producer_id, at=number)
 
@@ -149,11 +154,11 @@ def _findings(
         for producer_id, number in seen.highest.items()
     )
     if ahead:
-        return _Findings("the database was set back to an older state", restored=True)
+        return _Findings("the log holds numbers that this database never gave", behind=True)
     if not same_topic or seen.cut:
-        return _Findings("the topic was made anew or cut off", restored=False)
+        return _Findings("the topic was made anew or cut off", behind=False)
     if not same_database:
-        return _Findings("the database was restored, moved or promoted", restored=False)
+        return _Findings("the database was restored, moved or promoted", behind=False)
     if state.producer_id is not None and streams[state.producer_id].unused_days >= FORGOTTEN_AFTER_DAYS:
-        return _Findings("the stream was silent for too long", restored=False)
-    return _Findings("", restored=False)
+        return _Findings("the stream was silent for too long", behind=False)
+    return _Findings("", behind=False)
