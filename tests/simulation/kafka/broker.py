@@ -371,6 +371,7 @@ class Member:
         self.events: list[tuple[str, list[str]]] = []
         self.seen_ns = world.now_ns
         self.dropped = False
+        self.closed = False
         self.changed = Signal(world)
 
 
@@ -418,7 +419,7 @@ class Group:
         world = self._world
         if self._broker.is_up:
             for member in list(self.members):
-                if member.process.alive and member.process.paused_until_ns <= world.now_ns:
+                if member.process.alive and not member.closed and member.process.paused_until_ns <= world.now_ns:
                     member.seen_ns = world.now_ns
                 elif world.now_ns - member.seen_ns > SESSION_TIMEOUT_S * 1e9:
                     world.tell(f"group {self.name} drops {member.process.name}")

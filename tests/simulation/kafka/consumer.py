@@ -9,6 +9,7 @@ it otherwise). Left out: committed offsets of a subscribed consumer, since owner
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -122,7 +123,8 @@ class ModelConsumer:
         self._group = self._broker.group(self._group_name)
         self._member = Member(self._world, self._process, topics)
         group, member = self._group, self._member
-        self._world.effect("kafka.group.join", lambda: group.join(member), _no_answer)
+        self._world.sleep(0.001)  # joining goes on beside the application, until it succeeds
+        group.join(member)
 
     def poll(self, timeout: float | None = None) -> ModelMessage | None:
         world, member = self._world, self._member
@@ -163,7 +165,9 @@ class ModelConsumer:
             return
         if member.owned:
             self._calls["revoke"](self, [TopicPartition(topic, 0) for topic in list(member.owned)])
-        self._world.effect("kafka.group.leave", lambda: group.leave(member), _no_answer)
+        member.closed = True
+        with suppress(KafkaException):  # then the group drops it after the session timeout
+            self._world.effect("kafka.group.leave", lambda: group.leave(member), _no_answer)
 
 
 def _no_answer(how: str) -> BaseException:
