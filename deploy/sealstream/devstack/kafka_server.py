@@ -21,10 +21,10 @@ from sealstream.devstack.preparing import make_whole
 from sealstream.devstack.running import run_once
 from sealstream.devstack.specs import ProcessSpec
 
-__all__ = ["KafkaServer"]
+__all__ = ["LOGGING", "KafkaServer", "java_command"]
 
 _HEAP = "1g"
-_LOGGING = """\
+LOGGING = """\
 status = warn
 appender.out.type = Console
 appender.out.name = out
@@ -37,6 +37,16 @@ logger.config.level = error
 logger.clean.name = org.apache.kafka.storage.internals.log.LogCleaner
 logger.clean.level = warn
 """
+
+
+def java_command(class_path: str, folder: Path, *options: str) -> list[str]:
+    """The beginning of a command line that runs a program of Kafka's for the node whose folder this is."""
+    return [
+        *(str(java_executable()), *options),
+        *("-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
+        *("-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}"),
+        *(f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", class_path),
+    ]
 
 
 class KafkaServer:
@@ -66,12 +76,7 @@ class KafkaServer:
         )
 
     def _java(self, folder: Path, *options: str) -> list[str]:
-        return [
-            *(str(java_executable()), *options),
-            *("-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
-            *("-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}"),
-            *(f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", self._class_path),
-        ]
+        return java_command(self._class_path, folder, *options)
 
     def _format(self, folder: Path) -> None:
         self._write_configuration(folder)
@@ -116,7 +121,7 @@ class KafkaServer:
         for each in (folder / "log", folder / "tmp"):
             each.mkdir(parents=True, exist_ok=True)
         Path(_properties(folder)).write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        (folder / "log4j2.properties").write_text(_LOGGING)
+        (folder / "log4j2.properties").write_text(LOGGING)
 
     def _is_ready(self, pid: int) -> bool:
         """A listing of topics is answered, and there is a broker in it."""

@@ -1,0 +1,127 @@
+"""The verdict over a bench that has come to rest: the independent checker over all stores, then `sealstream verify`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, TopicPartition
+from tests.faults.bench import CHAIN, Bench
+from tests.histories.checker import Emitted, StoredEntry, check_history
+
+from sealstream.archive import ArchiveStore, read_rows
+from sealstream.kafka import KafkaSettings
+from sealstream.postgres import PostgresStore
+from sealstream.sealing import open_checkpoint
+
+__all__ = ["Verdict", "judge"]
+
+
+class Verdict(NamedTuple):
+    """`faults`: what the checker found; `verify_code`, `verify_said`: of `sealstream verify all`."""
+
+    faults: list[str]
+    verify_code: int
+    verify_said: str
+    entries: int
+    events: int
+    acknowledged: int
+
+
+def judge(bench: Bench, also_sent: Iterable[bytes]) -> Verdict:
+    """Everything there is, held against everything that was emitted."""
+    pipeline, topics = bench.pipeline, bench.pipeline.topics
+    chain = [record.value or b"" for record in pipeline.records(topics.chain)]
+    emitted = list(_emitted(bench, also_sent))
+    faults = check_history(
+        origin=pipeline.chain.origin,
+        chain=chain,
+        emitted=emitted,
+        raw=[*bench.earlier["raw"], _held(bench, topics.raw)],
+        control=[*bench.earlier["control"], _held(bench, topics.control)],
+        dead_letters=_held(bench, topics.deadletter),
+        notes=_notes(bench),
+        stores={"postgres": list(_postgres(bench)), "archive": list(_archive(bench))},
+    )
+    said = pipeline.command("verify", "all", "--chain", CHAIN, "--state-dir", str(bench.folder / "verifier"))
+    return Verdict(
+        faults,
+        said.code,
+        said.out + said.err,
+        len(chain),
+        len(emitted),
+        sum(each.acknowledged for each in emitted),
+    )
+
+
+def _held(bench: Bench, topic: str) -> dict[int, bytes | None]:
+    return {record.offset: record.value for record in bench.pipeline.records(topic)}
+
+
+def _emitted(bench: Bench, also_sent: Iterable[bytes]) -> Iterator[Emitted]:
+    bench.journals.look()
+    acknowledged = bench.journals.acknowledged
+    for _, sent in bench.journals.events():
+        for order, (digest, event) in enumerate(sent):
+            yield _one(event, digest in acknowledged, order)
+    for order, event in enumerate(also_sent):
+        yield _one(event, True, order)
+
+
+def _one(event: bytes, acknowledged: bool, order: int) -> Emitted:
+    fields = json.loads(event)
+    return Emitted(fields["id"], fields.get("producer_id"), fields.get("producer_seq"), event, acknowledged, order)
+
+
+def _postgres(bench: Bench) -> Iterator[StoredEntry]:
+    with PostgresStore(bench.pipeline.reader_dsn) as store:
+        for rows in store.rows(CHAIN):
+            for row in rows:
+                yield StoredEntry(row.seq, row.body, row.prev_hash, row.hash)
+
+
+def _archive(bench: Bench) -> Iterator[StoredEntry]:
+    store = ArchiveStore(bench.pipeline.archive, CHAIN)
+    try:
+        for segment in store.segments():
+            data = store.read(segment.name.object_key, segment.object.versions[0])
+            for row in read_rows(data, ["seq", "body", "prev_hash", "hash"]):
+                yield StoredEntry(*row)
+    finally:
+        store.close()
+
+
+def _notes(bench: Bench) -> Iterator[tuple[int, bytes]]:
+    """Every note that was ever written, committed or not."""
+    topics, kafka = bench.pipeline.topics, bench.pipeline.kafka
+    for topic in (topics.checkpoints, topics.segments):
+        for value in _uncommitted(kafka, topic):
+            checkpoint = open_checkpoint(value, bench.pipeline.chain.vkey)
+            yield checkpoint.size, checkpoint.root
+
+
+def _uncommitted(kafka: KafkaSettings, topic: str) -> Iterator[bytes]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": "judge",
+            "isolation.level": "read_uncommitted",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        while True:
+            message = consumer.poll(30)
+            if message is None:
+                raise AssertionError(f"{topic} did not come to its end within 30 s")
+            if message.error() is not None:
+                return
+            if message.value() is not None:
+                yield message.value()
+    finally:
+        consumer.close()
