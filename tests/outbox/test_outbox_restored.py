@@ -15,9 +15,10 @@ from confluent_kafka.admin import AdminClient
 from tests.outbox.conftest import Shop
 from tests.outbox.test_outbox_crashes import KillAfter, run_until_killed
 
-from sealstream.errors import Misconfigured
+from sealstream.errors import Fenced, Misconfigured
 from sealstream.kafka import create_topics, end_offset
 from sealstream.layout import ChainSettings, ChainTopics
+from sealstream.relaying import relay as relay_module
 from sealstream.relaying import renew_outbox
 
 Backup = dict[str, list[tuple[Any, ...]]]
@@ -88,6 +89,38 @@ def test_a_backup_restored_again_and_again_and_newer_ones_in_between(shop: Shop)
         shop.relay_all()
     assert shop.sold() == [1, 2, 3, 10, 11, 12, 20, 21, 22, 30, 31, 32]
     assert actions(shop).count("outbox.behind") == 6
+
+
+def test_tables_that_are_set_back_under_a_relay_that_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = shop.relay()
+    shop.sell(1)
+    while relay.step():
+        pass
+    backup = back_up(shop)
+    shop.sell(2)
+    while relay.step():
+        pass
+    restore(shop, backup)
+    shop.sell(3)
+    monkeypatch.setattr(relay_module, "_NOTE_EVERY_S", 0.0)
+    with pytest.raises(Fenced):
+        relay.step()
+    shop.close(relay)
+    shop.relay_all()
+    assert shop.sold() == [1, 2, 3]
+
+
+def test_a_table_whose_ids_begin_anew_under_a_relay_that_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = shop.relay(batch_rows=1)
+    shop.sell(*range(5))
+    while relay.step():
+        pass
+    shop.execute("TRUNCATE :table RESTART IDENTITY")
+    shop.sell(5)
+    monkeypatch.setattr(relay_module, "_NOTE_EVERY_S", 0.0)
+    for _ in range(5):
+        relay.step()
+    assert shop.sold() == [*range(6)]
 
 
 def test_a_backup_from_the_middle_of_a_batch(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

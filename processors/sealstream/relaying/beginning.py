@@ -4,8 +4,8 @@ Taking an outbox for the first time, going on after a crash, after a failover an
 
 1. read the topic from where the outbox last knew everything, for what this outbox sent;
 2. send of the batch that is on its way what the topic does not hold, under the same numbers, and settle it;
-3. numbers in the topic that the database never gave are the proof that it was set back (or has a twin). Then rows that wait
-   and are in the topic already are deleted, the stream ends, and `outbox.behind` says so in the log. A stream also
+3. numbers in the topic that the database never gave are the proof that it was set back (or has a twin). Then rows that
+   wait and are in the topic already are deleted, the stream ends, and `outbox.behind` says so in the log. A stream also
    ends when this is another database (a copy may live on elsewhere), or another topic: its `producer.closed` states
    where its numbers ended, so that the log shows whether some are missing.
 

@@ -1,8 +1,9 @@
 """Holding an outbox: one relay works, others wait, and one that wakes up too late changes nothing.
 
-A relay takes the outbox's advisory lock, which its connection keeps, and then writes its own new name into the outbox.
-Each of its transactions begins by locking that row under that name. So the lock says whose turn it is, and the name
-keeps the promise also where the lock does not hold (a pooler that lends connections by the transaction).
+A relay takes the outbox's advisory lock, which its connection keeps, and then signs the outbox with a new name. Each of
+its transactions begins by finding the name that its last one left, and leaves another. So the lock says whose turn it
+is, and the name keeps the promise also where the lock does not hold (a pooler that lends connections by the
+transaction), and when the tables are set back to an older state under a relay that runs.
 
 A crash ends the connection and with it the lock; the name stays and harms nobody.
 """
@@ -47,7 +48,7 @@ class Held:
 
     def __init__(self, dsn: str, tables: OutboxTables) -> None:
         self.tables = tables
-        self._holder = uuid4()
+        self._name = self._next_name = uuid4()
         self._filled: dict[str, str] = {}
         self._session = Session(dsn)
 
@@ -70,7 +71,7 @@ class Held:
         """From now on a relay before this one can change nothing, if it should wake up."""
 
         async def work(connection: Connection) -> State:
-            row = await connection.fetchrow(self.sql("UPDATE :relay SET holder = $1 RETURNING *"), self._holder)
+            row = await connection.fetchrow(self.sql("UPDATE :relay SET holder = $1 RETURNING *"), self._next_name)
             if row is None:
                 raise Misconfigured(f"{self.tables.relay} is empty: `sealstream outbox init` fills it")
             return State(
@@ -86,17 +87,17 @@ class Held:
         return self.transaction("taking the outbox over", work)
 
     async def hold(self, connection: Connection) -> asyncpg.Record:
-        """The relay's row, locked, as every changing transaction begins. Raises `Fenced`."""
+        """The relay's row, locked and signed, as every changing transaction begins. Raises `Fenced`."""
         relay: asyncpg.Record | None = await connection.fetchrow(
             self.sql(
-                "SELECT *, pg_current_xact_id()::text::bigint AS own_xid, "
-                "pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid "
-                "FROM :relay WHERE holder = $1 FOR UPDATE"
+                "UPDATE :relay SET holder = $2 WHERE holder = $1 "
+                "RETURNING *, pg_current_xact_id()::text::bigint AS own_xid, "
+                "pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid"
             ),
-            self._holder,
+            *(self._name, self._next_name),
         )
         if relay is None:
-            raise Fenced(f"another relay has taken {self.tables.table} over")
+            raise Fenced(f"another relay has taken {self.tables.table} over, or it was set back to an older state")
         return relay
 
     async def settle(self, connection: Connection, relay: asyncpg.Record) -> None:
@@ -135,8 +136,11 @@ class Held:
         return self._session.run(doing, work)
 
     def transaction(self, doing: str, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
-        """The same in one transaction."""
-        return self._session.transaction(doing, work)
+        """The same in one transaction. After an error, whether or not it was committed is for a new object to find."""
+        self._next_name = uuid4()
+        result = self._session.transaction(doing, work)
+        self._name = self._next_name
+        return result
 
     def close(self) -> None:
         """Ends the connection; another relay can take the outbox over."""

@@ -93,15 +93,23 @@ class WaitingRows:
         return batch
 
     def note_offset(self, raw_offset: int) -> None:
-        """While nothing is on its way: what comes below this offset of the topic is known here."""
+        """While nothing is on its way: what comes below this offset of the topic is known here.
 
-        async def work(connection: Connection) -> None:
+        Also looks below the floor, in case somebody has let the table's ids begin anew.
+        """
+
+        async def work(connection: Connection) -> bool:
             await self._held.hold(connection)
             await connection.execute(
                 self._held.sql("UPDATE :relay SET raw_offset = greatest(raw_offset, $1)"), raw_offset
             )
+            found = await connection.fetchval(
+                self._held.sql("SELECT true FROM :table WHERE id <= $1 LIMIT 1"), self._floor
+            )
+            return bool(found)
 
-        self._held.transaction("noting the topic's end", work)
+        if self._held.transaction("noting the topic's end", work):
+            self._floor, self._next_floor, self._highest = 0, None, 0
 
     def backlog(self, most: int = 100_000) -> int:
         """How many rows wait, counted up to `most`."""
