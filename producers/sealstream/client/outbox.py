@@ -100,7 +100,7 @@ class Outbox:
         once, and alone.
         """
         row = self.row(action, **fields)
-        if not hasattr(connection, "cursor"):
+        if hasattr(connection, "fetchone"):  # a cursor
             connection.execute(self._insert["%s"], (row.value,))
             return row.id
         cursor = connection.cursor()
