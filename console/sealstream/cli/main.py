@@ -16,6 +16,8 @@ from sealstream.cli import (
     keys,
     outbox,
     reconcile,
+    repair,
+    replay,
     restore,
     run_process,
     spool,
@@ -51,6 +53,8 @@ app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("reconcile")(reconcile.reconcile_command)
+app.add_typer(repair.app, name="repair")
+app.command("replay")(replay.replay_command)
 app.command("run")(run_process.run_command)
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)

@@ -160,8 +160,8 @@ class SinkStore:
         self._months.update(months)
 
 
-async def copy_rows(connection: asyncpg.Connection[Any], encoded: Iterable[bytes]) -> None:
-    """COPY of rows in binary form (`rows.encode_rows`) into `audit_log`."""
+async def copy_rows(connection: asyncpg.Connection[Any], encoded: Iterable[bytes], table: str = AUDIT_LOG) -> None:
+    """COPY of rows in binary form (`rows.encode_rows`) into `audit_log`, or into a table of the same shape."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield COPY_START
@@ -170,7 +170,7 @@ async def copy_rows(connection: asyncpg.Connection[Any], encoded: Iterable[bytes
                 yield rows[start : start + _CHUNK_BYTES]
         yield COPY_END
 
-    await connection.copy_to_table(AUDIT_LOG, source=chunks(), columns=LOG_COLUMNS, schema_name=SCHEMA, format="binary")
+    await connection.copy_to_table(table, source=chunks(), columns=LOG_COLUMNS, schema_name=SCHEMA, format="binary")
 
 
 def stored_note(row: asyncpg.Record) -> StoredNote:

@@ -1,0 +1,163 @@
+"""`sealstream replay`: rebuild a store from Kafka or from the archive: Postgres, or a sink of one's own.
+
+Repeatable: it goes on where a killed one has stopped. Ctrl-C leaves what is stored so far, and the live store as it
+was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from sealstream.cli.context import context_of, out
+from sealstream.cli.repair import postgres_target, tell_done
+from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
+from sealstream.cli.verify import progress_bar
+from sealstream.errors import Misconfigured
+from sealstream.layout import ChainSettings
+from sealstream.rebuild import MonthDone, SinkReplay, load_sink, replay_postgres
+from sealstream.verify import default_state_dir
+
+__all__ = ["Origin", "replay_command"]
+
+
+class Origin(StrEnum):
+    """Where a store is rebuilt from."""
+
+    KAFKA = "kafka"
+    ARCHIVE = "archive"
+
+
+def replay_command(
+    context: typer.Context,
+    store: Annotated[
+        str, typer.Argument(help="postgres, or a sink of your own as module:Class, such as sqlite_sink:SqliteSink.")
+    ],
+    source: Annotated[Origin, typer.Option("--from", help="Where the entries come from.")],
+    chain: Annotated[str, typer.Option("--chain", help="The chain.")] = "main",
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="An own sink's target, handed to its class: a file, a DSN.", show_default=False),
+    ] = None,
+    afresh: Annotated[
+        bool,
+        typer.Option(
+            "--afresh", help="An own sink: fill TARGET.beside from entry 0, prove it, and let the class swap it in."
+        ),
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="An own sink, from Kafka: stay, and store entries as they are sealed.")
+    ] = False,
+    keep_old: Annotated[
+        bool, typer.Option("--keep-old", help="Postgres: keep the months that are replaced, under another name.")
+    ] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, help="Postgres: seconds to wait for readers before each swap.")
+    ] = 600.0,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option("--state-dir", help="Where it is noted how far a replay has come.", show_default=False),
+    ] = None,
+) -> None:
+    """Rebuild a store from Kafka or from the archive alone, verify it, and swap it in without a gap in reading.
+
+    Postgres: each month is built beside the log, hashed again by the database, folded to the signed roots, and swapped
+    in; sinks and readers go on. An own sink: a class of three methods (examples/sqlite-sink); every entry is checked
+    before it is handed over. Killed at any moment, the same command goes on.
+    """
+    settings = context_of(context).settings()
+    known = settings.chain(chain)
+    if store == "postgres":
+        if to is not None or afresh or follow:
+            raise Misconfigured("--to, --afresh and --follow are for a sink of your own")
+        _postgres(settings, known, source, keep_old, wait_s, state_dir or default_state_dir())
+        return
+    if to is None:
+        raise Misconfigured(f"--to is missing: what {store} is to be opened with, such as a file's name")
+    if follow and source is not Origin.KAFKA:
+        raise Misconfigured("--follow needs --from kafka: the archive gets an entry only when its segment has ended")
+    _own(settings, known, source, store, to, afresh=afresh, follow=follow)
+
+
+def _postgres(
+    settings: Settings, chain: ChainSettings, source: Origin, keep: bool, wait_s: float, state_dir: Path
+) -> None:
+    job = state_dir / f"{chain.origin.replace('/', '%2F')}@replay-postgres.json"
+    first, begun = _where_to_go_on(job, source)
+    if first:
+        out.print(f"going on with entry {first:,}: the replay of {begun} had come so far")
+
+    def note(done: MonthDone) -> None:
+        job.parent.mkdir(parents=True, exist_ok=True)
+        beside = job.with_name(f".{job.name}.{os.getpid()}")
+        beside.write_text(json.dumps({"from": source.value, "begun": begun, "next_seq": done.stop}))
+        beside.replace(job)
+
+    with progress_bar("entries", shown=True) as progress:
+        done = replay_postgres(
+            chain,
+            postgres_target(settings),
+            archive_settings(settings) if source is Origin.ARCHIVE else None,
+            settings.kafka_settings(),
+            from_kafka=source is Origin.KAFKA,
+            first=first,
+            keep=keep,
+            workers=os.cpu_count() or 1,
+            wait_s=wait_s,
+            say=lambda line: out.print(Text(line), soft_wrap=True),
+            progress=progress,
+            done_month=note,
+        )
+    job.unlink(missing_ok=True)
+    tell_done(done, "nothing to replay: the chain has no entries")
+
+
+def _where_to_go_on(job: Path, source: Origin) -> tuple[int, str]:
+    """The entry to go on with, and when the replay began; one from another source begins anew."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        noted: dict[str, Any] = json.loads(job.read_text())
+        if noted["from"] == source.value:
+            return int(noted["next_seq"]), str(noted["begun"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none under way, or a note that can't be read: months are built again, which harms nothing
+    return 0, now
+
+
+def _own(
+    settings: Settings, chain: ChainSettings, source: Origin, store: str, to: str, *, afresh: bool, follow: bool
+) -> None:
+    replay = SinkReplay(
+        chain,
+        load_sink(store),
+        to,
+        archive_settings(settings) if source is Origin.ARCHIVE else None,
+        settings.kafka_settings() if source is Origin.KAFKA else None,
+        afresh=afresh,
+    )
+    try:
+        with progress_bar(store, shown=True) as progress:
+            handed = replay.fill(progress)
+            proven = replay.prove()
+        out.print(f"{handed:,} entries stored in {replay.filling}; it holds {replay.position:,}")
+        if proven is None:
+            out.print("its class has no `hashes`, so what it holds was not proven", style="dim")
+        else:
+            out.print(f"its hashes fold to the root that was signed over {proven:,} entries")
+        if afresh:
+            replay.swap()
+            out.print(f"{replay.filling} was put in the place of {to}")
+        while follow:
+            if not replay.fill():
+                time.sleep(0.5)
+    finally:
+        replay.close()
