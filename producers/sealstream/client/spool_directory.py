@@ -4,8 +4,8 @@ A stream belongs to whoever holds the lock on its `mark` file: the process that 
 the first that claims it. The kernel frees the lock when its holder ends, however it ends; a forked child closes what it
 inherits. The invariant: nobody writes, sends or removes anything of a stream without its lock.
 
-The crash story: a stream appears by rename, with its lock already taken, and is removed segments first. What is left
-of one that was being made or removed has no segments, and is swept away.
+The crash story: a stream appears by rename, with its lock already taken, and a segment by rename, with its header. A
+stream is removed segments first. What is left of one that was being made or removed has no segments, and is swept away.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Claim:
 
     def remove(self) -> None:
         """Kafka has all of it. Raises `OSError`."""
-        for path in segments(self.folder):
+        for path in [*segments(self.folder), *self.folder.glob("*.new")]:
             path.unlink(missing_ok=True)
         (self.folder / _MARK_FILE).unlink(missing_ok=True)
         with suppress(OSError):  # somebody has just tried to claim it, finds nothing in it, and removes it
@@ -165,10 +165,11 @@ def streams(directory: Path) -> list[Path]:
                 continue
             if not entry.name.startswith("."):
                 found.append(Path(entry.path))
-            elif entry.name.startswith(_BEGUN) and time.time() - entry.stat().st_mtime > _STALE_S:
-                with suppress(OSError):  # its maker died an hour ago
-                    Path(entry.path, _MARK_FILE).unlink(missing_ok=True)
-                    Path(entry.path).rmdir()
+            elif entry.name.startswith(_BEGUN):
+                with suppress(OSError):  # its maker has just renamed it, or died an hour ago
+                    if time.time() - entry.stat().st_mtime > _STALE_S:
+                        Path(entry.path, _MARK_FILE).unlink(missing_ok=True)
+                        Path(entry.path).rmdir()
     return sorted(found)
 
 

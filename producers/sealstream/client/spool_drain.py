@@ -35,7 +35,7 @@ from sealstream.client.stream import numbered
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.events import new_event_id
 
-__all__ = ["Drain", "DrainProgress", "Drained", "claim_next", "drain_spool", "drains", "own_composer"]
+__all__ = ["Drain", "DrainProgress", "Drained", "claim_next", "drain_spool", "drains"]
 
 _QUEUE_BYTES = 8 * 1024 * 1024
 _ACTOR = "sealstream/spool"
@@ -44,11 +44,6 @@ _ACTOR = "sealstream/spool"
 def drains(bootstrap: str, options: Mapping[str, Any], factory: Callable[..., Producer] = Producer) -> Delivery:
     """How a drain delivers. Raises `Misconfigured`."""
     return Delivery(bootstrap, options, max_pending_bytes=_QUEUE_BYTES, delivery_timeout_s=None, factory=factory)
-
-
-def own_composer() -> Composer:
-    """For what a drain itself has to say."""
-    return Composer(None, lambda: datetime.now(UTC), new_event_id)
 
 
 def claim_next(directory: Path, topic: str | None, passed: set[str]) -> Claim | None:
@@ -94,20 +89,22 @@ class Drain:
     owner had, that are not here and that the log is told of. Raises `OSError`, and `Misconfigured`.
     """
 
-    def __init__(self, claim: Claim, delivery: Delivery, composer: Composer) -> None:
+    def __init__(self, claim: Claim, feed: Feed, composer: Composer) -> None:
         self.claim = claim
         self.producer_id = claim.producer_id
-        self._composer = composer
-        self._lock = RLock()
-        self._mark = claim.read_mark()
         self.events = self.lost = 0
-        self._end = self._mark.acknowledged
-        self.topic = self._survey()
-        self._before = self._mark.acknowledged
-        self._feed = Feed(self.topic, delivery, self._lock, self._mark.acknowledged)
-        self._progress = True
-        self._reader = Reader(claim.folder)
         self.done = False
+        self._feed = feed
+        self._composer = composer
+        self._reader = Reader(claim.folder)
+        self._progress = True
+        try:
+            self._mark = claim.read_mark()
+            self._end = self._before = self._mark.acknowledged
+            feed.begin(self._survey(), self._before)
+        except BaseException:
+            claim.release()
+            raise
 
     def _survey(self) -> str:
         """Reads it all once, and writes down what has to be said about it."""
@@ -190,7 +187,7 @@ class Drain:
     def _hand_over(self) -> None:
         while self._feed.fed < self._end:
             records = self._reader.read(self._feed.fed, self._end)
-            with self._lock:
+            with self._feed.lock:
                 if not records:
                     self._feed.pass_over(self._end)
                 for number, value in records:
@@ -209,9 +206,13 @@ class Drain:
                 break
             segment.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Leave it to the next one, as far as it is."""
-        self._feed.close()
+    def __enter__(self) -> Drain:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Leave the rest to the next one."""
+        if not self.done:
+            self._feed.drop()
         self._reader.close()
         self.claim.release()
 
@@ -253,21 +254,20 @@ def drain_spool(
 
     `patience_s`: how long Kafka may acknowledge nothing. Raises `Unavailable` after that, and `Misconfigured`.
     """
-    directory, delivery, composer = Path(directory), drains(bootstrap, kafka_options or {}), own_composer()
+    directory, feed = Path(directory), Feed(drains(bootstrap, kafka_options or {}), RLock())
+    composer = Composer(None, lambda: datetime.now(UTC), new_event_id)
     streams = events = lost = 0
     passed: set[str] = set()
     try:
         while (claim := claim_next(directory, None, passed)) is not None:
-            drain = None
-            try:
-                drain = Drain(claim, delivery, composer)
+            with Drain(claim, feed, composer) as drain:
                 _run(drain, patience_s, on_progress)
-            finally:
-                claim.release() if drain is None else drain.close()
             streams, events, lost = streams + 1, events + drain.events, lost + drain.lost
         left = [folder.name for folder in spool_directory.streams(directory)]
     except OSError as error:
         raise Misconfigured(f"spool {str(directory)!r} can't be read or written: {error.strerror or error}") from error
+    finally:
+        feed.close()
     held = tuple(name for name in left if name not in passed)
     return Drained(streams, events, lost, held, tuple(name for name in left if name in passed))
 

@@ -40,18 +40,26 @@ class Feed:
     `trouble`: what the driver said last, "" once Kafka takes events again.
     """
 
-    def __init__(self, topic: str, delivery: Delivery, lock: RLock, acknowledged: int = 0) -> None:
-        self.acknowledged = self.fed = acknowledged
+    def __init__(self, delivery: Delivery, lock: RLock) -> None:
+        self.acknowledged = self.fed = 0
         self.trouble = ""
-        self._topic = topic
+        self.lock = lock
+        self._topic = ""
         self._delivery = delivery
-        self._lock = lock
         self._producer: Producer | None = None
         self._runs: deque[list[int]] = deque()  # [first, count] of what the producer holds, or has finished since
         self._failure: KafkaError | None = None
         self._pause_s = _FIRST_PAUSE_S
         self._open_at = 0.0
         self._said: dict[str, float] = {}
+
+    def begin(self, topic: str, acknowledged: int) -> None:
+        """A stream, from this number on, after the one before; a driver's producer takes half a second to make."""
+        if self._runs:
+            self.drop()
+        with self.lock:
+            self._topic = topic
+            self.acknowledged = self.fed = acknowledged
 
     def open(self) -> None:
         """A producer, unless there is one or it is too early for the next. Raises `Misconfigured`."""
@@ -98,7 +106,7 @@ class Feed:
             except Misconfigured as error:  # these options served before: no threads or files left
                 self._pause(str(error))
             return False
-        with self._lock:
+        with self.lock:
             finished = sum(count for _first, count in self._runs) - len(producer)
         producer.poll(timeout_s)
         if self._failure is not None:
@@ -107,7 +115,7 @@ class Feed:
         if finished <= 0:
             return False
         self.trouble, self._pause_s = "", _FIRST_PAUSE_S
-        with self._lock:
+        with self.lock:
             self._finish(finished)
         return True
 
@@ -134,7 +142,13 @@ class Feed:
 
     def _begin_again(self, error: KafkaError) -> None:
         """With what is not acknowledged, after a pause, with a new producer."""
-        with self._lock:
+        self.drop()
+        self._say(error.name(), error.str())
+        self._pause(error.str())
+
+    def drop(self) -> None:
+        """Give up what the driver holds; it is handed over again, or is on disk for somebody else."""
+        with self.lock:
             old, self._producer = self._producer, None
             self._runs.clear()
             self.fed = self.acknowledged
@@ -142,8 +156,6 @@ class Feed:
             give_up(old)
             with lifetimes.no_fork:
                 del old  # frees it
-        self._say(error.name(), error.str())
-        self._pause(error.str())
 
     def _pause(self, trouble: str) -> None:
         self.trouble = trouble
@@ -157,14 +169,9 @@ class Feed:
             warn("Kafka: %s; audit events wait in the spool", text)
 
     def close(self) -> None:
-        """Give up what is still here; the disk has it."""
-        with self._lock:
-            producer, self._producer = self._producer, None
-            self._open_at = float("inf")
-        if producer is not None:
-            give_up(producer)
-            with lifetimes.no_fork:
-                del producer  # frees it
+        """`drop`, for good."""
+        self._open_at = float("inf")
+        self.drop()
 
     def abandon(self) -> None:
         """In a forked child: leave the parent's producer alone, for ever."""

@@ -177,17 +177,19 @@ class Journal:
     def _make_segment(self, number: int) -> _Segment:
         header = new_header(self._topic, self._producer_id, first=number, after=self.end)
         path = self.folder / segment_name(number)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        making = path.with_suffix(".new")
+        descriptor = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(descriptor, 0, self._segment_bytes)
             else:
                 os.pwrite(descriptor, bytes(self._segment_bytes), 0)
             os.pwrite(descriptor, encode_header(header), 0)
+            making.rename(path)
         except OSError:
             os.close(descriptor)
             with suppress(OSError):
-                path.unlink()
+                making.unlink()
             raise
         return _Segment(path, descriptor)
 

@@ -14,11 +14,10 @@ same bytes and numbers, and is sealed once. A forked child leaves all this to it
 from __future__ import annotations
 
 import time
-from threading import Thread
+from threading import RLock, Thread
 
 from sealstream.client.composing import Composer
 from sealstream.client.delivery import Delivery, warn
-from sealstream.client.spool_directory import Claim
 from sealstream.client.spool_drain import Drain, claim_next
 from sealstream.client.spool_feed import Feed
 from sealstream.client.spool_journal import Journal, SpoolSettings
@@ -56,7 +55,8 @@ class SpooledStream(Stream):
         self._composer = composer
         self._always = settings.fsync == "always"
         self._journal = Journal(settings, producer_id, topic)
-        self._feed = Feed(topic, delivery, self._lock)
+        self._feed = Feed(delivery, self._lock)
+        self._feed.begin(topic, 0)
         self._reader = Reader(self._journal.folder)
         self._damaged = 0
         self._progress = False
@@ -139,8 +139,12 @@ class SpooledStream(Stream):
     def _catch_up(self) -> None:
         """Hand over what is on disk and not with the driver, as far as the driver takes it."""
         feed = self._feed
-        while feed.fed < (below := self._next):
-            records = self._reader.read(feed.fed, below)
+        while True:
+            with self._lock:
+                fed, below = feed.fed, self._next
+            if fed >= below:
+                return
+            records = self._reader.read(fed, below)
             damaged, self._damaged = self._reader.damaged - self._damaged, self._reader.damaged
             if damaged:
                 self._failed += damaged
@@ -160,25 +164,25 @@ class SpooledStream(Stream):
         complained = ""
         while not self._stopping.is_set():
             try:
-                while not self._stopping.is_set():
-                    claim = claim_next(self._settings.directory, self._topic, passed)
-                    if claim is None:
-                        break
-                    self._send_all(claim)
+                self._send_what_is_left(passed)
             except (OSError, SealstreamError) as error:
                 if str(error) != complained:
                     complained = str(error)
                     warn("what a process that died left in the audit spool could not be sent yet: %s", error)
             self._stopping.wait(_LOOK_AGAIN_S)
 
-    def _send_all(self, claim: Claim) -> None:
-        drain = None
+    def _send_what_is_left(self, passed: set[str]) -> None:
+        feed = Feed(self._drains, RLock())
         try:
-            drain = Drain(claim, self._drains, self._composer)
-            while not self._stopping.is_set() and not drain.step(_POLL_S):
-                pass
+            while not self._stopping.is_set():
+                claim = claim_next(self._settings.directory, self._topic, passed)
+                if claim is None:
+                    return
+                with Drain(claim, feed, self._composer) as drain:
+                    while not self._stopping.is_set() and not drain.step(_POLL_S):
+                        pass
         finally:
-            claim.release() if drain is None else drain.close()
+            feed.close()
 
     # --- the end
 
