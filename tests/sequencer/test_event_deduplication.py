@@ -50,6 +50,8 @@ def test_every_verdict_is_what_the_whole_history_says(incoming: list[ValidEvent]
             assert of is not None
             assert history[of.seq] == one
             assert of.seq >= len(history) - WINDOW
+        elif not same_number and one.producer_id and any((e.producer_id, e.producer_seq) == one[2:4] for e in history):
+            assert (what, of) == ("repeat", None)
         elif any(e.id == one.id for e in recent) or same_number:
             assert what == "conflict"
             assert of is not None
@@ -57,13 +59,20 @@ def test_every_verdict_is_what_the_whole_history_says(incoming: list[ValidEvent]
             assert earlier in recent
             assert earlier != one
             assert earlier.id == one.id or (earlier.producer_id, earlier.producer_seq) == one[2:4]
-        elif one.producer_id and any((e.producer_id, e.producer_seq) == one[2:4] for e in history):
-            assert (what, of) == ("repeat", None)
         else:
             assert verdict is None
         if what != "repeat":
             memory.sealed(one, digest(one), len(history), at(0))
             history.append(one)
+
+
+def test_an_old_event_that_comes_again_is_a_repeat_though_a_recent_one_has_its_id() -> None:
+    memory = Deduplication(recent_entries=1)
+    old, same_id = event("a", "p", 0, 1), event("a", "p", 1, 2)
+    for seq, one in enumerate((old, same_id)):
+        memory.sealed(one, digest(one), seq, at(0))
+    verdict = memory.judge(old, digest(old))
+    assert verdict == ("repeat", None)
 
 
 def test_of_several_entries_with_one_id_each_is_known_again() -> None:

@@ -24,7 +24,15 @@ from sealstream.kafka import topic_ids, trim
 from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_group, sequencer_transactional_id
 from sealstream.sealing import Checkpoint, sign_checkpoint, signer
 from sealstream.sequencer import ClocksApart, Pace, Sequencer, taking
-from sealstream.sequencer.producers import AS_OF_KEY, AsOf, decode_as_of, decode_state, encode_as_of
+from sealstream.sequencer.producers import (
+    AS_OF_KEY,
+    AsOf,
+    ProducerState,
+    decode_as_of,
+    decode_state,
+    encode_as_of,
+    encode_state,
+)
 
 Log = Any  # the class of the fixture in conftest
 
@@ -385,6 +393,41 @@ def test_states_of_producers_are_on_record_as_of_the_tail(log: Log) -> None:
     state = decode_state(latest[b"p"] or b"")
     assert (state.next, state.missing) == (4, [(1, 2)])
     assert decode_as_of(latest[AS_OF_KEY] or b"").size == len(log.entries())
+
+
+def _torn_states(log: Log, *, last: bytes | None) -> None:
+    """States of a transaction whose entries never came to be: they claim that p's numbers up to 49 are sealed."""
+    producer = Producer({"bootstrap.servers": log.kafka.bootstrap})
+    state = ProducerState(next=50, last_seen="2026-11-24T03:00:00.000000Z")
+    producer.produce(log.topics.producers, encode_state(state), b"p", partition=0)
+    if last is not None:
+        producer.produce(log.topics.producers, last, AS_OF_KEY, partition=0)
+    producer.flush()
+
+
+@pytest.mark.parametrize("fault", ["a prefix of a transaction", "a transaction of another tail", "of the same size"])
+def test_numbers_that_only_a_torn_transaction_has_seen_are_still_sealed(log: Log, fault: str) -> None:
+    log.send([log.event(n) for n in range(20)])
+    run(log)
+    size = len(log.entries()) - (0 if fault == "of the same size" else 3)
+    foreign = encode_as_of(AsOf(size, *topic_ids(log.kafka, [log.topics.raw, log.topics.control]).values(), "00" * 32))
+    _torn_states(log, last=None if fault == "a prefix of a transaction" else foreign)
+    log.send([log.event(n) for n in range(20, 25)])
+    run(log)
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(25))
+    latest = {record.key: record.value for record in log.records(log.topics.producers)}
+    assert decode_state(latest[b"p"] or b"").next == 25
+
+
+def test_a_first_transaction_that_was_torn_does_not_look_like_a_lost_chain(log: Log) -> None:
+    log.open_transaction("torn", log.topics.chain, [b"never committed"]).abort_transaction(30)
+    _torn_states(log, last=encode_as_of(AsOf(9, "", "")))
+    log.send([log.event(n) for n in range(3)])
+    run(log)
+    run(log)
+    entries = log.check_every_offset()
+    assert [e["producer_seq"] for e in entries if e["action"] == "read"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("fault", ["ahead", "malformed", "gone"])

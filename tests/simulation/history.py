@@ -85,6 +85,7 @@ class History:
         self._offsets_ns: dict[str, int] = {}
         self._sent: list[tuple[str, bytes]] = []
         self._acknowledged: set[bytes] = set()
+        self._due_alarms: set[str] = set()
         self._over = False
         self.emitters: dict[str, Application | RawApplication] = {}
         self.driver: dict[Any, Any] = {
@@ -142,13 +143,17 @@ class History:
 
     def _died(self, process: Process) -> None:
         if not self._over:
+            self.running.pop(process.name, None)
             down_s = self._down_s.pop(process.name, 0.2 + 2 * self.world.rng.random())
             self.world.after(down_s, lambda: self.start(process.name))
 
     def _ended(self, name: str, code: int) -> None:
         self.world.tell(f"{name} ends with {code}")
         self.codes[name] = code
-        if code:
+        self.running.pop(name, None)
+        if code == 1 and name.startswith("archive-sink") and self.stores.s3.foreign:
+            self._due_alarms.add(name)
+        elif code:
             said = [text for _, task, text in self.world.story if task.startswith(name)]
             self.alarms.append(f"{name} ended with exit code {code}: {said[-2] if len(said) > 1 else ''}")
         elif not self._over:
@@ -293,7 +298,9 @@ class History:
         return busy
 
     def _runs(self, name: str) -> bool:
-        """Whether a life of this process is under way (or its last one ended for good, which is an alarm)."""
+        """Whether a life of this process is under way, or has ended with the alarm that was due."""
+        if name in self._due_alarms:
+            return True
         process = self.running.get(name)
         return process is not None and process.alive and process.paused_until_ns <= self.world.now_ns
 
@@ -308,7 +315,13 @@ class History:
                 faults.append(f"Postgres holds {len(state.rows.get(CHAIN, ()))} of {len(values)} entries")
             else:
                 faults += check_postgres(state, CHAIN, segments, newest)
-        if "archive-sink" in self.plan.processes:
+        if foreign := self.stores.s3.foreign:
+            silent = {each for each in self.plan.processes if each.startswith("archive-sink")} - self._due_alarms
+            faults += [f"{name} raised no alarm about {sorted(foreign)}" for name in sorted(silent)]
+            faults += [
+                f"{key} is sealed, but holds other entries" for key in foreign if key.encode() in b"".join(values)
+            ]
+        elif "archive-sink" in self.plan.processes:
             faults += check_archive(self.stores.s3.buckets[BUCKET], values, segments, self.chain.retention.archive_days)
             topics = self.broker.topics
             chain = topics[self.topics.chain].committed()
@@ -359,7 +372,7 @@ class History:
             control=held(self.topics.control),
             dead_letters=None if self.plan.torn else held(self.topics.deadletter),
             notes=self._notes(committed=False),
-            stores={"Postgres": stored, "the archive": self._archived()},
+            stores={"Postgres": stored, "the archive": [] if self.stores.s3.foreign else self._archived()},
             complete=complete,
         )
 

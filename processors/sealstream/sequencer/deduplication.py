@@ -48,6 +48,7 @@ class Verdict(NamedTuple):
 
 _REPEAT_OF_OLD = Verdict("repeat", None)
 _UNSURE = Verdict("unsure", None)
+_NOTHING: dict[int, Place] = {}
 
 
 class Deduplication:
@@ -80,24 +81,22 @@ class Deduplication:
         if known is not None:
             if known.digest == digest:
                 return Verdict("repeat", known)
-            return self._shadow_verdict(known, digest)
+            if (earlier := self._shadowed.get(digest)) is not None:
+                return Verdict("repeat", earlier)
         producer_id, number = event.producer_id, event.producer_seq
-        if producer_id is None or number is None:
-            return None
-        recent = self._numbers.get(producer_id)
-        if recent is not None and (known := recent.get(number)) is not None:
-            return Verdict("conflict", known)
-        state = self.producers.get(producer_id)
-        if state is None or number >= state.next:
-            return None
-        knows = state.knows(number)
-        if knows == "seen":
-            return _REPEAT_OF_OLD
-        return _UNSURE if knows == "unsure" else None
-
-    def _shadow_verdict(self, known: Place, digest: bytes) -> Verdict:
-        earlier = self._shadowed.get(digest)
-        return Verdict("conflict", known) if earlier is None else Verdict("repeat", earlier)
+        if producer_id is not None and number is not None:
+            same_number = self._numbers.get(producer_id, _NOTHING).get(number)
+            if same_number is None:
+                state = self.producers.get(producer_id)
+                knows = "new" if state is None or number >= state.next else state.knows(number)
+                # Also when a recent entry has its id: of two that share an id, the older one may come a second time.
+                if knows == "seen":
+                    return _REPEAT_OF_OLD
+                if knows == "unsure" and known is None:
+                    return _UNSURE
+            elif known is None or same_number.seq < known.seq:
+                known = same_number
+        return None if known is None else Verdict("conflict", known)
 
     @property
     def overfull(self) -> bool:

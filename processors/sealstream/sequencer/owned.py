@@ -206,7 +206,8 @@ class OwnedChain:
             for producer_id, state in memory.changed().items()
         ]
         ids = self._topic_ids
-        states.append((AS_OF_KEY, encode_as_of(AsOf(batch.tip.size, ids["raw"], ids["control"]))))
+        as_of = AsOf(batch.tip.size, ids["raw"], ids["control"], batch.tip.hash.hex())
+        states.append((AS_OF_KEY, encode_as_of(as_of)))
         offsets = {
             self._topics.raw: batch.tip.raw_offset + 1,
             self._topics.control: batch.tip.control_offset + 1,

@@ -20,6 +20,12 @@ _SESSION_TIMEOUT_MS = 6_000
 _HEARTBEAT_MS = 500
 
 
+class TopicsAwaited(Unavailable):
+    """A raw topic that was subscribed to is not there (any more): nothing can be owned until it is."""
+
+    runbook = "docs/runbooks/lost-kafka.md"
+
+
 class Ownership:
     """Calls `gained(topic)`, `revoked(topic)` (still ours until it returns) and `lost(topic)` from within `poll()`."""
 
@@ -66,6 +72,11 @@ class Ownership:
             raise Unavailable(f"the consumer group can't be heard: {error}") from error
         # Nothing is read here, so that a position is gone is the business of whoever reads.
         heard = message.error() if message is not None else None
+        if heard is not None and heard.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicsAwaited(
+                f"a chain's topic does not exist: {heard.str()}: if the chain has lived, it was lost, and `sealstream "
+                "restore kafka` brings it back"
+            )
         if heard is not None and heard.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
             raise Unavailable(f"the consumer group can't be heard: {heard}")
 

@@ -127,11 +127,16 @@ class ProducerState:
 
 
 class AsOf(NamedTuple):
-    """As of how many entries the states are, and the inputs' topic ids that the chain has recorded ("": none yet)."""
+    """As of how many entries the states are, and the inputs' topic ids that the chain has recorded ("": none yet).
+
+    `hash`: of the last of these entries, in hex ("": not on record), by which states are told that belong to a
+    transaction whose entries never came to be.
+    """
 
     size: int
     raw_topic_id: str
     control_topic_id: str
+    hash: str = ""
 
 
 class _State(msgspec.Struct):
@@ -147,6 +152,7 @@ class _AsOf(msgspec.Struct):
     size: int
     raw_topic_id: str
     control_topic_id: str
+    hash: str = ""
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -191,4 +197,4 @@ def decode_as_of(value: bytes) -> AsOf:
         read = _decode_as_of(value)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise NotCanonical(f"no record of what the producers' states are as of: {error}: {value[:80]!r}") from error
-    return AsOf(read.size, read.raw_topic_id, read.control_topic_id)
+    return AsOf(read.size, read.raw_topic_id, read.control_topic_id, read.hash)

@@ -1,8 +1,11 @@
 """What is remembered of ids and numbers, made again from Kafka: step 4 of taking a chain.
 
 From the states in `audit.producers.C` and the entries after what they are as of; or, where they are missing, malformed
-or run ahead of the chain (their transaction was torn), from the chain alone. The invariant: what is remembered is what
-the entries up to the tail say, whatever the states' topic holds. Nothing is written; a crash leaves all as it was.
+or of a transaction that was torn, from the chain alone. Torn ones are told by three signs: they are as of more entries
+than there are; as of an entry that the chain does not hold; or the record of what they are as of, which every
+transaction writes last, is not the last one. Else a number would be taken for sealed whose event never was, and that
+event would be passed over as a repeat. The invariant: what is remembered is what the entries up to the tail say,
+whatever the states' topic holds. Nothing is written; a crash leaves all as it was.
 """
 
 from __future__ import annotations
@@ -41,16 +44,18 @@ def remember(
     log: structlog.stdlib.BoundLogger,
 ) -> Memory:
     """The memory that goes with this tail (None: an empty chain)."""
-    if tail is None:
-        return Memory(AsOf(0, "", ""), recent_entries=recent_entries)
     states = _load_states(kafka, topics.producers, log)
-    if states.as_of is not None and states.as_of.size <= tip.size:
-        memory = Memory(states.as_of, states.events, states.controls, recent_entries=recent_entries)
+    as_of = states.as_of
+    if tail is not None and as_of is not None and _is_of_chain(kafka, topics.chain, as_of, tail, tip):
+        memory = Memory(as_of, states.events, states.controls, recent_entries=recent_entries)
     else:  # none, or of a transaction whose entries are not there: the chain alone says what was sealed
-        log.warning("producers' states are made again from the whole chain", as_of=states.as_of, size=tip.size)
+        if tail is not None:
+            log.warning("producers' states are made again from the whole chain", as_of=as_of, size=tip.size)
         memory = Memory(AsOf(0, "", ""), recent_entries=recent_entries)
         memory.events.write_again(states.events)
         memory.controls.write_again(states.controls)
+    if tail is None:
+        return memory
     wanted = min(memory.as_of, max(0, tip.size - recent_entries))
     if wanted == tip.size:
         return memory
@@ -65,8 +70,19 @@ def remember(
     return memory
 
 
+def _is_of_chain(kafka: KafkaSettings, topic: str, as_of: AsOf, tail: Record, tip: Tip) -> bool:
+    """Whether the entries that the states are as of are the chain's. Without a hash on record, their number decides."""
+    if as_of.size >= tip.size:
+        return as_of.size == tip.size and as_of.hash in ("", tip.hash.hex())
+    if not as_of.hash:
+        return True
+    following = next(_entries_from(kafka, topic, as_of.size, tail))
+    return _seq(following) != as_of.size or split_sealed(following).prev_hash.hex() == as_of.hash  # else trimmed
+
+
 def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLogger) -> _States:
     states = _States(None, {}, {})
+    key = AS_OF_KEY
     for records in read_until_end(kafka, topic):
         for record in records:
             key = record.key or b""
@@ -83,7 +99,7 @@ def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLo
             except NotCanonical as error:
                 log.critical("a producer's state is malformed", topic=topic, offset=record.offset, reason=str(error))
                 return _States(None, states.events, states.controls)
-    return states
+    return states if key == AS_OF_KEY else states._replace(as_of=None)
 
 
 def _entries_from(kafka: KafkaSettings, topic: str, seq: int, tail: Record) -> Iterator[bytes]:

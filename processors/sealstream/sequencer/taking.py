@@ -179,13 +179,18 @@ def _newest_signed_size(kafka: KafkaSettings, chain: ChainSettings, topics: Chai
 
 
 def _check_new(kafka: KafkaSettings, topics: ChainTopics, signed: int) -> None:
-    """An empty chain is a new one only if nothing speaks of an older one."""
+    """An empty chain is a new one only if nothing speaks of an older one.
+
+    Where the chain's topic still has all that was ever written to it, and that was aborted, records elsewhere are of a
+    first transaction that was torn: they speak of no entry.
+    """
     witnesses = [f"a checkpoint of size {signed} is signed"] if signed else []
     if (start := start_offset(kafka, topics.chain)) > 0:
         witnesses.append(f"{topics.chain} begins at offset {start}: it was trimmed")
-    witnesses += [
-        f"{topic} holds records" for topic in (topics.producers, topics.deadletter) if last_record(kafka, topic)
-    ]
+    elif end_offset(kafka, topics.chain, committed=False) == 0:
+        witnesses += [
+            f"{topic} holds records" for topic in (topics.producers, topics.deadletter) if last_record(kafka, topic)
+        ]
     if witnesses:
         raise ChainStopped(
             f"{topics.chain} holds no entry, but {' and '.join(witnesses)}: the chain was lost; restore it or create "
