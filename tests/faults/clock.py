@@ -12,6 +12,7 @@ import mmap
 import struct
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def set_clock(file: Path, seconds: float) -> None:
 def main(arguments: list[str]) -> int:
     """Shift, then run the command as its own entry point would."""
     _shift(Path(arguments[0]))
+    warnings.filterwarnings("ignore", "datetime.datetime size changed")
     from sealstream.cli.entry import main as entry
 
     sys.argv = ["sealstream", *arguments[1:]]
@@ -41,7 +43,11 @@ def _shift(file: Path) -> None:
     def time_ns() -> int:
         return real_ns() + int(struct.unpack("=q", shared[:8])[0])
 
-    class Shifted(real):  # type: ignore[valid-type, misc]
+    class AnyDatetime(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, real)
+
+    class Shifted(real, metaclass=AnyDatetime):  # type: ignore[valid-type, misc]
         @classmethod
         def now(cls, tz: datetime_module.tzinfo | None = None) -> Any:
             return real.fromtimestamp(time_ns() / 1e9, tz)

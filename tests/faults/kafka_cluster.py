@@ -11,6 +11,7 @@ import base64
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 from confluent_kafka import KafkaException, TopicCollection
@@ -21,7 +22,7 @@ from tests.faults.proxy import Link, Network
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.jars import kafka_class_path
 from sealstream.devstack.kafka_server import LOGGING, java_command
-from sealstream.devstack.ports import HOST, free_port
+from sealstream.devstack.ports import HOST, free_port, is_free
 from sealstream.devstack.running import run_once
 
 __all__ = ["DIRECT", "KafkaCluster", "broker_name"]
@@ -40,7 +41,7 @@ class KafkaCluster:
     """`folders`: one a node. `clients`: the kinds of clients, each with its own links."""
 
     def __init__(
-        self, folders: Sequence[Path], clients: Sequence[str], network: Network, taken: set[int], heap: str
+        self, folders: Sequence[Path], clients: Sequence[str], network: Network, taken: set[int], heap: str, logs: Path
     ) -> None:
         self._folders = dict(zip(_NODES, folders, strict=True))
         self._clients = (*clients, DIRECT)
@@ -57,7 +58,7 @@ class KafkaCluster:
                 self._advertised[listener, node] = (
                     port if listener == DIRECT else network.listen(source, broker_name(node), port)
                 )
-        self.brokers = {node: Program(self._spec(node), self._folders[node] / "out.log") for node in _NODES}
+        self.brokers = {node: Program(self._spec(node), logs / f"{broker_name(node)}.log") for node in _NODES}
 
     def bootstrap(self, client: str) -> str:
         """The brokers as this client must see them."""
@@ -81,6 +82,10 @@ class KafkaCluster:
         for broker in self.brokers.values():
             broker.start()
 
+    def all_listen(self) -> bool:
+        """Whether all three serve clients; the cluster counts a killed one for some seconds more."""
+        return not any(is_free(self._own[DIRECT, node]) for node in _NODES)
+
     def members(self) -> int:
         """How many brokers the cluster counts now; 0 when nobody answers."""
         try:
@@ -91,7 +96,7 @@ class KafkaCluster:
     def leader(self, topic: str, partition: int = 0) -> int | None:
         """The node that leads a partition; None when nobody does, or says so."""
         try:
-            described = self._admin().describe_topics(TopicCollection([topic]), request_timeout=3)[topic].result(6)
+            (described,) = self._describe([topic])
         except (KafkaException, TimeoutError):
             return None
         leader = described.partitions[partition].leader
@@ -100,8 +105,7 @@ class KafkaCluster:
     def is_whole(self, topics: Sequence[str]) -> bool:
         """Whether every partition of the topics has all its replicas in sync."""
         try:
-            found = self._admin().describe_topics(TopicCollection(list(topics)), request_timeout=3)
-            described = [each.result(6) for each in found.values()]
+            described = self._describe(topics)
         except (KafkaException, TimeoutError):
             return False
         return all(len(each.isr) == len(_NODES) for topic in described for each in topic.partitions)
@@ -123,6 +127,11 @@ class KafkaCluster:
         """End all of them."""
         for broker in self.brokers.values():
             broker.kill()
+
+    def _describe(self, topics: Sequence[str]) -> list[Any]:
+        admin = self._admin()  # held until the answers are there: the driver drops the questions of who is gone
+        found = admin.describe_topics(TopicCollection(list(topics)), request_timeout=5)
+        return [each.result(10) for each in found.values()]
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap(DIRECT), "log_level": 0, "socket.timeout.ms": 5_000})
@@ -179,6 +188,9 @@ class KafkaCluster:
             "transaction.state.log.num.partitions": str(_TRANSACTION_PARTITIONS),
             "share.coordinator.state.topic.num.partitions": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # A busy machine is no fault: the defaults, 1 s and 2 s, elect a new controller for every hiccup.
+            "controller.quorum.election.timeout.ms": "3000",
+            "controller.quorum.fetch.timeout.ms": "6000",
             "num.network.threads": "1",
             "num.io.threads": "4",
             "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),

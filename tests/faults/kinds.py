@@ -216,7 +216,8 @@ def _broker_down(bench: Bench, node: int, seconds: float) -> Iterator[float]:
 def _until_whole(bench: Bench) -> Iterator[float]:
     """Until all brokers are in the cluster and every replica is in sync; this is the broker's own time, not ours."""
     for _ in range(240):
-        if bench.servers.kafka.members() == 3 and bench.servers.kafka.is_whole(bench.pipeline.topics):
+        kafka = bench.servers.kafka
+        if kafka.all_listen() and kafka.members() == 3 and kafka.is_whole(bench.pipeline.topics):
             return
         yield 0.5
     raise AssertionError("Kafka did not become whole within 120 s")

@@ -73,7 +73,9 @@ class Servers:
             for name in ("kafka", "postgres", "s3", "s3_master", "s3_volume", "s3_filer", "s3_admin", "s3_grpc")
         }
         stack = StackFile("", ports, _KEY, _KEY, _KEY)
-        self.kafka = KafkaCluster([self.disks[name].folder for name in names[:3]], clients, network, taken, heap)
+        self.kafka = KafkaCluster(
+            [self.disks[name].folder for name in names[:3]], clients, network, taken, heap, folder
+        )
         self._postgres = PostgresServer(self.disks["postgres"].folder, stack)
         self._s3 = S3Server(self.disks["s3"].folder, stack)
         self._postgres.prepare(lambda _: None)
