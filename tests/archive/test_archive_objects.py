@@ -63,7 +63,7 @@ def test_an_object_is_written_as_the_format_says(make_chain, build_object) -> No
     chain.events(60_000, after_s=0.0001)
     file = pq.ParquetFile(pa.BufferReader(build_object(chain, chain.segments[0])))
     assert file.metadata.num_rows == 60_000
-    assert file.num_row_groups == 3
+    assert file.num_row_groups == 4
     group = file.metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     assert {column.compression for column in columns.values()} == {"ZSTD"}

@@ -55,6 +55,7 @@ from sealstream.sealing import (
 __all__ = ["ArchiveSink"]
 
 _BATCH = 10_000
+_AHEAD_KB = 16_384
 _ENTRY_WAIT_S = 30.0
 _REMEMBERED_ENTRIES = 250_000
 """Somewhat more than the sequencer remembers repeats for: how far a restart looks for a sealed statement."""
@@ -188,7 +189,7 @@ class ArchiveSink:
         if self._entries is None:
             begin = start_offset(self._kafka, self._topics.chain)
             offset = begin if position.chain_offset is None else position.chain_offset
-            self._entries = CommittedReader(self._kafka, self._topics.chain, offset)
+            self._entries = CommittedReader(self._kafka, self._topics.chain, offset, ahead_kb=_AHEAD_KB)
         missing = segment.last_seq - segment.first_seq + 1
         if not self._ahead:
             self._ahead.extend(self._more_entries(segment))

@@ -23,6 +23,7 @@ __all__ = ["ArchivedStatement", "SealWatch", "sealed_already"]
 
 _NEEDLE = b'"action":"' + ARCHIVED_ACTION.encode() + b'"'
 _BATCH = 10_000
+_AHEAD_KB = 4_096
 _WAIT_S = 5.0
 
 
@@ -96,7 +97,9 @@ class SealWatch:
 
     def __init__(self, kafka: KafkaSettings, chain: ChainSettings, statement: ArchivedStatement, offset: int) -> None:
         self.statement = statement
-        self._reader = CommittedReader(kafka, ChainTopics.of(chain.name, chain.prefix).chain, offset)
+        self._reader = CommittedReader(
+            kafka, ChainTopics.of(chain.name, chain.prefix).chain, offset, ahead_kb=_AHEAD_KB
+        )
 
     def sealed(self, timeout_s: float) -> bool:
         """Whether it has appeared; waits up to `timeout_s` for new entries."""
@@ -124,7 +127,7 @@ def sealed_already(
         return False
     stretches = [(begin, end)] if end - begin <= 2 * most else [(begin, begin + most), (end - most, end)]
     for first, last in stretches:
-        with CommittedReader(kafka, topic, first) as reader:
+        with CommittedReader(kafka, topic, first, ahead_kb=_AHEAD_KB) as reader:
             while reader.position() < last:
                 records = reader.read(_BATCH, _WAIT_S)
                 if not records:
