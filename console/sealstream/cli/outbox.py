@@ -148,7 +148,7 @@ def renew(
     """
     tables = OutboxTables.of(table)
     discarded = renew_outbox(_given(dsn), tables, discard=discard)
-    out.print(f"{tables.table} is a new outbox" + (f"; {discarded:,} waiting events were deleted" if discard else ""))
+    out.print(f"{tables.table} is a new outbox" + (f"; waiting events deleted: {discarded:,}" if discard else ""))
 
 
 def _given(dsn: str) -> str:
