@@ -6,17 +6,20 @@ on, with the key that it made the first time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.checkpointing import create_key, load_signer
 from sealstream.cli.context import context_of, out
+from sealstream.cli.progress import chain_progress, progress_view
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings, migrate_postgres
 from sealstream.errors import Misconfigured
@@ -161,6 +164,24 @@ def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: 
             f"lost; `sealstream restore kafka --chain {name}` brings it back from the stores "
             "(docs/runbooks/lost-kafka.md); if nothing was ever sealed in it, remove its section from the settings"
         ) from error
+
+
+@app.command("status")
+def chain_status(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="The chain. Default: all.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs and monitors.")] = False,
+) -> None:
+    """Show how far each chain is: sealed, signed, and how far each store is behind. Exit 2 when one can't be asked."""
+    settings = context_of(context).settings()
+    names = [settings.chain(name).name] if name is not None else sorted(settings.chains)
+    found = [chain_progress(settings, each) for each in names]
+    if as_json:
+        print(json.dumps([progress._asdict() for progress in found], indent=2))
+    else:
+        out.print(Group(*map(progress_view, found)), soft_wrap=True)
+    if any(progress.troubles for progress in found):
+        raise typer.Exit(2)
 
 
 @app.command("list")

@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from rich.console import Group
+from rich.text import Text
+
 from sealstream.archive import ArchiveStore
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -15,7 +18,7 @@ from sealstream.layout import ChainTopics, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.sealing import BadNote, open_checkpoint
 
-__all__ = ["ChainProgress", "chain_progress"]
+__all__ = ["ChainProgress", "chain_progress", "progress_view", "span"]
 
 
 class ChainProgress(NamedTuple):
@@ -57,6 +60,34 @@ def chain_progress(settings: Settings, name: str) -> ChainProgress:
     except SealstreamError as error:
         troubles.append(f"archive: {error}")
     return ChainProgress(name, size, waiting, signed_size, signed_age_s, postgres_size, archive_size, tuple(troubles))
+
+
+def progress_view(progress: ChainProgress) -> Group:
+    """The same in words, for people."""
+
+    def entries(count: int | None) -> str:
+        return "?" if count is None else f"{count:,}"
+
+    line = Text.assemble(
+        ("chain ", "dim"),
+        (progress.chain, "bold"),
+        f"  {entries(progress.size)} entries sealed, {entries(progress.waiting)} events waiting",
+    )
+    signed = "never signed" if progress.signed_age_s is None else f"signed {span(progress.signed_age_s)} ago"
+    lags = Text(
+        f"  checkpoint at {entries(progress.signed_size)} ({signed})"
+        f"   postgres {entries(progress.lag(progress.postgres_size))} behind"
+        f"   archive {entries(progress.lag(progress.archive_size))} behind (the open segment)"
+    )
+    return Group(line, lags, *(Text(f"  {trouble}", style="yellow") for trouble in progress.troubles))
+
+
+def span(seconds: float) -> str:
+    """A time as people say it."""
+    whole = int(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
 
 
 def _sealed(kafka: KafkaSettings, topics: ChainTopics) -> tuple[int, int]:

@@ -76,12 +76,11 @@ def serve(name: str, build: Callable[[], Process], stop: threading.Event | None 
             )
             return 1
         except Unavailable as wait:
-            told = {"runbook": wait.runbook} if wait.runbook else {}
-            log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1), **told)
+            log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1), **_what_to_do(wait))
             stop.wait(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         except SealstreamError as error:
-            log.error("can't run", kind=type(error).__name__, reason=str(error))
+            log.error("can't run", kind=type(error).__name__, reason=str(error), **_what_to_do(error))
             return error.exit_code
         finally:
             if process is not None:
@@ -91,6 +90,10 @@ def serve(name: str, build: Callable[[], Process], stop: threading.Event | None 
                     log.warning("did not close in order; the next start recovers", reason=str(error))
     log.info("stopped")
     return 0
+
+
+def _what_to_do(error: SealstreamError) -> dict[str, str]:
+    return {"runbook": error.runbook} if error.runbook else {}
 
 
 def _stop_on_signals() -> threading.Event:

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from sealstream.cli.context import out
 from sealstream.cli.pipeline import prepare, process_specs
-from sealstream.cli.progress import ChainProgress, chain_progress
+from sealstream.cli.progress import ChainProgress, chain_progress, progress_view, span
 from sealstream.cli.settings import DEFAULT_DATA_DIR, Settings, load_settings
 from sealstream.devstack import AlreadyRunning, ProcessStatus, ServerFailed, Stack, status_of, stop_stack, supervisor_of
 from sealstream.errors import Misconfigured
@@ -136,7 +136,7 @@ def _watch(stack: Stack, settings: Settings) -> None:
     with Live(console=out, refresh_per_second=4) as live:
         while True:
             stack.step()
-            live.update(Group(_processes(stack.status()), Text(), *map(_chain, progress.latest), Text(), hint))
+            live.update(Group(_processes(stack.status()), Text(), *map(progress_view, progress.latest), Text(), hint))
             time.sleep(0.25)
 
 
@@ -260,7 +260,7 @@ def _view(data_dir: Path, settings: list[Settings]) -> Group:
             _processes(statuses), Text(f"\nnothing runs: `sealstream up{_data_dir_option(data_dir)}` starts it")
         )
     chains = [chain_progress(known, name) for known in settings for name in sorted(known.chains)]
-    return Group(_processes(statuses), Text(), *map(_chain, chains))
+    return Group(_processes(statuses), Text(), *map(progress_view, chains))
 
 
 def _processes(statuses: list[ProcessStatus]) -> Table:
@@ -271,32 +271,7 @@ def _processes(statuses: list[ProcessStatus]) -> Table:
             status.name,
             Text(told, style=_STATE_STYLE.get(status.state, "bold red")),
             str(status.pid or "-"),
-            _span(time.time() - status.since),
+            span(time.time() - status.since),
             str(status.restarts or "-"),
         )
     return table
-
-
-def _chain(progress: ChainProgress) -> Group:
-    def entries(count: int | None) -> str:
-        return "?" if count is None else f"{count:,}"
-
-    line = Text.assemble(
-        ("chain ", "dim"),
-        (progress.chain, "bold"),
-        f"  {entries(progress.size)} entries sealed, {entries(progress.waiting)} events waiting",
-    )
-    signed = "never signed" if progress.signed_age_s is None else f"signed {_span(progress.signed_age_s)} ago"
-    lags = Text(
-        f"  checkpoint at {entries(progress.signed_size)} ({signed})"
-        f"   postgres {entries(progress.lag(progress.postgres_size))} behind"
-        f"   archive {entries(progress.lag(progress.archive_size))} behind (the open segment)"
-    )
-    return Group(line, lags, *(Text(f"  {trouble}", style="yellow") for trouble in progress.troubles))
-
-
-def _span(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"

@@ -14,10 +14,16 @@ from pathlib import Path
 from sealstream.errors import Misconfigured
 from sealstream.sealing import BadNote, Signer, new_signing_key, signer
 
-__all__ = ["create_key", "load_signer"]
+__all__ = ["NoSigningKey", "create_key", "load_signer"]
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_BYTES = 4_096
+
+
+class NoSigningKey(Misconfigured):
+    """The key file is not there: a chain whose key is lost can't be signed any more."""
+
+    runbook = "docs/runbooks/lost-signing-key.md"
 
 
 def create_key(path: str | Path, origin: str) -> str:
@@ -54,8 +60,9 @@ def load_signer(path: str | Path, origin: str | None = None) -> Signer:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise Misconfigured(
-            f"key file {path} does not exist: make one with `sealstream keys create {origin or 'ORIGIN'} {path}`"
+        raise NoSigningKey(
+            f"key file {path} does not exist: put it back from your backup; for a chain that has none yet, make one "
+            f"with `sealstream keys create {origin or 'ORIGIN'} {path}`"
         ) from error
     except OSError as error:
         raise Misconfigured(f"can't read the key file {path}: {error.strerror}") from error

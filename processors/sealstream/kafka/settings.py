@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailable
 
-__all__ = ["ANSWER_S", "KafkaSettings", "client_config", "error_of", "topic_missing", "translated"]
+__all__ = ["ANSWER_S", "KafkaSettings", "TopicMissing", "client_config", "error_of", "topic_missing", "translated"]
 
 ANSWER_S = 10.0
 """How long a broker may take to answer one question, in seconds."""
@@ -63,11 +63,17 @@ def error_of(raised: KafkaException) -> KafkaError:
     return raised.args[0]
 
 
-def topic_missing(kafka: KafkaSettings, topic: str) -> Misconfigured:
+class TopicMissing(Misconfigured):
+    """A topic is not there: never made, or lost."""
+
+    runbook = "docs/runbooks/lost-kafka.md"
+
+
+def topic_missing(kafka: KafkaSettings, topic: str) -> TopicMissing:
     """What to say of a topic that is not there."""
-    return Misconfigured(
-        f"topic {topic} does not exist at Kafka {kafka.bootstrap}: create a chain's topics with "
-        "`sealstream chain create NAME`"
+    return TopicMissing(
+        f"topic {topic} does not exist at Kafka {kafka.bootstrap}: `sealstream chain create NAME` makes a new chain's "
+        "topics; if this chain has lived, they were lost, and `sealstream restore kafka` brings them back"
     )
 
 

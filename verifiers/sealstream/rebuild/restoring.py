@@ -9,7 +9,8 @@ nothing is written before. Then, in this order, so that nobody can begin a secon
    starts beside it finds fewer entries than were published, and stops;
 2. entries, and the segments' notes among them, in transactions under the sequencer's own transactional id, which
    fences one that runs; each is read back before the next;
-3. `segment.archived` is said again of segments of whose statement the chain was cut off.
+3. the input topics are made where they are missing, last, since a sequencer waits for them;
+4. `segment.archived` is said again of segments of whose statement the chain was cut off.
 
 A crash anywhere leaves whole transactions: a topic that holds a prefix of the chain. The same command goes on behind
 it; the same lines mend a topic whose tail was lost. Producers' states are made again by the sequencer, from the chain.
@@ -205,9 +206,12 @@ class _Restoring:
         try:
             producer.open()
             self._publish_newest(producer, begin)
-            create_topics(kafka, configs, self._replication)
+            inputs = (topics.raw, topics.control)  # whoever waits for these takes the chain as soon as they are there
+            create_topics(kafka, [each for each in configs if each.name not in inputs], self._replication)
             self._check_settled(begin)
-            return self._write_entries(producer, begin, noted, progress)
+            segments = self._write_entries(producer, begin, noted, progress)
+            create_topics(kafka, configs, self._replication)
+            return segments
         finally:
             producer.close()
 
