@@ -17,7 +17,7 @@ _POSTGRES = (
     "postgres.commit",
     "postgres.commit",
 )
-_S3 = ("s3.put", "s3.put", "s3.list", "s3.get", "s3.lock", "s3.check")
+_S3 = ("s3.put", "s3.put", "s3.put", "s3.list", "s3.get", "s3.lock", "s3.lock", "s3.check")
 _GENERAL = ("before", "after", "slow", "kill_before", "kill_after")
 
 

@@ -17,9 +17,16 @@ from typing import Any, NamedTuple
 from tests.simulation.stores.postgres_model import State
 from tests.simulation.stores.s3_model import StoredVersion
 
-__all__ = ["Trimmed", "check_archive", "check_postgres", "check_trimmed"]
+__all__ = ["Found", "Trimmed", "check_archive", "check_postgres", "check_trimmed"]
 
 _SEAL_BYTES = 154
+
+
+class Found(NamedTuple):
+    """`missing`: what may still come; `wrong`: what never mends."""
+
+    missing: list[str]
+    wrong: list[str]
 
 
 class Trimmed(NamedTuple):
@@ -30,24 +37,24 @@ class Trimmed(NamedTuple):
     first_seq: int
 
 
-def check_postgres(state: State, chain: str, segments: Mapping[int, set[bytes]], newest: int) -> list[str]:
+def check_postgres(state: State, chain: str, segments: Mapping[int, set[bytes]], newest: int) -> Found:
     """`segments`: by size, the notes that were committed as a segment's; `newest`: the largest signed size."""
-    faults = []
-    rows = state.entries(chain)
+    missing, wrong = [], []
+    rows = state.rows.get(chain, {})
     position = state.positions.get(chain, (0, 0))[0]
     if position != len(rows):
-        faults.append(f"Postgres: the position is {position}, but {len(rows)} rows are stored")
+        wrong.append(f"Postgres: the position is {position}, but {len(rows)} rows are stored")
     notes = state.notes.get(chain, {})
     stored = {size: note.note for (size, ends), note in notes.items() if ends}
     for size, signed in segments.items():
         if size not in stored:
-            faults.append(f"Postgres: the note of the segment that ends at size {size} is not stored")
+            missing.append(f"Postgres: the note of the segment that ends at size {size} is not stored")
         elif stored[size] not in signed:
-            faults.append(f"Postgres: the stored note of size {size} is none that was signed")
+            wrong.append(f"Postgres: the stored note of size {size} is none that was signed")
     largest = max((size for size, ends in notes if not ends), default=0)
     if largest != newest:
-        faults.append(f"Postgres: the newest checkpoint has size {largest}, {newest} is signed")
-    return faults
+        missing.append(f"Postgres: the newest checkpoint has size {largest}, {newest} is signed")
+    return Found(missing, wrong)
 
 
 def check_archive(
@@ -55,18 +62,19 @@ def check_archive(
     sealed: Sequence[bytes],
     segments: Mapping[int, set[bytes]],
     archive_days: int,
-) -> list[str]:
+) -> Found:
     """`sealed`: the chain's records; `segments`: by size, the notes that were committed as a segment's."""
-    faults: list[str] = []
+    missing: list[str] = []
+    wrong: list[str] = []
     said = _statements(sealed)
     previous: str | None = None
     first_seq = 0
     for size in sorted(segments):
         name = f"segment {first_seq}-{size - 1}"
-        found = [_oldest(objects, kind, first_seq, size - 1, faults) for kind in ("entries", "manifests")]
+        found = [_oldest(objects, kind, first_seq, size - 1, wrong) for kind in ("entries", "manifests")]
         first_seq = size
         if found[0] is None or found[1] is None:
-            faults.append(f"archive: {name} has no {'object' if found[0] is None else 'manifest'}")
+            missing.append(f"archive: {name} has no {'object' if found[0] is None else 'manifest'}")
             continue
         (key, version), (manifest_key, manifest_version) = found
         manifest = json.loads(manifest_version.body or b"")
@@ -78,26 +86,28 @@ def check_archive(
         }
         for member, wanted in facts.items():
             if manifest[member] != wanted:
-                faults.append(f"archive: the manifest of {name} says {member} {manifest[member]}: it is {wanted}")
+                wrong.append(f"archive: the manifest of {name} says {member} {manifest[member]}: it is {wanted}")
         if manifest.get("previous_manifest_sha256") != previous:
-            faults.append(f"archive: the manifest of {name} names another manifest before it")
+            wrong.append(f"archive: the manifest of {name} names another manifest before it")
         if manifest["checkpoint"].encode() not in segments[size]:
-            faults.append(f"archive: the manifest of {name} holds a note that was not signed for it")
+            wrong.append(f"archive: the manifest of {name} holds a note that was not signed for it")
         previous = digest
         last = json.loads(sealed[size - 1][:-_SEAL_BYTES] + b"}")["written"]["sequenced_at"]
         promised = datetime.fromisoformat(last) + timedelta(days=archive_days)
         for held in (version, manifest_version):
             if held.mode != "COMPLIANCE" or held.until is None or held.until < promised:
-                faults.append(f"archive: {name} is locked {held.mode} until {held.until}: expected {promised}")
+                wrong.append(f"archive: {name} is locked {held.mode} until {held.until}: expected {promised}")
         facts |= {
             "manifest": manifest_key,
             "manifest_version": manifest_version.version_id,
             "manifest_sha256": digest,
             "retain_until": manifest["retain_until"],
         }
-        if said.get(key) != [facts]:
-            faults.append(f"archive: {name} should be sealed once as {facts}, the chain says {said.get(key)}")
-    return faults
+        if key not in said:
+            missing.append(f"archive: {name} is archived, but the chain does not say so")
+        elif said[key] != [facts]:
+            wrong.append(f"archive: {name} should be sealed once as {facts}, the chain says {said[key]}")
+    return Found(missing, wrong)
 
 
 def check_trimmed(trimmed: Trimmed, sealed: Sequence[bytes], archived: Iterable[bytes]) -> list[str]:

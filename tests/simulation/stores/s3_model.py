@@ -7,8 +7,8 @@ signatures, multipart uploads, GOVERNANCE mode, replication, redirects.
 
 What goes wrong: what `World.effect` does to any effect (an error, or no answer, before or after the write went
 through), the model's own faults (`FAULTS`: a write that goes through after the client has given up, 409 and 412 out of
-the blue, a body that ends early), and `trouble` for a while, longer than the driver's attempts. The invariant, as of
-the real one: a version once listed stays, byte for byte, until its lock ends.
+the blue, a body that ends early, somebody else's object under the key), and `trouble` for a while, longer than the
+driver's attempts. The invariant, as of the real one: a version once listed stays, byte for byte, until its lock ends.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, ReadTimeoutError
+from tests.simulation.stores.light_objects import altered
 from tests.simulation.world import World
 
 __all__ = ["FAULTS", "TROUBLES", "S3Client", "S3Server", "StoredVersion"]
 
-FAULTS = {"s3.put": ("late", "409", "412"), "s3.retain": ("late",), "s3.get": ("cut off",)}
+FAULTS = {"s3.put": ("late", "late", "409", "412", "taken"), "s3.retain": ("late",), "s3.get": ("cut off",)}
 """The model's own faults (`EffectFault.how`) by operation, beside those of every effect."""
 TROUBLES = ("500", "503", "refused", "timeout", "500 after", "timeout after")
 """What `S3Server.trouble` may be; "after": what is asked is done, and the answer is an error all the same."""
-_OWN = {operation: frozenset(hows) for operation, hows in FAULTS.items()}
+_OWN = {operation: frozenset(hows) - {"taken"} for operation, hows in FAULTS.items()}
+_TAKEN = frozenset(("taken",))
 _ATTEMPTS = 3
 _AGAIN = (500, 502, 503, 504)
 _TIMEOUT_S = 20.0
@@ -61,7 +63,8 @@ class S3Server:
         self.world = world
         self.page = page
         self.buckets: dict[str, dict[str, list[StoredVersion]]] = {}
-        self.puts = 0
+        self.foreign: set[str] = set()
+        """Keys under which somebody else has put other entries: an alarm is due."""
         self._trouble = ""
         self._trouble_until_ns = 0
         self._numbered = 0
@@ -86,6 +89,12 @@ class S3Server:
             key = self.world.rng.choice(keys)
             self.world.tell(f"somebody hides {key}")
             self.mark_deleted(bucket, key)
+
+    def intrude(self, bucket: str, key: str, body: bytes) -> None:
+        """Somebody else puts other entries under a key that is about to be put."""
+        self.world.tell(f"somebody puts other entries under {key}")
+        self.foreign.add(key)
+        self.put(bucket, key, altered(body), {})
 
     @property
     def trouble(self) -> str:
@@ -126,7 +135,6 @@ class S3Server:
         until = options.get("ObjectLockRetainUntilDate")
         if until is not None and until <= self.now():
             raise _Answer(400, "InvalidRequest", "the retain until date must be in the future")
-        self.puts += 1
         self._numbered += 1
         made = StoredVersion(f"{self._numbered:032x}", body, self.now(), options.get("ObjectLockMode", ""), until)
         held.setdefault(key, []).append(made)
@@ -200,6 +208,10 @@ class S3Client:
         return self._send("s3.check", ask)
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **options: Any) -> dict[str, Any]:
+        server = self._server
+        new = Key.startswith("entries/") and Key not in server.buckets.get(Bucket, ())
+        if new and server.world.armed and server.world.take_fault("s3.put", _TAKEN) is not None:
+            server.intrude(Bucket, Key, Body)
         return self._send("s3.put", lambda: self._server.put(Bucket, Key, Body, options))
 
     def get_object(self, *, Bucket: str, Key: str, VersionId: str) -> dict[str, Any]:
