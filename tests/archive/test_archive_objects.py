@@ -70,7 +70,7 @@ def test_an_object_is_written_as_the_format_says(make_chain, build_object) -> No
     assert [s.column_index for s in group.sorting_columns] == [file.schema_arrow.names.index("seq")]
     assert all(column.has_offset_index for column in columns.values())
     assert columns["seq"].has_column_index
-    assert columns["seq"].statistics.max == 24_999
+    assert columns["seq"].statistics.max == 16_383
     with_filter = {name for name, column in columns.items() if column.to_dict().get("bloom_filter_length")}
     assert with_filter == {"actor_id", "resource_id"}
 
