@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline import as_role, pipeline_roles, sql
 from tests.rebuild.made_chain import MadeChain, fill_postgres
 
-from sealstream.archive import ArchiveSettings
+from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.cli.settings import write_settings
 from sealstream.devstack import Endpoints
 from sealstream.kafka import KafkaSettings, create_topics
@@ -150,3 +150,19 @@ def stores(
         },
     )
     return Stores(chains.made, kafka, chains.archive, dsn, **dsns, config=config)
+
+
+@pytest.fixture
+def archive_copy(stores: Stores, tmp_path: Path) -> Path:
+    """The bucket's objects and manifests as files of this test's own."""
+    folder = tmp_path / "copy"
+    store = ArchiveStore(stores.archive, stores.settings.name)
+    try:
+        for segment in store.segments():
+            for stored in (segment.object, segment.manifest):
+                path = folder / stored.key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(store.read(stored.key, stored.versions[0]))
+    finally:
+        store.close()
+    return folder

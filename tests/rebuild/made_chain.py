@@ -201,13 +201,13 @@ class MadeChain:
         ]
         return seqs[0], seqs[-1] + 1
 
-    def publish(self, kafka: KafkaSettings) -> None:
+    def publish(self, kafka: KafkaSettings, prefix: str | None = None) -> ChainTopics:
         """Write the chain and its notes to the topics, in transactions; offsets of entries are their seqs, and more."""
-        topics = ChainTopics.of(self.settings.name, self.settings.prefix)
+        topics = ChainTopics.of(self.settings.name, prefix or self.settings.prefix)
         producer = Producer(
             {
                 "bootstrap.servers": kafka.bootstrap,
-                "transactional.id": f"test-{self.settings.name}",
+                "transactional.id": f"test-{topics.chain}",
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": 1_000_000,
@@ -234,6 +234,7 @@ class MadeChain:
             if headers.first_seq is not None:
                 producer.produce(topics.segments, note, headers=named, partition=0)
         producer.commit_transaction(60)
+        return topics
 
 
 def fill_postgres(kafka: KafkaSettings, settings: ChainSettings, sink_dsn: str) -> None:

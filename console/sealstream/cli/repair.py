@@ -109,7 +109,8 @@ def tell_done(done: Done, nothing: str) -> None:
         out.print(f"{len(done.months)} month(s) built anew; check with `sealstream verify postgres`")
     for item in done.months:
         if item.replaced:
-            out.print(f"the old {item.month} is kept: `sealstream repair drop {item.replaced}` removes it")
+            line = f"the old {item.month} is kept: `sealstream repair drop {item.replaced}` removes it"
+            out.print(line, soft_wrap=True)
     if done.unsealed:
         out.print(
             Text(f"not yet sealed as store.repaired: {done.unsealed}; the next `sealstream repair postgres` says it"),

@@ -7,7 +7,7 @@ whatever it holds. Both also mend the notes and the position. Crash stories: `po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +17,10 @@ from sealstream.errors import Forked, InputLost, Misconfigured, Unavailable
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
 from sealstream.layout.tables import AUDIT_CHECKPOINT
-from sealstream.postgres import PostgresStore
 from sealstream.rebuild.archive_view import ArchiveView, Verified
 from sealstream.rebuild.entries import ArchiveThenKafka, EntrySource, FromArchive, FromKafka
 from sealstream.rebuild.months import Keeper
+from sealstream.rebuild.notes import mend_notes
 from sealstream.rebuild.postgres_rebuild import MonthDone, MonthsRebuild, month_of, seal_repairs
 from sealstream.rebuild.reconcile import Reconciliation, Sources, kafka_notes, reconcile
 from sealstream.rebuild.spans import spans_between
@@ -102,6 +102,7 @@ def repair_postgres(
     Entries that are not archived yet come from Kafka. Raises `Forked` when the archive does not hold.
     """
     ways = _Ways(keep, workers, wait_s, say, progress)
+    chosen = months
     since = datetime.fromisoformat(f"{min(months)}-01T00:00:00+00:00") if months else None
     with Keeper(target.keeper_dsn) as keeper:
         _seal(keeper, kafka, chain)
@@ -122,8 +123,8 @@ def repair_postgres(
             rebuild = _rebuild(keeper, chain, whole, sizes, reason, ways)
             stop = _stop(keeper, chain, source.end(), kafka)
             done = _each_month(rebuild, source, months, stop, say)
-            notes = _mend_notes(keeper, target, chain, sizes, say)
-            if keeper.position(chain.name) < stop or any(item.stop >= stop for item in done):
+            notes = mend_notes(keeper, target.reader_dsn, chain, sizes, say)
+            if chosen is None:
                 keeper.rebuild_position(chain.name)
         finally:
             source.close()
@@ -173,7 +174,7 @@ def replay_postgres(
                 say(f"month {item.month}: entries {item.first} to {item.stop - 1} are built, verified and swapped in")
                 done.append(item)
                 done_month(item)
-            notes = _mend_notes(keeper, target, chain, sizes, say)
+            notes = mend_notes(keeper, target.reader_dsn, chain, sizes, say)
             keeper.rebuild_position(chain.name)
         finally:
             if opened is not None:
@@ -275,41 +276,6 @@ def _sizes(
     if forks := [fault for fault in faults if fault.kind is FaultKind.FORKED]:
         raise Forked(f"{forks[0].place}: {forks[0].detail}")
     return sizes
-
-
-def _mend_notes(
-    keeper: Keeper, target: PostgresTarget, chain: ChainSettings, sizes: Iterable[SignedSize], say: Say
-) -> int:
-    """Puts each segment's note in its place, and takes out what the chain's key has not signed. How many."""
-    with PostgresStore(target.reader_dsn) as store:
-        stored = store.notes(chain.name)
-        reach = store.next_seq(chain.name)
-    mended = 0
-    good, _ = signed_sizes([StoredNote(note.note, "", note.compact_range) for note in stored], chain.vkey)
-    sound = {signed.note for signed in good if signed.compact_range is not None}
-    kept: set[int] = set()
-    for note in stored:
-        size = next((signed.size for signed in good if signed.note == note.note), None)
-        if note.note in sound and size == note.size <= reach:
-            kept.add(note.size if note.ends_segment else -1)
-            continue
-        keeper.rebuild_note(chain.name, note.size, note.ends_segment, None)
-        mended += 1
-    for signed in sizes:
-        if signed.compact_range is None or signed.size in kept or signed.size > reach:
-            continue
-        if not _ends_segment(signed):
-            continue
-        keeper.rebuild_note(chain.name, signed.size, True, signed.note, signed.compact_range.hashes)
-        mended += 1
-    if mended:
-        say(f"{mended} notes in {AUDIT_CHECKPOINT} were mended")
-    return mended
-
-
-def _ends_segment(signed: SignedSize) -> bool:
-    """Whether a note is a segment's: its place is a manifest or the topic of segments."""
-    return signed.place.startswith("manifests/") or ".segments." in signed.place
 
 
 def _seal(keeper: Keeper, kafka: KafkaSettings | None, chain: ChainSettings) -> str:
