@@ -23,6 +23,7 @@ import bench_archive
 import bench_checkpointing
 import bench_client
 import bench_latency
+import bench_outbox
 import bench_postgres
 import bench_row_by_row
 import bench_sequencer
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "growth": bench_sequencer.growth,
     "verify": bench_verify.measure,
     "emit": bench_client.measure,
+    "outbox": bench_outbox.measure,
     "latency": bench_latency.measure,
 }
 RESULTS = Path(__file__).parent / "results.md"
