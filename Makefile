@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench up down clean
+.PHONY: help setup check test demo bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ demo: setup ## the whole pipeline, from web requests to tampering found, in a fe
 
 bench: setup ## every figure in benchmarks/results.md, measured anew
 	$(BIN)/python benchmarks/run.py
+
+growth: setup ## one chain to ten million entries, and what an entry costs on the way (35 GB, a quarter of an hour)
+	$(BIN)/python benchmarks/growth.py
 
 up: setup ## start the local stack and all processes in the background
 	$(BIN)/sealstream up --detach

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import asyncpg
+import bench_rates
 from bench_client import quantile
 from rows import Row
 from workbench import Workbench
@@ -169,6 +170,7 @@ def measure(bench: Workbench) -> list[Row]:
                 medians.append((quantile(sealed, 0.5) / 1000, quantile(stored, 0.5) / 1000))
             in_chain.stopping.set()
             in_chain.join(10)
+            faster = bench_rates.measure(bench, settings.postgres.reader_dsn)
             whole = _load(bench, client, in_postgres)
     finally:
         in_chain.stopping.set()
@@ -202,6 +204,7 @@ def measure(bench: Workbench) -> list[Row]:
             remark=f"median {_span([median[1] for median in medians])} ms; asked every {ASKING_S * 1000:.0f} ms",
             remedy=remedy,
         ),
+        *faster,
         *whole,
     ]
 
