@@ -11,6 +11,7 @@ there. The client's own statements (`producer.closed`, `audit.loss`) are in it t
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -73,6 +74,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, required=True, help="events a second")
     parser.add_argument("--journal", type=Path, required=True)
     asked = parser.parse_args()
+    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     client = AuditClient(
@@ -81,6 +83,7 @@ def main() -> int:
         prefix=asked.prefix,
         source={"service": "fault-bench"},
         delivery_timeout_s=300,
+        kafka_options={"debug": "eos,metadata,topic", "log_level": 7},
         producer_factory=_producer_class(_Journal(asked.journal)),
     )
     rng = random.Random(os.getpid())

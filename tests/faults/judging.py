@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
-from tests.faults.bench import CHAIN, Bench
+from tests.faults.watching import Journals
 from tests.histories.checker import Emitted, StoredEntry, check_history
+from tests.pipeline import Pipeline
 
 from sealstream.archive import ArchiveStore, read_rows
 from sealstream.kafka import KafkaSettings
@@ -29,22 +30,30 @@ class Verdict(NamedTuple):
     acknowledged: int
 
 
-def judge(bench: Bench, also_sent: Iterable[bytes]) -> Verdict:
-    """Everything there is, held against everything that was emitted."""
-    pipeline, topics = bench.pipeline, bench.pipeline.topics
+def judge(
+    pipeline: Pipeline,
+    journals: Journals,
+    also_sent: Iterable[bytes] = (),
+    earlier: Mapping[str, Sequence[Mapping[int, bytes | None]]] | None = None,
+) -> Verdict:
+    """Everything there is, held against everything that was emitted: what the journals name, and `also_sent`.
+
+    `earlier`: by `raw` and `control`, what was in a topic of that name before it was made again.
+    """
+    topics, before = pipeline.topics, earlier or {"raw": [], "control": []}
     chain = [record.value or b"" for record in pipeline.records(topics.chain)]
-    emitted = list(_emitted(bench, also_sent))
+    emitted = list(_emitted(journals, also_sent))
     faults = check_history(
         origin=pipeline.chain.origin,
         chain=chain,
         emitted=emitted,
-        raw=[*bench.earlier["raw"], _held(bench, topics.raw)],
-        control=[*bench.earlier["control"], _held(bench, topics.control)],
-        dead_letters=_held(bench, topics.deadletter),
-        notes=_notes(bench),
-        stores={"postgres": list(_postgres(bench)), "archive": list(_archive(bench))},
+        raw=[*before["raw"], _held(pipeline, topics.raw)],
+        control=[*before["control"], _held(pipeline, topics.control)],
+        dead_letters=_held(pipeline, topics.deadletter),
+        notes=_notes(pipeline),
+        stores={"postgres": list(_postgres(pipeline)), "archive": list(_archive(pipeline))},
     )
-    said = pipeline.command("verify", "all", "--chain", CHAIN, "--state-dir", str(bench.folder / "verifier"))
+    said = pipeline.command("verify", "all", "--chain", pipeline.name, "--state-dir", str(pipeline.folder))
     return Verdict(
         faults,
         said.code,
@@ -55,14 +64,14 @@ def judge(bench: Bench, also_sent: Iterable[bytes]) -> Verdict:
     )
 
 
-def _held(bench: Bench, topic: str) -> dict[int, bytes | None]:
-    return {record.offset: record.value for record in bench.pipeline.records(topic)}
+def _held(pipeline: Pipeline, topic: str) -> dict[int, bytes | None]:
+    return {record.offset: record.value for record in pipeline.records(topic)}
 
 
-def _emitted(bench: Bench, also_sent: Iterable[bytes]) -> Iterator[Emitted]:
-    bench.journals.look()
-    acknowledged = bench.journals.acknowledged
-    for _, sent in bench.journals.events():
+def _emitted(journals: Journals, also_sent: Iterable[bytes]) -> Iterator[Emitted]:
+    journals.look()
+    acknowledged = journals.acknowledged
+    for _, sent in journals.events():
         for order, (digest, event) in enumerate(sent):
             yield _one(event, digest in acknowledged, order)
     for order, event in enumerate(also_sent):
@@ -74,15 +83,15 @@ def _one(event: bytes, acknowledged: bool, order: int) -> Emitted:
     return Emitted(fields["id"], fields.get("producer_id"), fields.get("producer_seq"), event, acknowledged, order)
 
 
-def _postgres(bench: Bench) -> Iterator[StoredEntry]:
-    with PostgresStore(bench.pipeline.reader_dsn) as store:
-        for rows in store.rows(CHAIN):
+def _postgres(pipeline: Pipeline) -> Iterator[StoredEntry]:
+    with PostgresStore(pipeline.reader_dsn) as store:
+        for rows in store.rows(pipeline.name):
             for row in rows:
                 yield StoredEntry(row.seq, row.body, row.prev_hash, row.hash)
 
 
-def _archive(bench: Bench) -> Iterator[StoredEntry]:
-    store = ArchiveStore(bench.pipeline.archive, CHAIN)
+def _archive(pipeline: Pipeline) -> Iterator[StoredEntry]:
+    store = ArchiveStore(pipeline.archive, pipeline.name)
     try:
         for segment in store.segments():
             data = store.read(segment.name.object_key, segment.object.versions[0])
@@ -92,12 +101,12 @@ def _archive(bench: Bench) -> Iterator[StoredEntry]:
         store.close()
 
 
-def _notes(bench: Bench) -> Iterator[tuple[int, bytes]]:
+def _notes(pipeline: Pipeline) -> Iterator[tuple[int, bytes]]:
     """Every note that was ever written, committed or not."""
-    topics, kafka = bench.pipeline.topics, bench.pipeline.kafka
+    topics, kafka = pipeline.topics, pipeline.kafka
     for topic in (topics.checkpoints, topics.segments):
         for value in _uncommitted(kafka, topic):
-            checkpoint = open_checkpoint(value, bench.pipeline.chain.vkey)
+            checkpoint = open_checkpoint(value, pipeline.chain.vkey)
             yield checkpoint.size, checkpoint.root
 
 

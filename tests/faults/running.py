@@ -62,7 +62,8 @@ class Run:
                 break
         if not any(each.failure for each in self.rounds):
             self._say("resting, and judging")
-            self.verdict = judge(self.bench, self.bench.rest())
+            bench, also_sent = self.bench, self.bench.rest()
+            self.verdict = judge(bench.pipeline, bench.journals, also_sent, bench.earlier)
         write_results(results, self.seed, (time.monotonic() - begun) / 60, self.rounds, self.verdict)
         return self.is_well
 

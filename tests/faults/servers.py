@@ -24,7 +24,7 @@ from sealstream.devstack.ports import HOST, free_port
 from sealstream.devstack.postgres_server import PostgresServer
 from sealstream.devstack.s3_server import S3Server
 
-__all__ = ["MAX_CONNECTIONS", "Disk", "Servers"]
+__all__ = ["MAX_CONNECTIONS", "Disk", "Servers", "at_port"]
 
 MAX_CONNECTIONS = 40
 _DISK_BYTES = 2 << 30
@@ -124,7 +124,7 @@ class Servers:
 
     def postgres_through(self, client: str, dsn: str) -> str:
         """The DSN, by this client's link."""
-        return _at_port(dsn, self.postgres_links[client])
+        return at_port(dsn, self.postgres_links[client])
 
     def s3_through(self, client: str) -> str:
         """The endpoint, by this client's link."""
@@ -152,6 +152,7 @@ class Servers:
             disk.close()
 
 
-def _at_port(dsn: str, port: int) -> str:
+def at_port(dsn: str, port: int) -> str:
+    """The same database, reached through another port of this machine."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{HOST}:{port}"))

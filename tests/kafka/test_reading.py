@@ -6,6 +6,8 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -18,6 +20,7 @@ from sealstream.kafka import (
     create_topics,
     end_offset,
     last_record,
+    lookup,
     produce,
     read_until_end,
     record_before,
@@ -206,3 +209,26 @@ def test_options_can_t_undo_what_correct_reading_needs(kafka: KafkaSettings, top
     loose = kafka._replace(options={"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest"})
     with CommittedReader(loose, topic, 0) as reader:
         assert reader.read(10, 1) == []
+
+
+def test_an_offset_that_the_leader_does_not_know_yet_is_asked_for_again(
+    kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    produce(kafka, topic, [b"a", b"b"])
+    real, unknown = lookup.ask, [-1001, -1001, -1001]
+
+    def just_elected(*arguments: Any) -> Any:
+        """As three brokers answer right after one of them came back (seen in the bench of real faults)."""
+        answer = real(*arguments)
+        return SimpleNamespace(offset=unknown.pop()) if unknown else answer
+
+    monkeypatch.setattr(lookup, "ask", just_elected)
+    assert end_offset(kafka, topic, committed=True) == 2
+    unknown[:] = [-1001]
+    last = last_record(kafka, topic)
+    assert last is not None
+    assert last.value == b"b"
+    unknown[:] = [-1001] * 1_000
+    monkeypatch.setattr(lookup, "ANSWER_S", 0.3)
+    with pytest.raises(Unavailable, match="gave no offset"):
+        end_offset(kafka, topic, committed=True)

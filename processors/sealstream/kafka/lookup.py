@@ -25,6 +25,7 @@ _FETCH_WAIT_S = 0.01
 _WAIT_S = 0.01  # the end is seen while waiting
 _STANDSTILL_S = 30.0
 _ATTEMPTS = 3
+_PAUSE_S = 0.05
 
 
 def start_offset(kafka: KafkaSettings, topic: str) -> int:
@@ -109,12 +110,23 @@ def _batches_below(reader: CommittedReader, end: int) -> Iterator[list[Record]]:
 
 
 def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: IsolationLevel) -> int:
-    answer = ask(
-        kafka,
-        f"asking for an offset of {topic}",
-        topic,
-        lambda client: client.list_offsets(
-            {TopicPartition(topic, 0): which}, isolation_level=level, request_timeout=ANSWER_S
-        ),
-    )
-    return int(answer.offset)
+    """The broker's answer, once it has one.
+
+    A leader that has just been elected, or has just come back, does not know yet how far its followers are; the driver
+    then gives an offset below zero and no error. Taken for an answer it would make a chain look empty.
+    """
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        answer = ask(
+            kafka,
+            f"asking for an offset of {topic}",
+            topic,
+            lambda client: client.list_offsets(
+                {TopicPartition(topic, 0): which}, isolation_level=level, request_timeout=ANSWER_S
+            ),
+        )
+        if answer.offset >= 0:
+            return int(answer.offset)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{topic}: its leader at Kafka {kafka.bootstrap} gave no offset in {ANSWER_S:.0f} s")
+        time.sleep(_PAUSE_S)
