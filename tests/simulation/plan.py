@@ -42,7 +42,7 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`processes`: those that run beside the emitters. `trims`: the archive sink trims the inputs of what is archived."""
+    """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived."""
 
     seed: int
     length_s: float
@@ -79,7 +79,7 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
     if stores and with_stores < 0.35:
         processes.append("archive-sink")
     sinks = random.Random(f"sinks {seed}")
-    processes += [f"{name}-b" for name in processes if name.endswith("-sink") and sinks.random() < 0.25]
+    processes += [f"{name}-b" for name in processes if name.endswith("-sink") and sinks.random() < 0.4]
     emitters = rng.sample(("app-1", "app-2", "raw-1", "raw-2"), rng.randint(1, 3))
     acts = [
         Act(round(rng.random() * length_s, 3), emitter, rng.choice(_EVENTS) if emitter.startswith("raw") else "event")

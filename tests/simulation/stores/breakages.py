@@ -1,16 +1,18 @@
 """The sinks broken on purpose, one promise at a time: the simulation must find each.
 
-A breakage is what `run_plan` takes: (module, attribute) of the product to what stands there instead. Each is a mistake
-that somebody could make in a change that looks harmless.
+Each is a mistake that somebody could make in a change that looks harmless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
+from tests.simulation.plan import Fault, Plan, draw_plan
 from tests.simulation.stores.installing import HurriedTrimmer
 
 import sealstream.archive.bucket as bucket
@@ -20,9 +22,7 @@ import sealstream.postgres.stored as stored
 from sealstream.errors import Fenced
 from sealstream.kafka import CommittedReader, end_offset
 
-__all__ = ["BREAKAGES"]
-
-Breakage = Mapping[tuple[str, str], Any]
+__all__ = ["BREAKAGES", "Broken"]
 
 
 class PositionAfterwards(stored.SinkStore):
@@ -130,7 +130,7 @@ class ManifestFirst(putting.Putting):
         ours = putting.describe(
             fold,
             self._chain,
-            object_version="",
+            object_version="unknown",
             object_sha256=sha256(data).digest(),
             retain_until=until,
             checkpoint=segment.note,
@@ -169,24 +169,57 @@ def _not_looked_at(*_arguments: Any) -> None:
     return None
 
 
-BREAKAGES: Mapping[str, Breakage] = {
-    "postgres: the position in a transaction of its own, afterwards": {
-        ("sealstream.postgres.sink", "SinkStore"): PositionAfterwards
-    },
-    "postgres: the position in a transaction of its own, before": {
-        ("sealstream.postgres.sink", "SinkStore"): PositionBefore
-    },
-    "postgres: stored without a check against what is stored": {("sealstream.postgres.sink", "SinkStore"): NeverFenced},
-    "postgres: a start reads two moments": {("sealstream.postgres.sink", "SinkStore"): TwoMoments},
-    "postgres: notes that came while the sink was down are passed over": {
-        ("sealstream.postgres.signed", "_open_behind"): _open_at_the_end
-    },
-    "archive: an object is put without a condition": {("sealstream.archive.sink", "Bucket"): WithoutCondition},
-    "archive: the manifest before the object": {("sealstream.archive.sink", "Putting"): ManifestFirst},
-    "archive: a lock that ends too soon": {("sealstream.archive.sink", "Putting"): ShortLock},
-    "archive: an object is adopted unchecked": {("sealstream.archive.putting", "check_object"): _not_looked_at},
-    "archive: the statement is skipped after a restart": {
-        ("sealstream.archive.sink", "sealed_already"): _taken_for_sealed
-    },
-    "archive: inputs are trimmed too far": {("sealstream.archive.sink", "Trimmer"): TrimsTooFar},
+class Broken(NamedTuple):
+    """`seams`: what `run_plan` takes; `at`: faults (operation or kind, how) under which the mistake shows."""
+
+    seams: Mapping[tuple[str, str], Any]
+    at: tuple[tuple[str, str], ...] = ()
+    alone: bool = False
+
+    def plans(self, store: str, first_seed: int = 0) -> Iterator[Plan]:
+        """Plans in which this store's sinks run, two unless `alone`, with more of these faults."""
+        for seed in count(first_seed):
+            rng = random.Random(f"broken {seed}")
+            plan = draw_plan(seed)
+            sinks = [f"{store}-sink"] if self.alone else [f"{store}-sink", f"{store}-sink-b"]
+            others = [name for name in plan.processes if not name.startswith(store)]
+            faults = [*plan.faults]
+            for where, how in self.at * 2:
+                at_s, seconds = round(rng.random() * plan.length_s, 3), round(3 * rng.random(), 2)
+                if where in ("kill", "stop"):
+                    faults.append(Fault(at_s, where, rng.choice(sinks), "", seconds))
+                else:
+                    faults.append(Fault(at_s, "effect", where, how, seconds if how == "slow" else 0.0))
+            trims = plan.trims or rng.random() < 0.5
+            yield plan._replace(processes=(*others, *sinks), faults=tuple(sorted(faults)), trims=trims)
+
+
+BREAKAGES: Mapping[str, Broken] = {
+    "postgres: the position in a transaction of its own, afterwards": Broken(
+        {("sealstream.postgres.sink", "SinkStore"): PositionAfterwards}, (("kill", ""),)
+    ),
+    "postgres: the position in a transaction of its own, before": Broken(
+        {("sealstream.postgres.sink", "SinkStore"): PositionBefore}, (("kill", ""),)
+    ),
+    "postgres: stored without a check against what is stored": Broken(
+        {("sealstream.postgres.sink", "SinkStore"): NeverFenced}
+    ),
+    "postgres: a start reads two moments": Broken(
+        {("sealstream.postgres.sink", "SinkStore"): TwoMoments}, (("postgres.read", "slow"),) * 4 + (("kill", ""),)
+    ),
+    "postgres: notes that came while the sink was down are passed over": Broken(
+        {("sealstream.postgres.signed", "_open_behind"): _open_at_the_end}, (("kill", ""),)
+    ),
+    "archive: an object is put without a condition": Broken({("sealstream.archive.sink", "Bucket"): WithoutCondition}),
+    "archive: the manifest before the object": Broken({("sealstream.archive.sink", "Putting"): ManifestFirst}),
+    "archive: a lock that ends too soon": Broken({("sealstream.archive.sink", "Putting"): ShortLock}),
+    "archive: an object is adopted unchecked": Broken(
+        {("sealstream.archive.putting", "check_object"): _not_looked_at}, (("s3.put", "taken"),)
+    ),
+    "archive: the statement is skipped after a restart": Broken(
+        {("sealstream.archive.sink", "sealed_already"): _taken_for_sealed},
+        (("s3.lock.manifests", "kill_after"),),
+        alone=True,
+    ),
+    "archive: inputs are trimmed too far": Broken({("sealstream.archive.sink", "Trimmer"): TrimsTooFar}),
 }

@@ -17,7 +17,7 @@ _POSTGRES = (
     "postgres.commit",
     "postgres.commit",
 )
-_S3 = ("s3.put", "s3.put", "s3.put", "s3.list", "s3.get", "s3.lock", "s3.lock", "s3.check")
+_S3 = ("s3.put", "s3.put", "s3.put.manifests", "s3.list", "s3.get", "s3.lock", "s3.lock.manifests", "s3.check")
 _GENERAL = ("before", "after", "slow", "kill_before", "kill_after")
 
 
@@ -40,13 +40,16 @@ def draw_store_fault(rng: random.Random, stores: list[str]) -> StoreFault:
             return StoreFault("postgres", "", how, round(rng.choice((0.5, 3, 8)) * (0.5 + rng.random()), 2))
         where = rng.choice(_POSTGRES)
         return _effect(rng, where, postgres_model.FAULTS.get(where, ()))
-    if rng.random() < 0.3:
+    drawn = rng.random()
+    if drawn < 0.08:
+        return StoreFault("effect", "s3.put", "taken", 0.0)
+    if drawn < 0.35:
         if rng.random() < 0.2:
             return StoreFault("s3", "", "hide", 0.0)
         how = rng.choice(s3_model.TROUBLES)
         return StoreFault("s3 trouble", "", how, round(rng.choice((0.5, 3, 8)) * (0.5 + rng.random()), 2))
     where = rng.choice(_S3)
-    return _effect(rng, where, s3_model.FAULTS.get(where, ()))
+    return _effect(rng, where, s3_model.FAULTS.get(where.removesuffix(".manifests"), ()))
 
 
 def _effect(rng: random.Random, where: str, own: tuple[str, ...]) -> StoreFault:

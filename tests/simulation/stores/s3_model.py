@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, ReadTimeoutError
 from tests.simulation.stores.light_objects import altered
-from tests.simulation.world import World
+from tests.simulation.world import EffectFault, World
 
 __all__ = ["FAULTS", "TROUBLES", "S3Client", "S3Server", "StoredVersion"]
 
-FAULTS = {"s3.put": ("late", "late", "409", "412", "taken"), "s3.retain": ("late",), "s3.get": ("cut off",)}
+FAULTS = {"s3.put": ("late", "late", "409", "412"), "s3.retain": ("late",), "s3.get": ("cut off",)}
 """The model's own faults (`EffectFault.how`) by operation, beside those of every effect."""
 TROUBLES = ("500", "503", "refused", "timeout", "500 after", "timeout after")
 """What `S3Server.trouble` may be; "after": what is asked is done, and the answer is an error all the same."""
-_OWN = {operation: frozenset(hows) - {"taken"} for operation, hows in FAULTS.items()}
+_OWN = {operation: frozenset(hows) for operation, hows in FAULTS.items()}
 _TAKEN = frozenset(("taken",))
 _ATTEMPTS = 3
 _AGAIN = (500, 502, 503, 504)
@@ -212,7 +212,7 @@ class S3Client:
         new = Key.startswith("entries/") and Key not in server.buckets.get(Bucket, ())
         if new and server.world.armed and server.world.take_fault("s3.put", _TAKEN) is not None:
             server.intrude(Bucket, Key, Body)
-        return self._send("s3.put", lambda: self._server.put(Bucket, Key, Body, options))
+        return self._send(_named("s3.put", Key), lambda: self._server.put(Bucket, Key, Body, options))
 
     def get_object(self, *, Bucket: str, Key: str, VersionId: str) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
@@ -223,7 +223,7 @@ class S3Client:
 
         world = self._server.world
         cut_off = bool(world.armed) and world.take_fault("s3.get", _OWN["s3.get"]) is not None
-        answer = self._send("s3.get", ask)
+        answer = self._send(_named("s3.get", Key), ask)
         return {**answer, "Body": _Body(answer["Body"], cut_off)}
 
     def get_object_retention(self, *, Bucket: str, Key: str, VersionId: str) -> dict[str, Any]:
@@ -233,7 +233,7 @@ class S3Client:
                 raise _Answer(404, "NoSuchObjectLockConfiguration", "The specified object does not have a lock")
             return {"Retention": {"Mode": found.mode, "RetainUntilDate": found.until}}
 
-        return self._send("s3.lock", ask)
+        return self._send(_named("s3.lock", Key), ask)
 
     def put_object_retention(
         self, *, Bucket: str, Key: str, VersionId: str, Retention: dict[str, Any]
@@ -242,7 +242,7 @@ class S3Client:
             self._server.retain(Bucket, Key, VersionId, Retention["Mode"], Retention["RetainUntilDate"])
             return {}
 
-        return self._send("s3.retain", ask)
+        return self._send(_named("s3.retain", Key), ask)
 
     def delete_object(self, *, Bucket: str, Key: str, VersionId: str | None = None) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
@@ -251,7 +251,7 @@ class S3Client:
             self._server.delete_version(Bucket, Key, VersionId)
             return {}
 
-        return self._send("s3.delete", ask)
+        return self._send(_named("s3.delete", Key), ask)
 
     def list_object_versions(
         self,
@@ -267,7 +267,7 @@ class S3Client:
             versions = self._server.versions(Bucket)
             return _page(versions, Prefix, Delimiter, KeyMarker, VersionIdMarker, MaxKeys or self._server.page)
 
-        return self._send("s3.list", ask)
+        return self._send(_named("s3.list", Prefix), ask)
 
     def _send(self, operation: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """One call with the driver's own attempts. Raises what botocore raises."""
@@ -294,7 +294,7 @@ class S3Client:
             if trouble.endswith(" after"):
                 ask()
             raise _error(trouble)
-        fault = world.take_fault(operation, _OWN[operation]) if world.armed and operation in _OWN else None
+        fault = self._own_fault(operation) if world.armed else None
         if fault is not None and fault.how == "late":
 
             def go_through() -> None:
@@ -307,9 +307,20 @@ class S3Client:
             raise _error(fault.how)
         return ask()
 
+    def _own_fault(self, operation: str) -> EffectFault | None:
+        for aimed, hows in _OWN.items():
+            if operation.startswith(aimed):
+                return self._server.world.take_fault(operation, hows)
+        return None
+
     def _failed(self, how: str) -> Exception:
         """An answer that is an error, or none, by the world's dice."""
         return _error(self._server.world.rng.choice(("500", "503", "timeout", "refused")))
+
+
+def _named(operation: str, key: str) -> str:
+    """What faults are aimed at: `s3.put.manifests`, `s3.lock.entries`."""
+    return f"{operation}.{key.split('/', 1)[0]}"
 
 
 def _error(kind: str) -> Exception:
