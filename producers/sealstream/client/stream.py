@@ -42,6 +42,16 @@ Statement = Callable[[str, dict[str, Any]], bytes]
 """Makes the canonical bytes of the client's own `audit.loss` and `producer.closed`, not yet numbered."""
 
 
+class _Deferred:
+    """An event that waits for its turn; `number`: the one that it was about to take."""
+
+    __slots__ = ("head", "number", "tail")
+
+    def __init__(self, head: bytes, tail: bytes) -> None:
+        self.head, self.tail = head, tail
+        self.number: int | None = None
+
+
 class Stream:
     """For all threads of one process. `producer_id` must stand in every event that `send` gets.
 
@@ -60,7 +70,7 @@ class Stream:
         self._failed = 0
         self._statements = 0
         self._busy = False
-        self._deferred: deque[tuple[bytes, bytes]] = deque()
+        self._deferred: deque[_Deferred] = deque()
         self._fatal = False
         self._last_report = 0.0
         self._settled_with_report = 0
@@ -81,16 +91,20 @@ class Stream:
             if self._busy:
                 # A signal handler or finalizer has interrupted this very thread in the lines below: its event waits
                 # until they are done, for a number must not be taken twice.
-                self._deferred.append((head, tail))
+                self._deferred.append(_Deferred(head, tail))
                 return None
             self._busy = True
             try:
                 if self._thread is None and not self._ended:
                     self._begin_for_event()
+                if self._deferred:
+                    self._queue_deferred()
                 return self._queue(head, tail)
             finally:
-                self._queue_deferred()
-                self._busy = False
+                try:
+                    self._queue_deferred()
+                finally:  # also when a signal handler raises
+                    self._busy = False
 
     def report_soon(self) -> None:
         """There are losses: they are reported, even if nothing is ever sent."""
@@ -102,8 +116,10 @@ class Stream:
                 with suppress(Misconfigured):
                     self._begin()
             finally:
-                self._queue_deferred()
-                self._busy = False
+                try:
+                    self._queue_deferred()
+                finally:  # also when a signal handler raises
+                    self._busy = False
 
     def _begin_for_event(self) -> None:
         self._begin()
@@ -158,13 +174,20 @@ class Stream:
         return None
 
     def _queue_deferred(self) -> None:
+        """Before any other number is taken. An exception of a signal handler may end this anywhere: an event leaves the
+        line when it, and nobody else, has taken the number that it was about to take.
+        """
         while self._deferred:
-            try:
-                reason = self._queue(*self._deferred.popleft())
-            except InvalidEvent:
-                reason = "invalid"
-            if reason is not None:
-                self._losses.add(reason)
+            event = self._deferred[0]
+            if event.number is None or event.number >= self._next_number():
+                event.number = self._next_number()
+                try:
+                    reason = self._queue(event.head, event.tail)
+                except InvalidEvent:
+                    reason = "invalid"
+                if reason is not None:
+                    self._losses.add(reason)
+            self._deferred.popleft()
 
     # --- what the polling thread does
 
@@ -220,6 +243,7 @@ class Stream:
                 return
             self._busy = True
             try:
+                self._queue_deferred()
                 self._queue_reports()
             finally:
                 self._busy = False
