@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench growth up down clean
+.PHONY: help setup check test demo faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ test: check ## check, then every test against real Kafka, PostgreSQL and S3
 
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
 	$(BIN)/python -m examples.demo.run
+
+faults: setup ## real faults for an hour, or MINUTES=5, by SEED=7: nothing may be lost or doubled
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),60)
 
 bench: setup ## every figure in benchmarks/results.md, measured anew
 	$(BIN)/python benchmarks/run.py

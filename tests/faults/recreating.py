@@ -29,9 +29,8 @@ def recreate_input(bench: Bench, kind: str) -> Iterator[float]:
     pipeline.wait_sealed()
     topic = pipeline.topics.raw if kind == "raw" else pipeline.topics.control
     bench.keep_records(kind)
-    AdminClient({"bootstrap.servers": pipeline.kafka.bootstrap, "log_level": 0}).delete_topics([topic])[topic].result(
-        20
-    )
+    admin = AdminClient({"bootstrap.servers": pipeline.kafka.bootstrap, "log_level": 0})
+    admin.delete_topics([topic])[topic].result(20)
     yield 1.0
     configs = [each for each in pipeline.topics.configs() if each.name == topic]
     for _ in range(20):
