@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,7 +13,9 @@ from tests.pipeline import Pipeline, make_pipeline, pipeline_roles, wait_until
 from sealstream.errors import Misconfigured
 from sealstream.kafka import topic_ids
 
-__all__ = ["make_pipeline", "pipeline_roles"]
+__all__ = ["drill", "lived", "lose_topics", "make_pipeline", "pipeline", "pipeline_roles", "wait_ended"]
+
+drill = pytest.mark.skipif(not os.environ.get("SEALSTREAM_DRILLS"), reason="a drill: `make drills` runs it")
 
 
 @pytest.fixture
@@ -22,6 +25,20 @@ def pipeline(make_pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_STATE_HOME", str(made.folder / "state"))
     yield made
     made.kill_all()
+
+
+@pytest.fixture
+def lived(pipeline: Pipeline) -> Pipeline:
+    """A chain of several segments, the last still open, whose processes have ended in order."""
+    pipeline.start()
+    pipeline.send([pipeline.event(n, producer="p") for n in range(1_200)])
+    pipeline.wait_archived(1_000)
+    pipeline.wait_quiet()
+    assert set(pipeline.stop().values()) == {0}
+    pipeline.start("checkpointing", "postgres-sink")  # what the sequencer said as it stopped is signed and stored, too
+    pipeline.wait_stored(pipeline.size())
+    pipeline.stop()
+    return pipeline
 
 
 def lose_topics(pipeline: Pipeline, topics: Iterable[str]) -> None:

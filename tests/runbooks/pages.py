@@ -99,7 +99,7 @@ def play(pipeline: Pipeline, steps: list[Step], handlers: dict[str, Callable[[],
             _act(pipeline, named(step.act, pipeline), handlers or {})
             continue
         command = shlex.split(named(step.command, pipeline))
-        if command[:2] == ["sealstream", "run"]:
+        if command[:2] == ["sealstream", "run"] and not step.code:
             pipeline.start(command[2], accept_input_lost="--accept-input-lost" in command)
             size = pipeline.size()
             for line in step.says:

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.pipeline import Pipeline, wait_until
-from tests.runbooks.conftest import lose_topics, wait_ended
+from tests.runbooks.conftest import drill, lose_topics, wait_ended
 
-
-@pytest.fixture
-def lived(pipeline: Pipeline) -> Pipeline:
-    """A chain of several segments, the last still open, whose processes have ended in order."""
-    pipeline.start()
-    pipeline.send([pipeline.event(n, producer="p") for n in range(1_200)])
-    pipeline.wait_archived(1_000)
-    pipeline.wait_quiet()
-    assert set(pipeline.stop().values()) == {0}
-    pipeline.start("checkpointing", "postgres-sink")  # what the sequencer said as it stopped is signed and stored, too
-    pipeline.wait_stored(pipeline.size())
-    assert set(pipeline.stop().values()) == {0}
-    return pipeline
+pytestmark = drill
 
 
 def test_a_kafka_that_was_lost_whole_is_restored_and_the_pipeline_goes_on(lived: Pipeline) -> None:
