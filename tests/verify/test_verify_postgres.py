@@ -62,6 +62,16 @@ def test_an_edited_body(built: Built, copy: str) -> None:
     assert (verdict.code, verdict.found) == (1, [("edited", seq, seq)])
 
 
+@pytest.mark.parametrize("end", [b"]", b"", b"}}"])
+def test_a_body_with_another_end(built: Built, copy: str, end: bytes) -> None:
+    seq = built.seq_of(502)
+    body = split_sealed(built.values[seq]).body[:-1] + end
+    as_superuser(copy, "UPDATE audit_log SET body = $2 WHERE seq = $1", seq, body)
+    verdict = built.verify("postgres")
+    assert (verdict.code, verdict.kinds) == (1, {"edited"})
+    assert {found[1:] for found in verdict.found} == {(seq, seq)}
+
+
 def test_an_edited_body_with_the_hash_that_fits_it(built: Built, copy: str) -> None:
     seq = built.seq_of(502)
     sealed = split_sealed(built.values[seq])

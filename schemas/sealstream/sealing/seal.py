@@ -68,9 +68,12 @@ class Sealed(NamedTuple):
         return self.prev_hash + self.body
 
     def to_bytes(self) -> bytes:
-        """The sealed entry: exactly the bytes of a record's value."""
+        """The sealed entry: exactly the bytes of a record's value.
+
+        Of a body that does not end as an object does, no byte is left out: so its hash can't fit.
+        """
         return b'%b,"prev_hash":"%b","hash":"%b"}' % (
-            self.body[:-1],
+            self.body[:-1] if self.body.endswith(b"}") else self.body + b"}",
             self.prev_hash.hex().encode(),
             self.hash.hex().encode(),
         )

@@ -133,12 +133,13 @@ def _smaller(result: WalkResult) -> WalkResult:
 
 
 def sealed_values(table: pa.Table) -> Sequence[bytes]:
-    """Each row of an archive's table as the sealed entry that it was."""
+    """Each row of an archive's table as the sealed entry that it was, by the rule of `Sealed.to_bytes`."""
     import pyarrow as pa
 
     bodies: list[Any] = table["body"].cast(pa.binary()).to_pylist()
     links, owns = raw_hashes(table, "prev_hash").hex().encode(), raw_hashes(table, "hash").hex().encode()
     return [
-        b'%b,"prev_hash":"%b","hash":"%b"}' % (body[:-1], links[at : at + 64], owns[at : at + 64])
+        b'%b,"prev_hash":"%b","hash":"%b"}'
+        % (body[:-1] if body.endswith(b"}") else body + b"}", links[at : at + 64], owns[at : at + 64])
         for body, at in zip(bodies, range(0, 64 * len(bodies), 64), strict=True)
     ]
