@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo faults bench growth up down clean
+.PHONY: help setup check test demo rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -43,11 +43,17 @@ check: setup ## style, types, layers
 test: check ## check, then every test against real Kafka, PostgreSQL and S3
 	$(BIN)/pytest -n 2 --dist loadfile
 
+rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
+
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
 	$(BIN)/python -m examples.demo.run
 
 faults: setup ## real faults for an hour, or MINUTES=5, by SEED=7: nothing may be lost or doubled
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),60)
+
+drills: setup ## every runbook on a real chain, with forged topics, a stolen key, killed restores: a quarter of an hour
+	SEALSTREAM_DRILLS=1 $(BIN)/pytest -q tests/runbooks
 
 bench: setup ## every figure in benchmarks/results.md, measured anew
 	$(BIN)/python benchmarks/run.py

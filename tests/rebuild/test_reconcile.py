@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from tests.pipeline import say
+from tests.rebuild.long_runs import long_run
 
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import ChainTopics
@@ -77,6 +78,7 @@ def test_an_edited_body_is_found_and_the_field_is_named(stores):
     assert found(compared(stores, quick=True)) == [], "quick takes stored hashes at their word, and says so"
 
 
+@long_run
 def test_a_body_edited_together_with_its_hash_is_found_also_by_the_quick_look(stores):
     stores.tamper(
         "UPDATE audit_log SET body = body || ' ', hash = sha256('\\x00'::bytea || prev_hash || body || ' ') "
@@ -86,6 +88,7 @@ def test_a_body_edited_together_with_its_hash_is_found_also_by_the_quick_look(st
         assert ("postgres", "edited", 1234, 1234) in found(compared(stores, quick=quick))
 
 
+@long_run
 @pytest.mark.parametrize("body", [r"'\xff'", "'no json'", "''"])
 def test_a_body_that_is_no_entry_is_told_and_hides_nothing_else(stores, body):
     stores.tamper(f"UPDATE audit_log SET body = {body}::bytea WHERE seq = 400")
@@ -102,18 +105,21 @@ def test_deleted_rows_are_missing_as_runs(stores):
     ]
 
 
+@long_run
 def test_a_dropped_month_is_one_run(stores):
     first, stop = stores.made.month_bounds("2026-10")
     stores.sql("DROP TABLE audit_log_2026_10", "SELECT 1")
     assert found(compared(stores)) == [("postgres", "missing", first, stop - 1)]
 
 
+@long_run
 def test_a_tail_that_was_cut_off_is_rolled_back(stores):
     end = stores.made.size
     stores.tamper(f"DELETE FROM audit_log WHERE seq >= {end - 3}")
     assert found(compared(stores)) == [("postgres", "rolled back", end - 3, end - 1)]
 
 
+@long_run
 def test_inserted_rows_are_found_wherever_they_stand(stores):
     end = stores.made.size
     columns = (
@@ -130,6 +136,7 @@ def test_inserted_rows_are_found_wherever_they_stand(stores):
     assert ("postgres", "duplicated", 900, 900) in kinds
 
 
+@long_run
 def test_one_changed_entry_among_all_others_of_its_chain_needs_no_second_store_to_be_placed(stores):
     stores.tamper("UPDATE audit_log SET body = body || ' ' WHERE seq = 1000")
     result = compared(stores, kafka=False, archive=False)
@@ -138,6 +145,7 @@ def test_one_changed_entry_among_all_others_of_its_chain_needs_no_second_store_t
     assert fault.first_seq <= 1000 <= fault.last_seq < fault.first_seq + 300
 
 
+@long_run
 def test_a_forged_and_a_repeated_record_in_kafka_are_found(stores, kafka: KafkaSettings):
     """The chain's topic is another's, in which the same records were written, and some besides."""
     forged = stores.settings._replace(prefix=f"f-{stores.settings.name}")
@@ -158,6 +166,7 @@ def test_a_forged_and_a_repeated_record_in_kafka_are_found(stores, kafka: KafkaS
     assert [fault.place for fault in result.of("kafka")][:2] == [f"{topics.chain} offset {at}" for at in (500, 501)]
 
 
+@long_run
 def test_an_object_that_differs_in_a_copy_of_the_archive_is_found(stores, tmp_path: Path, archive_copy: Path):
     folder = archive_copy
     copied = sorted(folder.glob("entries/*/*/*.parquet"))
@@ -173,6 +182,7 @@ def test_an_object_that_differs_in_a_copy_of_the_archive_is_found(stores, tmp_pa
     assert (difference.store, str(difference.fault.kind)) == ("archive", "missing")
 
 
+@long_run
 def test_a_lagging_store_is_behind_and_not_different(stores):
     end = stores.made.size
     stores.tamper(f"DELETE FROM audit_log WHERE seq >= {end - 100}")
@@ -187,6 +197,7 @@ def test_a_lagging_store_is_behind_and_not_different(stores):
     assert found(compared(stores)) == [("postgres", "edited", end - 101, end - 101)]
 
 
+@long_run
 def test_a_second_round_reads_kafka_from_where_the_first_held(stores):
     first = compared(stores)
     assert first.kafka_mark is not None
@@ -197,6 +208,7 @@ def test_a_second_round_reads_kafka_from_where_the_first_held(stores):
     assert spans["kafka"] < 3 < spans["postgres"]
 
 
+@long_run
 def test_the_command_tells_it_and_ends_with_its_code(stores, tmp_path: Path):
     command = ["reconcile", "--chain", stores.settings.name, "--state-dir", str(tmp_path / "state")]
     said = say(stores.config, *command)

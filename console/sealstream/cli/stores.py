@@ -49,6 +49,7 @@ def archive_settings(settings: Settings) -> ArchiveSettings:
         region=section.region,
         access_key=section.access_key or None,
         secret_key=section.secret_key or None,
+        replayed=section.replayed,
     )
 
 

@@ -105,10 +105,9 @@ def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_versi
     if manifest.segment != name:
         raise Forked(f"{name.manifest_key} in bucket {bucket.settings.bucket}: describes {manifest.object}")
     signed = signed_by(manifest, chain)
-    where = f"{name.object_key}, version {manifest.object_version}, in bucket {bucket.settings.bucket}"
-    if all(version.version_id != manifest.object_version for version in bucket.stored(name.object_key).versions):
-        raise Forked(f"{where}: its manifest describes it, but it is not there")
-    object_data = bucket.read(name.object_key, manifest.object_version, largest_object(chain.limits))
+    object_version = _described_version(bucket, manifest)
+    where = f"{name.object_key}, version {object_version}, in bucket {bucket.settings.bucket}"
+    object_data = bucket.read(name.object_key, object_version, largest_object(chain.limits))
     if sha256(object_data).digest() != manifest.object_sha256:
         raise Forked(f"{where}: has another SHA-256 than its manifest says")
     start = Start(checked_range(manifest.first_seq, manifest.start_range), b"")
@@ -128,10 +127,23 @@ def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_versi
     )
     if expected != manifest:
         raise Forked(f"{name.manifest_key}: {_differing(manifest, expected)}")
-    lock = bucket.lock(name.object_key, manifest.object_version)
+    lock = bucket.lock(name.object_key, object_version)
     if lock is None or not lock.holds(parse_timestamp(manifest.retain_until)):
         raise Forked(f"{where}: expected a COMPLIANCE lock until {manifest.retain_until}, got {lock}")
     return Holding(name, manifest, data, manifest_version, signed, fold, object_data)
+
+
+def _described_version(bucket: Bucket, manifest: Manifest) -> str:
+    """The version that a manifest describes; in a bucket that was replayed into, the oldest, whose SHA-256 decides."""
+    versions = bucket.stored(manifest.object).versions
+    if any(version.version_id == manifest.object_version for version in versions):
+        return manifest.object_version
+    if bucket.settings.replayed and versions:
+        return versions[0].version_id or ""
+    raise Forked(
+        f"{manifest.object}, version {manifest.object_version}, in bucket {bucket.settings.bucket}: its manifest "
+        "describes it, but it is not there"
+    )
 
 
 def _differing(found: Manifest, expected: Manifest) -> str:

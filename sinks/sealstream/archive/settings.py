@@ -10,7 +10,8 @@ __all__ = ["ArchiveSettings"]
 class ArchiveSettings(NamedTuple):
     """A bucket with Object Lock. `endpoint_url` None: AWS S3 itself; keys None: as boto3 finds them (role, profile).
 
-    `timeout_s`: of one connection, and of one silence while reading.
+    `timeout_s`: of one connection, and of one silence while reading. `replayed`: what the bucket holds was replayed
+    into it byte by byte, so its version ids are others than the chain has sealed: the SHA-256s decide, as in a copy.
     """
 
     bucket: str
@@ -19,3 +20,4 @@ class ArchiveSettings(NamedTuple):
     access_key: str | None = None
     secret_key: str | None = None
     timeout_s: float = 20.0
+    replayed: bool = False

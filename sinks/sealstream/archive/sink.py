@@ -159,7 +159,13 @@ class ArchiveSink:
             self._position = _Position(Start(EMPTY_RANGE, genesis_hash(self._chain.origin)), None, None)
             return
         segment, holding = found
-        statement = ArchivedStatement(self._chain, holding.manifest, holding.manifest_bytes, holding.manifest_version)
+        statement = ArchivedStatement(
+            self._chain,
+            holding.manifest,
+            holding.manifest_bytes,
+            holding.manifest_version,
+            replayed=self._bucket.settings.replayed,
+        )
         if not sealed_already(self._kafka, self._chain, statement, segment.chain_offset, _REMEMBERED_ENTRIES):
             self._say(statement)
         self._segments = SegmentReader(self._kafka, self._chain, segment)

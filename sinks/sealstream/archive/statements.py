@@ -41,9 +41,21 @@ _decode = msgspec.json.Decoder(_Said).decode
 
 
 class ArchivedStatement:
-    """What is said of one segment. `event` is the canonical event for `audit.control.C`."""
+    """What is said of one segment. `event` is the canonical event for `audit.control.C`.
 
-    def __init__(self, chain: ChainSettings, manifest: Manifest, manifest_bytes: bytes, manifest_version: str) -> None:
+    `replayed`: the bucket's version ids are not those that were sealed, and are not compared.
+    """
+
+    def __init__(
+        self,
+        chain: ChainSettings,
+        manifest: Manifest,
+        manifest_bytes: bytes,
+        manifest_version: str,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        self._not_compared = ("object_version", "manifest_version") if replayed else ()
         self.segment: SegmentName = manifest.segment
         self.metadata = {
             "object": manifest.object,
@@ -83,7 +95,7 @@ class ArchivedStatement:
             if metadata.get("object") != self.segment.object_key:
                 continue
             for member, expected in self.metadata.items():
-                if metadata.get(member) != expected:
+                if metadata.get(member) != expected and member not in self._not_compared:
                     raise Forked(
                         f"the chain has sealed a {ARCHIVED_ACTION} of {self.segment.decimal} with {member} "
                         f"{metadata.get(member)!r}, but the archive says {expected!r}"

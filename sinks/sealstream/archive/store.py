@@ -51,6 +51,11 @@ class ArchiveStore:
         """Whether versions, delete markers and locks can be seen; in a copy they can't."""
         return self._bucket is not None
 
+    @property
+    def replayed(self) -> bool:
+        """Whether the version ids are the bucket's own, and not those that the chain has sealed."""
+        return self._bucket is not None and self._bucket.settings.replayed
+
     def check(self) -> None:
         """Raises `Misconfigured` when the bucket has no Object Lock; a folder is taken as it is."""
         if self._bucket is not None:

@@ -5,13 +5,21 @@ that differs; `repair_postgres` and `replay_postgres` build months anew beside t
 user's own sink; `restore_kafka` brings a chain's topics back from the archive and Postgres.
 """
 
+from sealstream.rebuild.archive_replay import replay_archive, segments_of_archive, segments_of_kafka
 from sealstream.rebuild.archive_view import Verified
 from sealstream.rebuild.differences import Difference
 from sealstream.rebuild.own_sink import OwnSink, SinkEntry, load_sink
 from sealstream.rebuild.postgres_rebuild import MonthDone
 from sealstream.rebuild.reconcile import ComparedStore, Reconciliation, Sources, reconcile
 from sealstream.rebuild.remaining import PublishedNote, Remainder
-from sealstream.rebuild.repair import Done, PostgresTarget, drop_replaced, repair_postgres, replay_postgres
+from sealstream.rebuild.repair import (
+    Done,
+    PostgresTarget,
+    drop_replaced,
+    repair_postgres,
+    replay_postgres,
+    verified_archive,
+)
 from sealstream.rebuild.restoring import Restored, TailLost, restore_kafka
 from sealstream.rebuild.sink_replay import SinkReplay
 
@@ -35,6 +43,10 @@ __all__ = [
     "load_sink",
     "reconcile",
     "repair_postgres",
+    "replay_archive",
     "replay_postgres",
     "restore_kafka",
+    "segments_of_archive",
+    "segments_of_kafka",
+    "verified_archive",
 ]

@@ -110,6 +110,8 @@ class _Archive:
             self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
         if not self._store.versioned:
             examination.report.notes.append("a copy: versions and locks can't be seen, the sealed SHA-256s decide")
+        if self._store.replayed:
+            examination.report.notes.append("replayed into this bucket: its versions are its own, the SHA-256s decide")
         examination.history.faults += self._faults
         report = examination.finish(stale_after=ARCHIVE_STALE_AFTER, assurance="self-signed")
         self._judge_newest(report)
@@ -232,7 +234,7 @@ class _Archive:
         says: dict[str, tuple[object, object]] = {
             member: (getattr(manifest, member), found) for member, found in ends.items()
         }
-        if self._store.versioned:
+        if self._store.versioned and not self._store.replayed:
             says["object_version"] = manifest.object_version, segment.stored.object.versions[0].version_id
         try:
             signed = open_checkpoint(manifest.checkpoint.encode(), self._asked.identity.vkey).size
@@ -322,7 +324,7 @@ class _Archive:
                 "manifest": name.manifest_key,
                 "manifest_sha256": segment.manifest_sha256,
             }
-            if self._store.versioned:
+            if self._store.versioned and not self._store.replayed:
                 for kind, stored in (("object", segment.stored.object), ("manifest", segment.stored.manifest)):
                     found[f"{kind}_version"] = stored.versions[0].version_id if stored.versions else None
             if segment.manifest is not None:
