@@ -30,18 +30,41 @@ _NO_LEADER_YET = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
+_NO_ANSWER = frozenset({KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT})
+_FIRST_TRY_S = 2.5
 _PAUSE_S = 0.05
 
 
 def answers(
     kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]], topic: str = ""
 ) -> dict[Any, _T | KafkaError]:
-    """Each item's answer, or the error that the broker gave for it. Raises `Unavailable` when nobody answers."""
-    try:
-        client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(ANSWER_S * 1000)}))
-        futures = request(client)
-    except KafkaException as error:
-        raise translated(error_of(error), kafka, doing, topic) from error
+    """Each item's answer, or the error that the broker gave for it. Raises `Unavailable` when nobody answers.
+
+    A cluster names any of its brokers as the one to ask, also one that was killed a moment ago, for as long as its
+    session lasts; a new client that asks again soon is sent to another.
+    """
+    first_s = min(_FIRST_TRY_S, ANSWER_S / 2)
+    found: dict[Any, _T | KafkaError] = {}
+    failure: KafkaException | None = None
+    for patience_s in (first_s, ANSWER_S - first_s):
+        begun, failure = time.monotonic(), None
+        try:
+            found = _asked(kafka, doing, request, patience_s)
+            unanswered = any(isinstance(each, KafkaError) and each.code() in _NO_ANSWER for each in found.values())
+        except KafkaException as error:
+            failure, unanswered = error, error_of(error).code() in _NO_ANSWER
+        if not unanswered or time.monotonic() - begun > 0.75 * ANSWER_S:  # a question with its own, longer time
+            break
+    if failure is not None:
+        raise translated(error_of(failure), kafka, doing, topic) from failure
+    return found
+
+
+def _asked(
+    kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]], patience_s: float
+) -> dict[Any, _T | KafkaError]:
+    client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000)}))
+    futures = request(client)
     found: dict[Any, _T | KafkaError] = {}
     for item, future in futures.items():
         try:
@@ -58,7 +81,7 @@ def ask(kafka: KafkaSettings, doing: str, topic: str, request: Callable[[AdminCl
 
     def request_when_connected(client: AdminClient) -> Mapping[Any, Future[_T]]:
         # While no broker is connected, the driver looks for a partition's leader in vain and looks again after 3 s.
-        client.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[topic].result(2 * ANSWER_S)
+        client.describe_topics(TopicCollection([topic]))[topic].result(2 * ANSWER_S)
         return request(client)
 
     deadline = time.monotonic() + ANSWER_S
@@ -73,7 +96,7 @@ def ask(kafka: KafkaSettings, doing: str, topic: str, request: Callable[[AdminCl
 
 def check_reachable(kafka: KafkaSettings, doing: str) -> None:
     """Raises `Unavailable` when no broker answers."""
-    (answer,) = answers(kafka, doing, lambda client: {"": client.describe_cluster(request_timeout=ANSWER_S)}).values()
+    (answer,) = answers(kafka, doing, lambda client: {"": client.describe_cluster()}).values()
     if isinstance(answer, KafkaError):
         raise translated(answer, kafka, doing)
 
@@ -83,7 +106,7 @@ def describe(kafka: KafkaSettings, topics: list[str]) -> dict[str, Any]:
     found = answers(
         kafka,
         f"looking for {', '.join(topics)}",
-        lambda client: client.describe_topics(TopicCollection(topics), request_timeout=ANSWER_S),
+        lambda client: client.describe_topics(TopicCollection(topics)),
     )
     described = {}
     for topic, answer in found.items():

@@ -121,9 +121,7 @@ def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: Isolatio
             kafka,
             f"asking for an offset of {topic}",
             topic,
-            lambda client: client.list_offsets(
-                {TopicPartition(topic, 0): which}, isolation_level=level, request_timeout=ANSWER_S
-            ),
+            lambda client: client.list_offsets({TopicPartition(topic, 0): which}, isolation_level=level),
         )
         if answer.offset >= 0:
             return int(answer.offset)

@@ -52,7 +52,7 @@ def check_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig]) -> None:
     found = answers(
         kafka,
         "reading the configuration of topics",
-        lambda client: client.describe_configs(list(resources), request_timeout=ANSWER_S),
+        lambda client: client.describe_configs(list(resources)),
     )
     differences = []
     for resource, answer in found.items():
