@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="The client's spool_directory.", show_default=False)]
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one document.")]
 
 
@@ -63,13 +65,14 @@ def drain(
         _print_streams(directory, spool_status(directory), as_json)
         return
     settings = context_of(context).settings(must_exist=False)
-    with _progress_bar() as progress:
+    with _interrupted() as stopping, _progress_bar() as progress:
         drained = drain_spool(
             directory,
             bootstrap or settings.kafka.bootstrap,
             kafka_options=settings.kafka.options,
             patience_s=patience,
             on_progress=progress,
+            stopping=stopping,
         )
     if as_json:
         print(json.dumps(drained._asdict(), indent=2))
@@ -78,6 +81,18 @@ def drain(
     code = _exit_code(drained)
     if code:
         raise typer.Exit(code)
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came: an exception amid the driver's callbacks would be its fault, and not ours."""
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _frame: came.append(number)) for each in _ENDS}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _exit_code(drained: Drained) -> int:
@@ -106,22 +121,25 @@ def _print_streams(directory: Path, found: list[StreamStatus], as_json: bool) ->
     if not found:
         _say(f"{directory} is empty: Kafka has everything")
         return
-    table = Table("stream", "topic", "process", "waiting", "damaged", "unreported", "MiB", "begun", box=None)
     for each in found:
-        table.add_row(
-            each.producer_id,
-            each.topic or "unknown",
-            f"{each.host} {each.pid} {'lives' if each.held else 'is dead'}",
-            f"{each.waiting:,}",
-            f"{each.damaged:,}",
-            f"{each.unreported:,}",
-            f"{each.bytes / 2**20:.1f}",
-            f"{_duration(each.age_s)} ago",
-        )
-    out.print(table)
+        _say(_line(each))
     waiting = sum(each.waiting for each in found if not each.held)
     if waiting:
         _say(f"{waiting:,} events of dead processes wait: `sealstream spool drain {directory}` sends them")
+
+
+def _line(stream: StreamStatus) -> str:
+    parts = [
+        f"{stream.waiting:,} events wait for {stream.topic or 'an unknown topic'}",
+        f"process {stream.pid} on {stream.host or 'an unknown host'} {'lives' if stream.held else 'is dead'}",
+        f"{stream.bytes / 2**20:.1f} MiB",
+        f"begun {_duration(stream.age_s)} ago",
+    ]
+    if stream.damaged:
+        parts.append(f"{stream.damaged:,} can't be read")
+    if stream.unreported:
+        parts.append(f"{stream.unreported:,} were dropped and not yet reported")
+    return f"{stream.producer_id}  {', '.join(parts)}"
 
 
 def _duration(seconds: float) -> str:

@@ -45,8 +45,9 @@ _DEFAULTS = {
     "reconnect.backoff.max.ms": 2_000,  # a broker that is back is noticed soon
     "log_level": 2,  # failures come through error_cb, once each
 }
-# For events that are on disk: none is given up, and none may pass one that failed.
-_FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True}
+# For events that are on disk: none is given up, and none may pass one that failed. Giving all up by ourselves is then
+# fatal to the driver, and no news.
+_FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True, "log_level": 0}
 # Bounds the number of records too: each costs memory beside its bytes (measured: a queue of 64 MiB, full, is 64 to 84).
 _BYTES_BESIDE = 512
 

@@ -249,10 +249,12 @@ def drain_spool(
     kafka_options: Mapping[str, Any] | None = None,
     patience_s: float = 60.0,
     on_progress: Callable[[DrainProgress], object] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Drained:
     """Send everything that dead processes have left in this spool directory. Repeatable; ends at any time unharmed.
 
-    `patience_s`: how long Kafka may acknowledge nothing. Raises `Unavailable` after that, and `Misconfigured`.
+    `patience_s`: how long Kafka may acknowledge nothing. `stopping` is asked between rounds: True raises
+    `KeyboardInterrupt` there, and not amid the driver's callbacks. Raises `Unavailable` and `Misconfigured`.
     """
     directory, feed = Path(directory), Feed(drains(bootstrap, kafka_options or {}), RLock())
     composer = Composer(None, lambda: datetime.now(UTC), new_event_id)
@@ -261,7 +263,7 @@ def drain_spool(
     try:
         while (claim := claim_next(directory, None, passed)) is not None:
             with Drain(claim, feed, composer) as drain:
-                _run(drain, patience_s, on_progress)
+                _run(drain, patience_s, on_progress, stopping)
             streams, events, lost = streams + 1, events + drain.events, lost + drain.lost
         left = [folder.name for folder in spool_directory.streams(directory)]
     except OSError as error:
@@ -272,9 +274,16 @@ def drain_spool(
     return Drained(streams, events, lost, held, tuple(name for name in left if name in passed))
 
 
-def _run(drain: Drain, patience_s: float, on_progress: Callable[[DrainProgress], object]) -> None:
+def _run(
+    drain: Drain,
+    patience_s: float,
+    on_progress: Callable[[DrainProgress], object],
+    stopping: Callable[[], bool],
+) -> None:
     sent, since = -1, time.monotonic()
     while not drain.step(0.1):
+        if stopping():
+            raise KeyboardInterrupt
         on_progress(DrainProgress(drain.producer_id, drain.events, drain.sent, drain.trouble))
         if drain.sent != sent:
             sent, since = drain.sent, time.monotonic()

@@ -49,6 +49,7 @@ class Feed:
         self._producer: Producer | None = None
         self._runs: deque[list[int]] = deque()  # [first, count] of what the producer holds, or has finished since
         self._failure: KafkaError | None = None
+        self._dropping = False
         self._pause_s = _FIRST_PAUSE_S
         self._open_at = 0.0
         self._said: dict[str, float] = {}
@@ -136,6 +137,8 @@ class Feed:
         self._failure = self._failure or error
 
     def _on_error(self, error: KafkaError) -> None:
+        if self._dropping:  # what the driver holds is given up, and it says so
+            return
         if error.fatal():
             self._failure = self._failure or error
         self._say(error.name(), error.str())
@@ -153,9 +156,11 @@ class Feed:
             self._runs.clear()
             self.fed = self.acknowledged
         if old is not None:
+            self._dropping = True
             give_up(old)
             with lifetimes.no_fork:
                 del old  # frees it
+            self._dropping = False
 
     def _pause(self, trouble: str) -> None:
         self.trouble = trouble
