@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,13 +93,17 @@ def new_signing_key(name: str) -> str:
     return f"PRIVATE+KEY+{name}+{_key_id(name, public).hex()}+{_b64(_ED25519 + private_key.private_bytes_raw())}"
 
 
+_is_key_id = re.compile("[0-9a-f]{8}").fullmatch
+
+
 def signer(skey: str) -> Signer:
     """The signer of a private key in text form. Raises `BadNote` (which never shows the key)."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     prefix = "PRIVATE+KEY+"
     parts = skey.removeprefix(prefix).split("+", 2)
-    if not skey.startswith(prefix) or len(parts) != 3:
+    # Base64 may hold a plus: without a key id in its place, what stands for the name could be a piece of the secret.
+    if not skey.startswith(prefix) or len(parts) != 3 or not _is_key_id(parts[1]):
         raise BadNote("a signing key: expected PRIVATE+KEY+<name>+<8 hex digits>+<base64>")
     name, key_id, encoded = parts
     _check_name(name)
