@@ -18,7 +18,7 @@ __all__ = ["Run", "planned_rounds"]
 _OVERLAPPING = (0.55, 0.35, 0.10)
 """How often a round has one fault, two, three."""
 _RECOVERY_S = 180.0
-_MOST_FAILURES = 3
+_MOST_FAILURES = 5
 
 
 def planned_rounds(rng: random.Random, kinds: Sequence[Kind]) -> Iterator[list[Kind]]:

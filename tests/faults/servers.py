@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -37,16 +38,25 @@ class Disk:
     def __init__(self, folder: Path, size_bytes: int = _DISK_BYTES) -> None:
         self.folder = folder
         self._size_bytes = size_bytes
+        self._ballast = folder / "ballast"
         folder.mkdir(parents=True)
         self.can_fill = os.geteuid() == 0 and _mount("-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder))
 
     def fill(self) -> None:
         """No byte more fits, from now on."""
-        used = shutil.disk_usage(self.folder).used
-        assert _mount("-o", f"remount,size={max(used, 4096)}", str(self.folder))
+        for more in (0, 1 << 18, 1 << 20, 1 << 22, 1 << 24):  # what is written meanwhile must fit
+            used = shutil.disk_usage(self.folder).used
+            if _mount("-o", f"remount,size={max(used + more, 4096)}", str(self.folder)):
+                break
+        else:
+            raise AssertionError(f"{self.folder} can't be made smaller")
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
 
     def empty(self) -> None:
         """There is room again."""
+        self._ballast.unlink(missing_ok=True)
         assert _mount("-o", f"remount,size={self._size_bytes}", str(self.folder))
 
     def close(self) -> None:
