@@ -139,11 +139,12 @@ def test_a_writer_killed_at_every_touch_of_the_disk_loses_nothing_it_has_acknowl
                 emit(audit, 56_000)  # two to a segment
             audit.close(0)
 
-        point = finished = 0
-        while finished < 2:
-            finished += ended(child(life, point, False))
-            child_ended = ended(child(life, point, True))
-            point += 1
+        point, finished = 0, False
+        while not finished:  # ten at once, since each waits more than it works
+            lives = [child(life, point + n, False) for n in range(10)]
+            lives += [child(life, point + n, True) for n in range(0, 10, 2)]
+            finished = any([ended(pid) for pid in lives])
+            point += 10
         print(point)
         """,
     )
