@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo rebuild drills faults bench growth up down clean
+.PHONY: help setup check test simulate demo rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,6 +45,10 @@ test: check ## check, then every test against real Kafka, PostgreSQL and S3
 
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
+
+HISTORIES ?= 10000
+simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
+	$(BIN)/python -m tests.simulation --histories $(HISTORIES) --jobs 2 $(if $(FROM),--from $(FROM))
 
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
 	$(BIN)/python -m examples.demo.run

@@ -250,12 +250,13 @@ class History:
             world.after(0.5 * world.rng.random(), lambda name=name: self.start(name))  # type: ignore[misc]
         for fault in plan.faults:
             world.after(fault.at_s, lambda fault=fault: self.strike(fault))  # type: ignore[misc]
-        world.run(lambda: False, plan.length_s + 1)
-        world.tell("faults end")
-        world.armed.clear()
-        for name, process in self.running.items():
-            self._offsets_ns[name] = process.clock_offset_ns = 0
         try:
+            world.run(lambda: False, plan.length_s + 1)
+            world.tell("faults end")
+            world.armed.clear()
+            self._offsets_ns.clear()
+            for process in self.running.values():
+                process.clock_offset_ns = 0
             rested = world.run(self._at_rest, _REST_WITHIN_S)
         except Stuck as error:
             return [str(error), *self._unrest()]

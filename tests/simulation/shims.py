@@ -344,7 +344,7 @@ def installed(
 ) -> Iterator[None]:
     """While it lasts, the product's loaded modules use this world.
 
-    `driver`: real object to its model. `by_name`: (module, attribute) to whatever it should be (a pause, a breakage).
+    `driver`: real object to its model. `by_name`: (module, attribute or Class.method) to whatever it should be.
     """
     global _world
     places: list[tuple[dict[str, Any], str, Any]] = []
@@ -358,10 +358,14 @@ def installed(
             if shim is not None:
                 places.append((names, name, value))
                 names[name] = shim
-    for (module_name, attribute), value in (by_name or {}).items():
-        names = vars(sys.modules[module_name])
-        places.append((names, attribute, names[attribute]))
-        names[attribute] = value
+    seams: list[tuple[Any, str, Any]] = []
+    for (module_name, dotted), value in (by_name or {}).items():
+        owner: Any = sys.modules[module_name]
+        *classes, attribute = dotted.split(".")
+        for name in classes:
+            owner = getattr(owner, name)
+        seams.append((owner, attribute, vars(owner)[attribute]))
+        setattr(owner, attribute, value)
     before, _world = _world, world
     unraisable, sys.unraisablehook = sys.unraisablehook, _quiet(sys.unraisablehook)
     try:
@@ -369,6 +373,8 @@ def installed(
     finally:
         sys.unraisablehook = unraisable
         _world = before
+        for owner, attribute, value in reversed(seams):
+            setattr(owner, attribute, value)
         for names, name, value in reversed(places):
             names[name] = value
 
