@@ -36,7 +36,7 @@ from sealstream.relaying import make_outbox, outbox_status
 
 __all__ = ["make_pipeline", "pipeline_roles"]
 
-FEW = 3
+FEW = 2
 KILLS = int(os.environ.get("SEALSTREAM_OUTBOX_KILLS", FEW))
 TABLES = OutboxTables.of()
 

@@ -94,12 +94,12 @@ def begin(
             f"({topic}). If this database is a copy that shall have its own log, `sealstream outbox renew` begins anew"
         )
     if state.origin is None:  # nothing was sent, unless this is a backup from before: then the topic knows
-        log.info("looking whether the topic knows this outbox already", topic=topic)
         state = state._replace(topic_id=topic_id, database=here)
-        seen = look(kafka, topic, state.outbox_id, None)
+        offset = None
     else:
         offset = state.raw_offset if state.topic_id == topic_id else None
-        seen = look(kafka, topic, state.outbox_id, offset, accept_unseen=accept_unseen)
+    log.info("looking for what this outbox has sent", topic=topic, from_offset=offset)
+    seen = look(kafka, topic, state.outbox_id, offset, accept_unseen=accept_unseen)
     _finish_batch(held, seen, sender, log)
     streams = recovery.streams(held)
     findings = _findings(

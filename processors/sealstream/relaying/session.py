@@ -78,6 +78,9 @@ class Session:
                 self._loop.run_until_complete(connection.close(timeout=2))
             except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection.terminate()
+        for task in (left := asyncio.all_tasks(self._loop)):  # Ctrl-C came in the middle
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True) if left else asyncio.sleep(0))
         self._loop.close()
 
     def __enter__(self) -> Session:
@@ -112,8 +115,13 @@ async def _connect(dsn: str) -> asyncpg.Connection[Any]:
                 "application_name": "sealstream outbox relay",
                 "timezone": "UTC",
                 "jit": "off",
-                # A relay that was frozen in a transaction must not hold its row for ever.
+                "default_transaction_isolation": "read committed",
+                "statement_timeout": "0",
+                # A relay that was frozen in a transaction, or cut off, must not hold its row and its lock for ever.
                 "idle_in_transaction_session_timeout": "60s",
+                "tcp_keepalives_idle": "20",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "4",
             },
         )
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
