@@ -109,7 +109,7 @@ def records_in(data: bytes, number: int | None) -> tuple[list[Record], int]:
     unpack, frame = _FRAME.unpack_from, FRAME_BYTES
     while at + frame <= end:
         magic, length, own, checksum = unpack(data, at)
-        if magic != _MAGIC or (number is not None and own != number) or at + frame + length > end:
+        if magic != _MAGIC or not length or (number is not None and own != number) or at + frame + length > end:
             break
         value = data[at + frame : at + frame + length]
         if _checksum(own, value) != checksum:
@@ -150,9 +150,10 @@ def decode_header(data: bytes) -> SegmentHeader | None:
         return None
     try:
         members: dict[str, Any] = json.loads(text)
-        return SegmentHeader(**members)
+        header = SegmentHeader(**members)
     except (ValueError, TypeError):
         return None
+    return header if encode_header(header) == data[:HEADER_BYTES] else None
 
 
 def encode_mark(mark: Mark) -> bytes:
