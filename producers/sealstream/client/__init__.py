@@ -7,6 +7,20 @@ audit.emit("invoice.approve", actor_id="user-123", resource_type="invoice", reso
 from sealstream.client.client import AuditClient
 from sealstream.client.context import bind, bind_shared, bound, clear, context, sharing, unbind
 from sealstream.client.outbox import Outbox
+from sealstream.client.spool_drain import Drained, drain_spool
 from sealstream.client.stats import Stats
 
-__all__ = ["AuditClient", "Outbox", "Stats", "bind", "bind_shared", "bound", "clear", "context", "sharing", "unbind"]
+__all__ = [
+    "AuditClient",
+    "Drained",
+    "Outbox",
+    "Stats",
+    "bind",
+    "bind_shared",
+    "bound",
+    "clear",
+    "context",
+    "drain_spool",
+    "sharing",
+    "unbind",
+]
