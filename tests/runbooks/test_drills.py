@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.pipeline import Pipeline, wait_until
+from tests.pipeline import Pipeline, sql, wait_until
 from tests.runbooks.conftest import drill, lose_topics, wait_ended
 from tests.runbooks.pages import Page, matches, named, play
 
 from sealstream.checkpointing import load_signer
+from sealstream.cli import stores
 from sealstream.errors import Misconfigured
 from sealstream.kafka import TransactionalProducer, create_topics, end_offset, trim
 from sealstream.layout import CheckpointHeaders, checkpoint_headers
+from sealstream.layout.tables import Roles
+from sealstream.postgres import migrate
 from sealstream.rebuild.remaining import Remainder
 from sealstream.rebuild.restoring import restore_kafka
 from sealstream.sealing import (
@@ -152,6 +155,42 @@ def test_wrong_root_and_a_stolen_key(lived: Pipeline) -> None:
     finally:
         for pipeline in after:
             pipeline.kill_all()
+
+
+def test_lost_postgres_whose_beginning_is_in_the_archive_alone(
+    lived: Pipeline, pipeline_roles: Roles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "migrate", lambda dsn, **more: migrate(dsn, roles=pipeline_roles, **more))
+    monkeypatch.setenv("SEALSTREAM_POSTGRES__ADMIN_DSN", lived.admin_dsn)
+    server = lived.admin_dsn.rpartition("/")[0] + "/postgres"
+    lived.start("sequencer", "checkpointing", "archive-sink", "postgres-sink")
+    lived.archive_all(1_200)
+    lived.wait_stored(lived.wait_sealed())
+    stored = lived.stored_ids()
+    segment = lived.records(lived.topics.segments)[0]
+    lived.stop("postgres-sink")
+    trim(lived.kafka, lived.topics.chain, int(dict(segment.headers)["chain_offset"]))
+    sql(server, f"DROP DATABASE {lived.name} WITH (FORCE)")
+
+    def new_database() -> None:
+        sql(server, f"CREATE DATABASE {lived.name}")
+
+    steps(lived, "lost-postgres", 1, **{"make an empty database, and put its address into the settings": new_database})
+    settle = {"wait until everything is sealed and stored": lambda: lived.wait_stored(lived.wait_sealed())}
+    steps(lived, "lost-postgres", 3, **settle)
+    assert lived.stored_ids() == stored
+
+    name = "audit_log_" + sql(lived.admin_dsn, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')")[0][0]
+    for statement in (
+        f"ALTER TABLE {name} DISABLE TRIGGER ALL",
+        f"UPDATE {name} SET actor_id = 'nobody' WHERE seq = 7",
+        f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER append_only",
+        f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER no_truncate",
+    ):
+        sql(lived.admin_dsn, statement)
+    steps(lived, "lost-postgres", 2)
+    steps(lived, "lost-postgres", 3, **settle)
+    assert set(lived.stop().values()) == {0}
 
 
 def test_trimmed_input(lived: Pipeline) -> None:

@@ -126,7 +126,9 @@ def test_lost_postgres(patient: Patient, pipeline_roles: Roles, monkeypatch: pyt
     def new_database() -> None:
         sql(server, f"CREATE DATABASE {pipeline.name}")
 
-    patient.play("lost-postgres", **{"make an empty database, and put its address into the settings": new_database})
+    patient.play(
+        "lost-postgres", 0, 3, **{"make an empty database, and put its address into the settings": new_database}
+    )
 
 
 def test_lost_kafka_and_with_it_the_input(patient: Patient) -> None:

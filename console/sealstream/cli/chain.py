@@ -188,12 +188,13 @@ def chain_status(
 def list_chains(context: typer.Context) -> None:
     """List the chains in the settings."""
     settings = context_of(context).settings()
-    table = Table("chain", "origin", "retention", "segments end at", box=None)
+    table = Table("chain", "origin", "retention", "segments end at", "state", box=None)
     for name, section in sorted(settings.chains.items()):
         table.add_row(
             name,
             f"{settings.log}/{name}",
             section.retention,
             f"{section.segment_entries:,} entries, {section.segment_bytes:,} bytes, {section.segment_seconds} s",
+            f"closed, goes on as {section.continued_as}" if section.closed_at else "open",
         )
     out.print(table if settings.chains else "no chains yet: make one with `sealstream chain create main`")

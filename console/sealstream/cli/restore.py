@@ -139,7 +139,8 @@ def _tell(chain: str, restored: Restored) -> None:
         )
     if not restored.written:
         out.print(
-            f"nothing is missing: chain {chain} has {restored.size:,} entries in Kafka, the stores hold no more",
+            f"nothing is missing: chain {chain} has {restored.size:,} entries in Kafka, the stores hold no more; "
+            "whether each of them holds `sealstream verify kafka` says",
             soft_wrap=True,
         )
         return

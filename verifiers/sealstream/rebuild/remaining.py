@@ -16,7 +16,7 @@ from sealstream.archive import ArchiveSettings, ArchiveStore, StoredSegment, rea
 from sealstream.checkpointing.beginning import begin_with_entry_0
 from sealstream.checkpointing.growing import Growing, SignedSize
 from sealstream.checkpointing.signed import Signed
-from sealstream.errors import ChainBroken, Forked, NotCanonical, WrongRoot
+from sealstream.errors import ChainBroken, NotCanonical, WrongRoot
 from sealstream.kafka import Record
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import SegmentName

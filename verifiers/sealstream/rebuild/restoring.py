@@ -106,11 +106,9 @@ def restore_kafka(
     evidence: list[Path] = []
     known = by_size([*remainder.notes(), *kept])
     try:
-        there = look_into_kafka(kafka, chain)
+        there = look_into_kafka(kafka, chain, pass_over=replace is not None)
     except ChainStopped as error:
-        if replace is None:
-            raise type(error)(f"{error}; {_ADVICE}") from error
-        there = NOTHING
+        raise type(error)(f"{error}; {_ADVICE}") from error
     found = survey(
         remainder,
         chain,
@@ -125,19 +123,27 @@ def restore_kafka(
     if contradiction and replace is None:
         raise Forked(f"{contradiction}; {_ADVICE}")
     begin = 0 if there.tip is None else there.tip.size
-    if begin > found.size and replace is None:
-        return Restored(begin, 0, max(known, default=0), 0, 0, evidence, [])
     for note in there.notes:
         if note not in found.contradicting:
             known.setdefault(note.size, note)
-    _refuse_beyond(chain, known, found.size)
+    size = found.size if replace is not None else max(begin, found.size)
+    _refuse_beyond(chain, known, size)
+    published = max((note.size for note in there.notes), default=0)
+    if (
+        replace is None
+        and begin == size
+        and there.complete
+        and (found.newest is None or published >= found.newest.size)
+    ):
+        return Restored(size, 0, max(known, default=0), 0, 0, evidence, [])
     if replace is not None:
         evidence, there, begin = set_aside(kafka, topics, replace), NOTHING, 0
     restoring = _Restoring(kafka, chain, remainder, known, found, replication)
     segments = restoring.run(begin, there.segments, lambda done: progress("restoring", done, found.size))
     said_again = restoring.say_again()
     signed = max(known, default=0)
-    return Restored(found.size, found.size - begin, signed, segments, said_again, evidence, found.contradicting)
+    written = max(0, found.size - begin)
+    return Restored(size, written, signed, segments, said_again, evidence, found.contradicting)
 
 
 _ADVICE = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sealstream.errors import ChainStopped, Misconfigured
+from sealstream.errors import Misconfigured
 from sealstream.kafka import KafkaSettings, produce, read_until_end, start_offset, topic_ids
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.chains import Continued
@@ -23,6 +23,7 @@ from sealstream.sealing import tip_after
 
 __all__ = ["CarriedOver", "Closing", "carry_over", "plan_successor"]
 
+_AT_ONCE = 1_000
 _NEEDLES = (b'"action":"sequencer.started"', b'"action":"input.lost"')
 
 
@@ -62,11 +63,8 @@ def plan_successor(
     not lost; or when nothing was ever published.
     """
     notes = by_size([*remainder.notes(), *kept])
-    try:
-        there = look_into_kafka(kafka, chain)
-        in_kafka, tail = there.notes, 0 if there.tip is None else there.tip.size
-    except ChainStopped:  # what is there is not the chain's: it is closed without it
-        in_kafka, tail = [], 0
+    there = look_into_kafka(kafka, chain, pass_over=True)
+    in_kafka = there.notes
     found = survey(remainder, chain, notes, doubted=in_kafka, progress=progress)
     for note in in_kafka:
         if note not in found.contradicting:
@@ -81,7 +79,7 @@ def plan_successor(
             "--checkpoint; if Kafka is lost, `sealstream restore kafka`; if the signing key is lost, --key-lost"
         )
     signed = 0 if found.newest is None else found.newest.size
-    last = max(newest.size, found.size, tail) - 1
+    last = max(newest.size, found.size, 0 if there.tip is None else there.tip.size) - 1
     topic_id, offset = _input_as_of(remainder, signed)
     continued = Continued(chain.origin, newest.note.decode(), signed, last)
     return Closing(continued, found.size, signed, found.tip.sequenced_at, topic_id, offset)
@@ -98,8 +96,10 @@ def carry_over(kafka: KafkaSettings, old: ChainSettings, new: ChainSettings, top
     if found == topic_id:
         begin = max(begin, offset)
     records = 0
+    target = ChainTopics.of(new.name, new.prefix).raw
     for batch in read_until_end(kafka, source, begin):
-        produce(kafka, ChainTopics.of(new.name, new.prefix).raw, [record.value or b"" for record in batch])
+        for first in range(0, len(batch), _AT_ONCE):
+            produce(kafka, target, [record.value or b"" for record in batch[first : first + _AT_ONCE]])
         records += len(batch)
         begin = batch[-1].offset + 1
     return CarriedOver(found, begin, records)

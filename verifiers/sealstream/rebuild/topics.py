@@ -31,15 +31,16 @@ _PAUSE_S = 0.1
 
 class InKafka(NamedTuple):
     """`tip`: after the last entry in the chain's topic, None when it holds none or does not exist; `segments`: at which
-    sizes segments end that have a note.
+    sizes segments end that have a note; `complete`: every topic of the chain is there.
     """
 
     tip: Tip | None
     notes: list[PublishedNote]
     segments: set[int]
+    complete: bool
 
 
-NOTHING = InKafka(None, [], set())
+NOTHING = InKafka(None, [], set(), complete=False)
 """No topic, or empty ones."""
 
 
@@ -48,8 +49,8 @@ def rebuilt_topics(topics: ChainTopics) -> tuple[str, ...]:
     return topics.chain, topics.producers, topics.segments, topics.checkpoints
 
 
-def look_into_kafka(kafka: KafkaSettings, chain: ChainSettings) -> InKafka:
-    """What is there now. Raises `ChainBroken`, `Forked` for what is not the chain's at all."""
+def look_into_kafka(kafka: KafkaSettings, chain: ChainSettings, *, pass_over: bool = False) -> InKafka:
+    """What is there now. Raises `ChainBroken`, `Forked` for what is not the chain's, unless to `pass_over` it."""
     topics = ChainTopics.of(chain.name, chain.prefix)
     missing = [topic for topic in topics if not _exists(kafka, topic)]
     tip = None
@@ -57,14 +58,16 @@ def look_into_kafka(kafka: KafkaSettings, chain: ChainSettings) -> InKafka:
         try:
             tip = tip_after(tail.value or b"")
         except NotCanonical as error:
-            raise ChainBroken(f"{topics.chain}, offset {tail.offset}: the last record is no entry: {error}") from error
+            if not pass_over:
+                raise ChainBroken(
+                    f"{topics.chain}, offset {tail.offset}: the last record is no entry: {error}"
+                ) from error
     notes: dict[str, list[PublishedNote]] = {topics.segments: [], topics.checkpoints: []}
     for topic, listed in notes.items():
         for records in read_until_end(kafka, topic) if topic not in missing else ():
-            listed += [_note(record, topic, chain) for record in records]
-    return InKafka(
-        tip, [note for listed in notes.values() for note in listed], {note.size for note in notes[topics.segments]}
-    )
+            listed += [note for record in records if (note := _note(record, topic, chain, pass_over)) is not None]
+    every = [note for listed in notes.values() for note in listed]
+    return InKafka(tip, every, {note.size for note in notes[topics.segments]}, complete=not missing)
 
 
 def set_aside(kafka: KafkaSettings, topics: ChainTopics, folder: Path) -> list[Path]:
@@ -87,11 +90,13 @@ def _exists(kafka: KafkaSettings, topic: str) -> bool:
         return False
 
 
-def _note(record: Record, topic: str, chain: ChainSettings) -> PublishedNote:
+def _note(record: Record, topic: str, chain: ChainSettings, pass_over: bool) -> PublishedNote | None:
     place = f"{topic} offset {record.offset}"
     try:
         return PublishedNote(record.value or b"", place, open_checkpoint(record.value or b"", chain.vkey))
     except BadNote as error:
+        if pass_over:
+            return None
         raise Forked(f"{place}: not a checkpoint that {chain.origin} has signed: {error}") from error
 
 
