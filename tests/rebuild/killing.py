@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import signal
@@ -46,6 +47,7 @@ def _live(run: Callable[[], object], moment: int, after: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
+    faulthandler.dump_traceback_later(100, exit=True)  # a life that hangs is told of
     Session.run = counted  # type: ignore[method-assign]
     try:
         run()

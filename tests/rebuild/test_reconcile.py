@@ -140,7 +140,9 @@ def test_inserted_rows_are_found_wherever_they_stand(stores):
 def test_one_changed_entry_among_all_others_of_its_chain_needs_no_second_store_to_be_placed(stores):
     stores.tamper("UPDATE audit_log SET body = body || ' ' WHERE seq = 1000")
     result = compared(stores, kafka=False, archive=False)
-    (fault,) = result.of("postgres")
+    assert found(result) == [("postgres", "edited", 1000, 1000)]
+    stores.tamper("UPDATE audit_log SET hash = sha256('\\x00'::bytea || prev_hash || body) WHERE seq = 1000")
+    (fault,) = compared(stores, kafka=False, archive=False).of("postgres")
     assert fault.kind == "forked"
     assert fault.first_seq <= 1000 <= fault.last_seq < fault.first_seq + 300
 

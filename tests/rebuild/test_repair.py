@@ -14,7 +14,7 @@ from tests.pipeline import say, sql, wait_until
 from tests.rebuild.killing import killed_until_it_ends
 from tests.rebuild.long_runs import long_run
 
-from sealstream.errors import Forked, InputLost, Unavailable
+from sealstream.errors import ChainBroken, Forked, Unavailable
 from sealstream.kafka import read_until_end
 from sealstream.layout import ChainTopics
 from sealstream.postgres import PostgresSink
@@ -138,10 +138,15 @@ def test_nothing_is_touched_when_the_archive_does_not_hold(stores, archive_copy:
 
 
 @long_run
-def test_entries_that_only_kafka_has_need_kafka(stores):
+def test_entries_that_only_kafka_has_need_kafka_and_without_it_are_kept_if_they_follow(stores):
+    stores.tamper("UPDATE audit_log SET actor_id = 'nobody' WHERE seq = 1800")
+    repaired(stores, kafka=None)
+    assert faults(stores) == []
+    assert sql(stores.admin, "SELECT next_seq FROM audit_position")[0]["next_seq"] == stores.made.size
     stores.tamper("DELETE FROM audit_log WHERE seq = 1990")
-    with pytest.raises(InputLost, match="those between are in Kafka alone"):
+    with pytest.raises(ChainBroken, match=f"entry 1991 of {stores.settings.name}, .* does not follow"):
         repaired(stores, kafka=None, months=["2026-11"])
+    assert faults(stores) == ["missing 1990"]
     repaired(stores)
     assert faults(stores) == []
 

@@ -43,6 +43,13 @@ def repair_postgres_command(
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Drop the months that are replaced. Default: they are kept as evidence.")
     ] = False,
+    without_kafka: Annotated[
+        bool,
+        typer.Option(
+            "--without-kafka",
+            help="Kafka is gone: rows that are not archived yet are taken over as they stand, if they follow.",
+        ),
+    ] = False,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="How many seconds to wait for readers of the log, before the swap.")
     ] = 600.0,
@@ -69,7 +76,7 @@ def repair_postgres_command(
             known,
             postgres_target(settings),
             archive_settings(settings),
-            settings.kafka_settings(),
+            None if without_kafka else settings.kafka_settings(),
             months=month,
             keep=not drop_old,
             workers=os.cpu_count() or 1,

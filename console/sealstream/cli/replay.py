@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,7 +24,8 @@ from sealstream.cli.repair import postgres_target, tell_done
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, Unavailable
+from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
 from sealstream.rebuild import (
     MonthDone,
@@ -80,6 +82,9 @@ def replay_command(
     keep_old: Annotated[
         bool, typer.Option("--keep-old", help="Postgres: keep the months that are replaced, under another name.")
     ] = False,
+    without_kafka: Annotated[
+        bool, typer.Option("--without-kafka", help="Postgres, from the archive: Kafka is gone; do without it.")
+    ] = False,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Postgres: seconds to wait for readers before each swap.")
     ] = 600.0,
@@ -101,7 +106,10 @@ def replay_command(
     if store == "postgres":
         if to is not None or afresh or follow:
             raise Misconfigured("--to, --afresh and --follow are for a sink of your own")
-        _postgres(settings, known, source, keep_old, wait_s, state_dir or default_state_dir())
+        if without_kafka and source is Origin.KAFKA:
+            raise Misconfigured("--without-kafka and --from kafka contradict each other")
+        kafka = None if without_kafka else settings.kafka_settings()
+        _postgres(settings, known, source, kafka, keep_old, wait_s, state_dir or default_state_dir())
         return
     if store == "archive":
         if bucket is None:
@@ -116,7 +124,13 @@ def replay_command(
 
 
 def _postgres(
-    settings: Settings, chain: ChainSettings, source: Origin, keep: bool, wait_s: float, state_dir: Path
+    settings: Settings,
+    chain: ChainSettings,
+    source: Origin,
+    kafka: KafkaSettings | None,
+    keep: bool,
+    wait_s: float,
+    state_dir: Path,
 ) -> None:
     job = state_dir / f"{chain.origin.replace('/', '%2F')}@replay-postgres.json"
     first, begun = _where_to_go_on(job, source)
@@ -134,7 +148,7 @@ def _postgres(
             chain,
             postgres_target(settings),
             archive_settings(settings) if source is Origin.ARCHIVE else None,
-            settings.kafka_settings(),
+            kafka,
             from_kafka=source is Origin.KAFKA,
             first=first,
             keep=keep,
@@ -214,7 +228,12 @@ def _own(
             replay.swap()
             out.print(f"{replay.filling} was put in the place of {to}")
         while follow:
-            if not replay.fill():
+            try:
+                stored = replay.fill()
+            except Unavailable as error:
+                print(f"waiting: {error}", file=sys.stderr, flush=True)
+                stored = 0
+            if not stored:
                 time.sleep(0.5)
     finally:
         replay.close()

@@ -219,6 +219,7 @@ class MonthBuild:
                 return replaced
 
         deadline = time.monotonic() + wait_s
+        told = False
         while True:
             try:
                 return self._keeper.session.run(f"swapping month {self.month} in", swap)
@@ -230,7 +231,9 @@ class MonthBuild:
                         f"month {self.month} is built and verified, but readers have held the log for {wait_s:.0f} s: "
                         "run the same command again later, it goes on here"
                     ) from error
-                waiting(f"month {self.month} is built and verified; waiting for readers of the log to end")
+                if not told:
+                    waiting(f"month {self.month} is built and verified; waiting for readers of the log to end")
+                told = True
                 time.sleep(_PAUSE_S)
 
     def _begin(self) -> str:

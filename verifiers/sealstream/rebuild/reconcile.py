@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sealstream.archive import ArchiveSettings
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, NotCanonical
 from sealstream.kafka import KafkaSettings, last_record, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics, parse_checkpoint_headers
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION
@@ -28,7 +28,7 @@ from sealstream.rebuild.differences import Difference, differing_fields, differi
 from sealstream.rebuild.kafka_view import KafkaView, Mark
 from sealstream.rebuild.postgres_view import PostgresView, column_differences
 from sealstream.rebuild.spans import Leaf, Span, spans_between
-from sealstream.sealing import entry_hash
+from sealstream.sealing import entry_hash, read_written, split_sealed
 from sealstream.verify.report import Fault, FaultKind
 from sealstream.verify.signed import StoredNote, signed_sizes
 
@@ -319,7 +319,7 @@ class _Comparison:
     def _descend(self, name: str, first: int, stop: int, truth: dict[int, bytes], right: str) -> None:
         faults = differing_leaves(name, self._views[name].leaves(first, stop), truth)
         edited = [fault.first_seq for fault in faults if fault.kind is FaultKind.EDITED and fault.first_seq is not None]
-        described = self._described(name, right, edited[:_DESCRIBED])
+        described = self._described(name, right, sorted(edited)[:_DESCRIBED])
         self._faults += in_store(
             name,
             (
@@ -337,18 +337,27 @@ class _Comparison:
         """For edited entries: what they say, and what the signed ones say."""
         if not seqs:
             return {}
-        found = {}
-        for seq in seqs:
-            held, true = self._value(name, seq), self._value(right, seq)
-            if held and true and held != true:
-                found[seq] = differing_fields(held, true)
-        return found
+        held, true = self._values(name, seqs), self._values(right, seqs)
+        return {
+            seq: differing_fields(held[seq], true[seq])
+            for seq in seqs
+            if seq in held and seq in true and held[seq] != true[seq]
+        }
 
-    def _value(self, name: str, seq: int) -> bytes:
+    def _values(self, name: str, seqs: list[int]) -> dict[int, bytes]:
+        """The sealed entries with these numbers, read in one go."""
         if name == "postgres":
-            return next((row.sealed_value for row in self._postgres.rows(seq, seq + 1)), b"")
+            return {row.seq: row.sealed_value for seq in seqs for row in self._postgres.rows(seq, seq + 1)}
         view = self._kafka if name == "kafka" else self._archive
-        return next(iter(islice(view.values(seq, seq + 1), 1)), b"")
+        found: dict[int, bytes] = {}
+        for value in view.values(seqs[0], seqs[-1] + 1):
+            try:
+                seq = read_written(split_sealed(value).body).seq
+            except NotCanonical:
+                continue  # no entry any more: told without its fields
+            if seq in seqs:
+                found.setdefault(seq, value)
+        return found
 
     def _beside_the_bytes(self, first: int, stop: int, said: set[int] | None = None) -> None:
         """Stored hashes and hot columns of rows whose bytes hold."""
@@ -365,8 +374,15 @@ class _Comparison:
         self._faults += in_store("postgres", faults)
 
     def _without_truth(self, span: Span, names: list[str]) -> None:
-        """No store holds what was signed: say so, and where the stores differ from each other."""
+        """No store holds what was signed: say so, with the entries whose own hash is wrong, where there are any."""
         for name in names:
+            leaves = self._views[name].leaves(span.first, min(span.stop, self._bounds[name][1]))
+            edited = [leaf for leaf in leaves if not leaf.intact]
+            for leaf in edited:
+                detail = "the bytes do not hash to the hash beside them; no other store has the signed ones"
+                self._fault(name, FaultKind.EDITED, leaf.place, detail, leaf.seq, leaf.seq)
+            if edited:
+                continue
             detail = f"the entries do not fold to the root signed for size {span.stop}, and no other store has them"
             self._fault(name, FaultKind.FORKED, name, detail, span.first, min(span.stop, self._bounds[name][1]) - 1)
         held = {

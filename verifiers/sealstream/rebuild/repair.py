@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sealstream.archive import ArchiveSettings
-from sealstream.errors import Forked, InputLost, Misconfigured, Unavailable
+from sealstream.errors import Forked, Misconfigured, Unavailable
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
 from sealstream.layout.tables import AUDIT_CHECKPOINT
@@ -99,7 +99,8 @@ def repair_postgres(
 ) -> Done:
     """Builds the months anew in which Postgres differs (or these `months`), from the archive.
 
-    Entries that are not archived yet come from Kafka. Raises `Forked` when the archive does not hold.
+    Entries that are not archived yet come from Kafka; without it (None), those that stand and follow are kept. Raises
+    `Forked` when the archive does not hold.
     """
     ways = _Ways(keep, workers, wait_s, say, progress)
     chosen = months
@@ -204,14 +205,13 @@ def _with_kafka(source: FromArchive, kafka: KafkaSettings | None, chain: ChainSe
 
 
 def _stop(keeper: Keeper, chain: ChainSettings, archived: int, kafka: KafkaSettings | None) -> int:
-    """The entry behind the last to rebuild: all that is archived, and what Postgres has had beyond it."""
+    """The entry behind the last to rebuild: all that is archived, and what Postgres has had beyond it.
+
+    Without Kafka the rows beyond are taken over from the month that stands: the swap checks that they follow.
+    """
     claimed = keeper.position(chain.name)
-    if claimed <= archived:
+    if claimed <= archived or kafka is None:
         return archived
-    if kafka is None:
-        raise InputLost(
-            f"Postgres has had {claimed} entries, the archive has {archived}: those between are in Kafka alone"
-        )
     return max(archived, min(claimed, FromKafka(kafka, chain).end()))
 
 
