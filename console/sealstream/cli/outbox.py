@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -98,15 +103,18 @@ def relay(
     configure_logging()
     if not once:
         raise typer.Exit(serve("outbox-relay", build))
-    one = build()
-    try:
-        if not one.step():
-            raise Misconfigured("another relay works on this outbox: it sends what is there")
-        while one.step():
-            pass
-    finally:
-        one.close()
-    out.print(f"sent {one.relayed} events")
+    with _until_interrupted() as interrupted:
+        one = build()
+        try:
+            if not one.step():
+                raise Misconfigured("another relay works on this outbox: it sends what is there")
+            while not interrupted.is_set() and one.step():
+                pass
+        finally:
+            one.close()
+    out.print(f"sent {one.relayed} events" + ("; stopped, the rest waits" if interrupted.is_set() else ""))
+    if interrupted.is_set():
+        raise typer.Exit(130)
 
 
 @app.command("status")
@@ -149,6 +157,26 @@ def renew(
     tables = OutboxTables.of(table)
     discarded = renew_outbox(_given(dsn), tables, discard=discard)
     out.print(f"{tables.table} is a new outbox" + (f"; waiting events deleted: {discarded:,}" if discard else ""))
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[threading.Event]:
+    """Set by the first SIGINT or SIGTERM, so that a batch is finished; the second one ends the process."""
+    interrupted = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        interrupted.set()
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, told)
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _given(dsn: str) -> str:

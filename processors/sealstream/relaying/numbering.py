@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
@@ -75,4 +76,4 @@ class Numbers:
         match = self._whole.match(value, at)
         if match is None:
             return None
-        return Numbered(match[1].decode(), int(match[2]), digest_of(value[:at] + _PLACE + value[match.end() :]))
+        return Numbered(intern(match[1].decode()), int(match[2]), digest_of(value[:at] + _PLACE + value[match.end() :]))
