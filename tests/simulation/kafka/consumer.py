@@ -104,11 +104,16 @@ class ModelConsumer:
             messages.append(ModelMessage(self._topic, self._position, 0, None, None, (), error))
         return messages
 
-    def get_watermark_offsets(self, _partition: TopicPartition, timeout: float = -1, cached: bool = False) -> Any:
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
+        offsets, group = self._broker.offsets, self._group_name
+        found = [TopicPartition(one.topic, 0, offsets.get((group, one.topic), -1001)) for one in partitions]
+        return self._world.effect("kafka.admin.committed", lambda: found, _no_answer)
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float = -1, cached: bool = False) -> Any:
         if not self._broker.is_up:
             self._world.sleep(timeout)
             return None
-        topic = self._broker.topics.get(self._topic)
+        topic = self._broker.topics.get(partition.topic)
         if topic is None:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "unknown topic"))
         return self._world.effect("kafka.admin.watermarks", lambda: (topic.start, topic.end), _no_answer)
