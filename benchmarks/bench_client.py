@@ -1,12 +1,14 @@
 """What `emit()` costs the application that calls it, call by call, and what the bare driver costs for the same bytes.
 
 A client on the real broker, with a bound actor and a request's context, emits as fast as it can in one thread; each
-call is timed by itself. The bare `produce` queues events of the same size that were made before any clock ran. Nothing
-may be dropped or lost: then the figures would be of something else.
+call is timed by itself. The bare `produce` queues events of the same size that were made before any clock ran. A second
+client, in mode `spool` (fsync `interval`), does the same in each round. Nothing may be dropped or lost: then the
+figures would be of something else.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import replace
 
@@ -64,20 +66,34 @@ def measure(bench: Workbench) -> list[Row]:
     tails: list[float] = []
     bare_medians: list[float] = []
     bare_tails: list[float] = []
-    with AuditClient(chain.settings.name, bench.kafka.bootstrap, source={"service": "clinic"}) as client:
+    spooled: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as spool,
+        AuditClient(chain.settings.name, bench.kafka.bootstrap, source={"service": "clinic"}) as client,
+        AuditClient(
+            chain.settings.name,
+            bench.kafka.bootstrap,
+            source={"service": "clinic"},
+            mode="spool",
+            spool_directory=spool,
+        ) as spooling,
+    ):
         emitting(client, 1_000)
+        emitting(spooling, 1_000)
         for _ in bench.each_round("emit"):
             spent = emitting(client, count)
             client.flush(30)
             medians.append(quantile(spent, 0.5))
             tails.append(quantile(spent, 0.99))
+            spooled.append(quantile(emitting(spooling, count), 0.5))
+            spooling.flush(30)
             spent = producing(bare, chain.topics.raw, values)
             bare.flush(30)
             bare_medians.append(quantile(spent, 0.5))
             bare_tails.append(quantile(spent, 0.99))
-        stats = client.stats()
-        if stats.dropped or stats.undelivered:
-            raise RuntimeError(f"events were lost while measuring: {stats}")
+        for stats in (client.stats(), spooling.stats()):
+            if stats.dropped or stats.undelivered:
+                raise RuntimeError(f"events were lost while measuring: {stats}")
         row = Row(
             "emit, median",
             "`emit()`, median of a call, back to back in one thread",
@@ -103,5 +119,16 @@ def measure(bench: Workbench) -> list[Row]:
             goal=None,
             ours=tails,
             remark=f"bare `produce`: {min(bare_tails):.1f} to {max(bare_tails):.1f} us",
+        ),
+        Row(
+            "emit, spool",
+            "`emit()` in mode `spool`, median of a call",
+            "the same call in mode `best_effort`",
+            "us",
+            goal=None,
+            ours=spooled,
+            baseline=medians,
+            at_most=True,
+            durability="on disk before Kafka gets it: no end of the process loses it; a loss of power, the last second",
         ),
     ]
