@@ -28,7 +28,7 @@ from tests.pipeline import Pipeline, make_pipeline, pipeline_roles, wait_until
 from sealstream.client import Outbox
 from sealstream.devstack.directory import open_stack
 from sealstream.devstack.ports import free_port
-from sealstream.devstack.postgres_server import SUPERUSER, PostgresServer
+from sealstream.devstack.postgres_server import SUPERUSER, PostgresServer, _program
 from sealstream.devstack.running import spawn
 from sealstream.devstack.specs import ProcessSpec
 from sealstream.layout import OutboxTables
@@ -44,25 +44,48 @@ TABLES = OutboxTables.of()
 class OwnPostgres:
     """A server that nobody else uses, in a folder that can be copied and put back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, original: OwnPostgres | None = None) -> None:
+        """`original`: this one is its standby, which copies what it commits, a moment later."""
         taken: set[int] = set()
         folder.mkdir(0o755)
         self._folder = folder
         self._log = folder.with_suffix(".log")
         stack = open_stack(folder, {name: free_port(taken) for name in ("kafka", "postgres", "s3")})
         password = quote(stack.postgres_password)
-        self.dsn = f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{stack.ports['postgres']}/postgres"
+        self.address = f"127.0.0.1:{stack.ports['postgres']}"
+        self.dsn = f"postgresql://{SUPERUSER}:{password}@{self.address}/postgres"
         self._server = PostgresServer(folder, stack)
-        self._server.prepare(lambda _: None)
+        if original is None:
+            self._server.prepare(lambda _: None)
+        else:
+            self._follow(original)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         spec = self._server.spec()
         self._process = process = spawn(spec, self._log)
-        assert spec.ready is not None
-        wait_until(
-            lambda: spec.ready is not None and spec.ready(process.pid), 60, lambda: self._log.read_text()[-2_000:]
-        )
+        wait_until(self._answers, 60, lambda: f"{process.poll()}: {self._log.read_text()[-2_000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _follow(self, original: OwnPostgres) -> None:
+        self.dsn = original.dsn.replace(original.address, self.address)
+        cluster = self._folder / "postgres" / "cluster"
+        cluster.parent.mkdir()
+        subprocess.run([_program("pg_basebackup"), "-D", cluster, "-d", original.dsn, "-R", "-c", "fast"], check=True)
+        (self._folder / "postgres").chmod(0o755)
+        self._server.prepare(lambda _: None)
+
+    def ask(self, statement: str) -> Any:
+        """The first value of the answer."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchone()[0] if cursor.description else None
 
     def kill(self) -> None:
         """kill -9 of the postmaster; its backends see that and end."""
@@ -257,4 +280,53 @@ def test_a_snapshot_of_the_disk_is_put_back(
     wait_relayed(pipeline, postgres, relays)
     assert sold(pipeline) == [1, 2, 3, 4, 5, 6]
     assert in_the_table(postgres) == [1, 2, 3, 6]
+    assert [entry["action"] for entry in pipeline.entries()].count("outbox.behind") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(KILLS == FEW, reason="another server and its standby take their time")
+def test_a_failover_that_loses_the_last_commits(pipeline: Pipeline, postgres: OwnPostgres) -> None:
+    """The relay follows the primary by itself; the standby that becomes it does not know what was sent last."""
+    with tempfile.TemporaryDirectory(prefix="sealstream-tests-") as folder:
+        Path(folder).chmod(0o755)
+        standby = OwnPostgres(Path(folder) / "data", postgres)
+        standby.start()
+        hosts = postgres.dsn.replace(postgres.address, f"{postgres.address},{standby.address}")
+        relays = [Relay(pipeline, f"{hosts}?target_session_attrs=primary", f"relay-{n}") for n in range(2)]
+        try:
+            fail_over(pipeline, postgres, standby, relays)
+        finally:
+            for relay in relays:
+                relay.process.kill()
+                relay.process.wait()
+            standby.stop()
+
+
+def fail_over(pipeline: Pipeline, postgres: OwnPostgres, standby: OwnPostgres, relays: list[Relay]) -> None:
+    outbox = Outbox()
+
+    def sell(server: OwnPostgres, *numbers: int) -> None:
+        with psycopg.connect(server.dsn) as connection:
+            for n in numbers:
+                connection.execute("INSERT INTO sale VALUES (%s)", (n,))
+                outbox.emit(connection, "sell", resource_type="sale", resource_id=n)
+
+    make_outbox(postgres.dsn, TABLES)
+    postgres.ask("CREATE TABLE sale (n bigint)")
+    sell(postgres, 1, 2)
+    wait_relayed(pipeline, postgres, relays)
+    caught_up = "SELECT coalesce(bool_and(replay_lsn >= pg_current_wal_lsn()), false) FROM pg_stat_replication"
+    wait_until(lambda: postgres.ask(caught_up), 60)
+    standby.ask("ALTER SYSTEM SET primary_conninfo = ''")
+    standby.ask("SELECT pg_reload_conf()")
+    wait_until(lambda: postgres.ask("SELECT count(*) FROM pg_stat_replication") == 0, 60)
+    sell(postgres, 3)
+    sell(postgres, 4)
+    wait_relayed(pipeline, postgres, relays)
+    postgres.kill()
+    assert standby.ask("SELECT pg_promote()")
+    sell(standby, 5)
+    wait_relayed(pipeline, standby, relays)
+    assert sold(pipeline) == [1, 2, 3, 4, 5]
+    assert in_the_table(standby) == [1, 2, 5]
     assert [entry["action"] for entry in pipeline.entries()].count("outbox.behind") == 1
