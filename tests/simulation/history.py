@@ -46,10 +46,11 @@ __all__ = ["Outcome", "run_plan"]
 _LOG = "log.example"
 _REST_WITHIN_S = 300.0
 _LIMITS = SegmentLimits(entries=20, bytes=1_000_000, seconds=10)
+_END_OF_MONTH_NS = 1_796_083_200_000_000_000  # 2026-12-01
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW_PAUSES: Mapping[tuple[str, str], Any] = {
     ("sealstream.sequencer.sequencer", "version"): lambda _name: "simulated",
-    ("sealstream.sequencer.owned", "_WHILE_COMMITTING_S"): 0.05,
+    ("sealstream.sequencer.owned", "_WHILE_COMMITTING_S"): 0.2,
 }
 
 
@@ -71,6 +72,8 @@ class History:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.world = World(f"world {plan.seed}")
+        if plan.before_midnight_s is not None:
+            self.world.epoch_ns = _END_OF_MONTH_NS - int(plan.before_midnight_s * 1e9)
         self.broker = Broker(self.world)
         self.stores = Stores(self.world)
         self.topics = ChainTopics.of(CHAIN)
@@ -114,7 +117,7 @@ class History:
         world, kafka, chain = self.world, self.kafka, self.chain
         if name.startswith("sequencer"):
             pace = sequencer.Pace(
-                poll_s=0.3, heartbeat_s=20.0, review_s=30.0, recent_entries=30 if self.plan.small_memory else 200_000
+                poll_s=0.4, heartbeat_s=20.0, review_s=30.0, recent_entries=30 if self.plan.small_memory else 200_000
             )
             return lambda: SequencerGroup(
                 kafka, {CHAIN: chain}, clock=shims.clock_ns, randomness=world.rng.randbytes, pace=pace
@@ -391,7 +394,7 @@ def run_plan(plan: Plan, breakages: Mapping[tuple[str, str], Any] | None = None)
     history = History(plan)
     world = history.world
     try:
-        with shims.installed(world, history.driver, {**_SLOW_PAUSES, **(breakages or {})}):
+        with shims.installed(world, history.driver, {**_seams(plan), **(breakages or {})}):
             try:
                 faults = history.run()
             finally:
@@ -402,6 +405,13 @@ def run_plan(plan: Plan, breakages: Mapping[tuple[str, str], Any] | None = None)
     finally:
         if enabled:
             gc.enable()
+
+
+def _seams(plan: Plan) -> Mapping[tuple[str, str], Any]:
+    """Some histories look as often as production does while a commit is under way; most, ten times less."""
+    if plan.seed % 8:
+        return _SLOW_PAUSES
+    return {**_SLOW_PAUSES, ("sealstream.sequencer.owned", "_WHILE_COMMITTING_S"): 0.02}
 
 
 def _is_committed(held: Any) -> bool:

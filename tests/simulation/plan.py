@@ -42,7 +42,9 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived."""
+    """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived.
+    `before_midnight_s`: how long after its beginning a month ends (UTC); None: on another day.
+    """
 
     seed: int
     length_s: float
@@ -51,6 +53,7 @@ class Plan(NamedTuple):
     faults: tuple[Fault, ...]
     small_memory: bool = False
     trims: bool = False
+    before_midnight_s: float | None = None
 
     def only(self, faults: Collection[int] | None = None, acts: Collection[int] | None = None) -> Plan:
         """With these faults and acts alone (by index; None: all)."""
@@ -101,7 +104,14 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         tuple(sorted(faults)),
         small_memory=rng.random() < 0.3,
         trims=sinks.random() < 0.4,
+        before_midnight_s=_draw_midnight(seed, length_s),
     )
+
+
+def _draw_midnight(seed: int, length_s: float) -> float | None:
+    """One history in five passes the end of a month: segments end there, and Postgres needs a new month."""
+    rng = random.Random(f"midnight {seed}")
+    return round(rng.random() * length_s, 2) if rng.random() < 0.2 else None
 
 
 def _draw_fault(rng: random.Random, length_s: float, processes: list[str], emitters: list[str]) -> Fault:

@@ -130,6 +130,7 @@ class World:
     def __init__(self, seed: int | str) -> None:
         self.rng = random.Random(seed)
         self.now_ns = 0
+        self.epoch_ns = EPOCH_NS
         self.task: Task | None = None
         self.story: list[tuple[int, str, str]] = []
         self.armed: list[EffectFault] = []
@@ -152,7 +153,7 @@ class World:
 
     def wall_ns(self, process: Process | None = None) -> int:
         """The clock of a process; the servers' without one."""
-        return EPOCH_NS + self.now_ns + (0 if process is None else process.clock_offset_ns)
+        return self.epoch_ns + self.now_ns + (0 if process is None else process.clock_offset_ns)
 
     def tell(self, text: str) -> None:
         """A line of the story."""
@@ -256,7 +257,9 @@ class World:
         return result
 
     def _pass_time(self) -> None:
-        self._sleep(_LEAST_NS + int(_LATENCY_NS * self._random() ** 6))
+        drawn = self._random()
+        drawn *= drawn * drawn
+        self._sleep(_LEAST_NS + int(_LATENCY_NS * drawn * drawn))
 
     def take_fault(self, operation: str, hows: frozenset[str], process: str = "") -> EffectFault | None:
         """The first armed fault of one of these kinds that is aimed here; it is used up."""

@@ -146,7 +146,8 @@ def _oldest(
         faults.append(f"archive: {kind} {first}-{last} stands under several keys: {keys}")
     for key in keys:
         versions = [each for each in objects[key] if each.body is not None]
-        if len(versions) > 1:
+        hidden = len(versions) < len(objects[key])  # a put over somebody's delete marker succeeds; the oldest counts
+        if len(versions) > 1 and not hidden:
             faults.append(f"archive: {key} has {len(versions)} versions")
         if versions:
             return key, versions[0]
