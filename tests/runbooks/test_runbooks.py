@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.pipeline import Pipeline, say, sql, wait_until
-from tests.runbooks.conftest import lose_topics
+from tests.pipeline import Pipeline, Said, say, sql, wait_until
+from tests.runbooks.conftest import drill, lose_topics
 from tests.runbooks.pages import PAGES, RUNBOOKS, Page, matches, named, play
 
 from sealstream.cli import stores
@@ -89,6 +89,7 @@ def test_dead_letters(patient: Patient) -> None:
     assert pipeline.command("deadletters", "show", "1", "--chain", pipeline.name).code == 2
 
 
+@drill
 def test_lagging_sink(patient: Patient) -> None:
     patient.pipeline.stop("postgres-sink")
     patient.send(20)
@@ -114,6 +115,7 @@ def test_full_disk(patient: Patient) -> None:
     patient.play("full-disk", **{"make room on the disk": make_room})
 
 
+@drill
 def test_lost_postgres(patient: Patient, pipeline_roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = patient.pipeline
     monkeypatch.setattr(stores, "migrate", lambda dsn, **more: migrate(dsn, roles=pipeline_roles, **more))
@@ -163,7 +165,7 @@ def test_a_page_says_what_the_product_says(name: str) -> None:
         words = shlex.split(step.command)
         if words[:1] == ["sealstream"]:
             group = [word for word in words[1:3] if not word.startswith("-")]
-            shown = _help(group if len(group) == 2 and _help(group).code == 0 else group[:1])
+            shown = _help(*group) if len(group) == 2 and _help(*group).code == 0 else _help(*group[:1])
             assert shown.code == 0, step.command
             for option in (word for word in words if word.startswith("--")):
                 assert option in shown.out, f"{step.command}: there is no {option}"
@@ -180,7 +182,8 @@ def test_every_alarm_names_a_page_that_exists() -> None:
         assert (RUNBOOKS.parents[1] / path).exists(), path
 
 
-def _help(words: list[str]) -> Any:
+@cache
+def _help(*words: str) -> Said:
     return say(Path("none.toml"), *words, "--help")
 
 
@@ -189,6 +192,7 @@ def _sources() -> str:
     return "\n".join(path.read_text() for folder in SOURCES for path in sorted((root / folder).rglob("*.py")))
 
 
+@cache
 def _messages_of_the_sources() -> str:
     joined = re.sub(r'"\s*\n\s*f?"', "", _sources())
     return re.sub(r"\{[^{}]*\}", "...", joined)
