@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import asyncpg
 import pytest
 from tests.pipeline import as_role, pipeline_roles, sql
 from tests.rebuild.made_chain import MadeChain, fill_postgres
@@ -60,13 +62,22 @@ class Stores(NamedTuple):
         return list(sql(self.admin, statements[-1]))
 
     def tamper(self, statement: str) -> None:
-        """One statement with every trigger off, as a superuser can."""
-        self.sql(
-            "ALTER TABLE audit_log DISABLE TRIGGER ALL",
-            f"DO $do$ BEGIN {statement}; END $do$",
-            "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only",
-            "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER no_truncate",
+        """One statement with every trigger off, as a superuser can; on again when it has failed, too."""
+        script = (
+            "ALTER TABLE audit_log DISABLE TRIGGER ALL;"
+            f"{statement};"
+            "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only;"
+            "ALTER TABLE audit_log ENABLE ALWAYS TRIGGER no_truncate"
         )
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.admin)
+            try:
+                await connection.execute(script)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
 
 
 class Chains(NamedTuple):

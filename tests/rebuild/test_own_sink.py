@@ -54,7 +54,7 @@ def rows(file: Path) -> list[tuple[int, str, str, bytes]]:
         return db.execute("SELECT seq, actor, body, hash FROM entry ORDER BY seq").fetchall()
 
 
-@pytest.mark.parametrize("source", ["archive", "kafka"])
+@pytest.mark.parametrize("source", ["archive", pytest.param("kafka", marks=long_run)])
 def test_the_example_is_filled_and_proven_as_its_readme_says(stores, in_example: Path, source: str):
     command = [
         "replay",

@@ -44,7 +44,8 @@ def faults(stores, settings: ArchiveSettings) -> list[str]:
     return [f"{fault.kind} {fault.place}" for fault in report.faults if fault.kind is not FaultKind.STALE]
 
 
-@pytest.mark.parametrize("source", ["archive", pytest.param("kafka", marks=long_run)])
+@long_run
+@pytest.mark.parametrize("source", ["archive", "kafka"])
 def test_a_new_bucket_holds_the_same_bytes_and_verifies(stores, new: ArchiveSettings, source: str):
     def segments():
         if source == "archive":
