@@ -28,7 +28,6 @@ from tests.simulation.kafka.producer import ModelProducer
 from tests.simulation.plan import CHAIN, Fault, Plan
 from tests.simulation.stores.installing import BUCKET, DSN, Stores
 from tests.simulation.stores.judging import Found, Trimmed, check_archive, check_postgres, check_trimmed
-from tests.simulation.stores.light_objects import light_rows
 from tests.simulation.world import EffectFault, Process, Stuck, World
 
 from sealstream import checkpointing, sequencer
@@ -47,6 +46,7 @@ _LOG = "log.example"
 _REST_WITHIN_S = 300.0
 _LIMITS = SegmentLimits(entries=20, bytes=1_000_000, seconds=10)
 _END_OF_MONTH_NS = 1_796_083_200_000_000_000  # 2026-12-01
+_REAL_OBJECTS = 7  # of forty: Parquet as in production
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW_PAUSES: Mapping[tuple[str, str], Any] = {
     ("sealstream.sequencer.sequencer", "version"): lambda _name: "simulated",
@@ -75,7 +75,7 @@ class History:
         if plan.before_midnight_s is not None:
             self.world.epoch_ns = _END_OF_MONTH_NS - int(plan.before_midnight_s * 1e9)
         self.broker = Broker(self.world)
-        self.stores = Stores(self.world)
+        self.stores = Stores(self.world, real_objects=plan.seed % 40 == _REAL_OBJECTS)
         self.topics = ChainTopics.of(CHAIN)
         self.signer = _signer()
         self.chain = ChainSettings(CHAIN, _LOG, self.signer.vkey, Retention("soc2", 366), _LIMITS)
@@ -362,7 +362,7 @@ class History:
         for key in sorted(objects):
             bodies = [version.body for version in objects[key] if version.body is not None]
             if key.startswith("entries/") and bodies:
-                for body, prev_hash, own_hash in light_rows(bodies[0]):
+                for body, prev_hash, own_hash in self.stores.rows_of(bodies[0]):
                     rows.append(StoredEntry(json.loads(body)["written"]["seq"], body, prev_hash, own_hash))
         return rows
 

@@ -18,17 +18,19 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.simulation import shims
 from tests.simulation.stores.installing import BUCKET, Stores
+from tests.simulation.stores.light_objects import LightBuilder, LightMaker, check_light_object
 from tests.simulation.world import World
 
-from sealstream.archive import ArchiveSettings, Bucket
+from sealstream.archive import ArchiveSettings, Bucket, ColumnMaker, ObjectBuilder, SegmentFold, Start, check_object
 from sealstream.errors import SealstreamError
 from sealstream.events import format_timestamp, log_statement
+from sealstream.layout import SegmentLimits
 from sealstream.layout.tables import AUDIT_LOG, LOG_COLUMNS, SCHEMA
 from sealstream.postgres import stored as said
 from sealstream.postgres.driver import translated
 from sealstream.postgres.rows import COPY_END, COPY_START, EncodedRows, encode_rows
 from sealstream.postgres.stored import StoredNote
-from sealstream.sealing import Sealed, Written, genesis_hash, seal
+from sealstream.sealing import EMPTY_RANGE, Checkpoint, Sealed, Written, extend, genesis_hash, root, seal
 
 CHAIN = "held"
 _NOW = datetime.now(UTC).replace(microsecond=0)
@@ -601,3 +603,56 @@ def test_the_model_of_s3_does_what_the_server_does(
     on.client.close()
     assert modelled == real
     assert modelled
+
+
+# --- the archive's objects
+
+
+def built(builder: Any, values: list[bytes]) -> bytes:
+    try:
+        builder.add(values)
+        return bytes(builder.finish())
+    finally:
+        builder.close()
+
+
+def seen_of_fold(fold: SegmentFold, signed: Checkpoint) -> tuple[Any, ...]:
+    """Everything that anybody asks of a fold."""
+    seen: Seen = [
+        fold.first_seq, fold.rows, fold.first_hash, fold.last_hash, fold.first_us, fold.last_us, fold.date, fold.end
+    ]  # fmt: skip
+    sees(seen, fold.ends_by_limits)
+    sees(seen, lambda: fold.check_root(signed))
+    return tuple(seen)
+
+
+@pytest.mark.parametrize("limits", [SegmentLimits(4), SegmentLimits(3), SegmentLimits(9, bytes=1100)])
+def test_light_objects_are_judged_as_parquet_is(limits: SegmentLimits) -> None:
+    entries = ENTRIES[:4]  # of one day; those after them are of another
+    start = Start(EMPTY_RANGE, entries[0].prev_hash)
+    signed = [
+        Checkpoint("o", size, root(extend(EMPTY_RANGE, [each.hash for each in ENTRIES[:size]]))) for size in range(6)
+    ]
+    maker, light = ColumnMaker(), LightMaker()
+    values = [each.to_bytes() for each in ENTRIES]
+    broken = values[1].replace(b'"action":"chain', b'"action":"chaim')
+    for given in (values[:4], values[:3], values[:6], values[1:4], [*values[:1], broken, *values[2:4]], []):
+        seen: list[Seen] = []
+        for builder, check in (
+            (ObjectBuilder(start, limits, maker), lambda data, s, r: check_object(data, s, r, limits, maker)),
+            (LightBuilder(start, limits, light), lambda data, s, r: check_light_object(data, s, r, limits, light)),
+        ):
+            mine: Seen = []
+            try:
+                data = built(builder, given)
+            except SealstreamError as error:
+                seen.append([type(error).__name__])
+                continue
+            mine += seen_of_fold(builder.fold, signed[4])
+            for other in (start, Start(EMPTY_RANGE, b""), Start(EMPTY_RANGE, b"\1" * 32)):
+                for size in (3, 4, 5):
+                    sees(mine, lambda c=check, d=data, s=other, z=size: seen_of_fold(c(d, s, signed[z]), signed[z]))
+            sees(mine, lambda c=check, d=data: c(d[: len(d) // 2], start, signed[4]))
+            seen.append(mine)
+        assert seen[0] == seen[1]
+    maker.close()

@@ -6,7 +6,7 @@ that makes a boto3 client, and in most histories the archive's codec (see `light
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import count
 from typing import Any
@@ -17,6 +17,7 @@ from tests.simulation.stores.light_objects import (
     LightMaker,
     check_light_object,
     ends_of_light_object,
+    light_rows,
 )
 from tests.simulation.stores.postgres_model import PostgresServer
 from tests.simulation.stores.s3_model import S3Server
@@ -25,7 +26,7 @@ from tests.simulation.world import World
 from sealstream.archive.bucket import connect
 from sealstream.archive.building import ObjectBuilder
 from sealstream.archive.checking import check_object, ends
-from sealstream.archive.columns import ColumnMaker
+from sealstream.archive.columns import ColumnMaker, read_rows
 from sealstream.archive.trimming import Trimmer
 from sealstream.layout.tables import Migration, migrations
 
@@ -46,6 +47,10 @@ class Stores:
         self.s3 = S3Server(world)
         self.s3.make_bucket(BUCKET)
         LightMaker.salts = count()
+
+    def rows_of(self, archived: bytes) -> Iterable[tuple[bytes, bytes, bytes]]:
+        """Body, prev_hash and hash of each entry in an object of the archive."""
+        return read_rows(archived) if self.real_objects else light_rows(archived)
 
     def driver(self) -> Mapping[Any, Any]:
         """Real object to its model."""
