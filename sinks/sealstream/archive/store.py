@@ -73,6 +73,8 @@ class ArchiveStore:
                 stored_object, one = one[1], next(objects, None)
             if other is not None and other[0] == name:
                 stored_manifest, other = other[1], next(manifests, None)
+                if not stored_object.versions and not stored_object.delete_markers:
+                    stored_object = self._looked_at_again(stored_object)
             yield StoredSegment(name, stored_object, stored_manifest)
 
     def read(self, key: str, version: Version, at_most: int = _NO_LIMIT) -> bytes:
@@ -97,6 +99,10 @@ class ArchiveStore:
         """Gives the connections back."""
         if self._bucket is not None:
             self._bucket.close()
+
+    def _looked_at_again(self, missing: Stored) -> Stored:
+        """An object that a manifest describes may have been put after objects were listed: it is put before that."""
+        return missing if self._bucket is None else self._bucket.stored(missing.key)
 
     def _named(self, kind: str, since_date: str) -> Iterator[tuple[SegmentName, Stored]]:
         """What is stored under one prefix, by segment; other keys are noted as foreign."""
