@@ -100,24 +100,18 @@ class Held:
             raise Fenced(f"another relay has taken {self.tables.table} over, or it was set back to an older state")
         return relay
 
-    async def settle(self, connection: Connection, relay: asyncpg.Record) -> None:
-        """Kafka has the batch that is on its way: its rows go."""
+    async def delete_batch(self, connection: Connection, relay: asyncpg.Record) -> int:
+        """Kafka has the batch that is on its way: its rows go. How many; the caller says so in the relay's row."""
         if relay["batch_producer_id"] is None:
-            return
-        sent = await connection.execute(
+            return 0
+        deleted = await connection.execute(
             self.sql(
                 "DELETE FROM :table USING unnest($1::bigint[], $2::bigint[]) AS run(first, last) "
                 "WHERE id BETWEEN first AND last"
             ),
             *(relay["batch_firsts"], relay["batch_lasts"]),
         )
-        await connection.execute(
-            self.sql(
-                "UPDATE :relay SET batch_producer_id = NULL, batch_firsts = '{}', batch_lasts = '{}', "
-                "relayed = relayed + $1, relayed_at = now()"
-            ),
-            int(sent.rpartition(" ")[2]),
-        )
+        return int(deleted.rpartition(" ")[2])
 
     async def insert(self, connection: Connection, event: bytes) -> int:
         """A statement of the relay's own waits like any event; its id."""

@@ -138,7 +138,14 @@ def settle(held: Held) -> None:
     """Kafka has the batch. The offset up to which all is known stays where it was."""
 
     async def work(connection: Connection) -> None:
-        await held.settle(connection, await held.hold(connection))
+        deleted = await held.delete_batch(connection, await held.hold(connection))
+        await connection.execute(
+            held.sql(
+                "UPDATE :relay SET batch_producer_id = NULL, batch_firsts = '{}', batch_lasts = '{}', "
+                "relayed = relayed + $1, relayed_at = now()"
+            ),
+            deleted,
+        )
 
     held.transaction("settling what was sent from the outbox", work)
 

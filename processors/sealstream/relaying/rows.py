@@ -71,20 +71,22 @@ class WaitingRows:
 
         async def work(connection: Connection) -> tuple[Batch | None, list[int], asyncpg.Record]:
             relay = await self._held.hold(connection)
-            await self._held.settle(connection, relay)
+            deleted = await self._held.delete_batch(connection, relay)
             rows = await connection.fetch(self._held.sql(_TAKE), self._floor, self._batch_rows, BATCH_BYTES)
             ids, events = await self._sorted_out(connection, rows)
             batch = await self._numbered(connection, relay, events)
             await connection.execute(
                 self._held.sql(
                     "UPDATE :relay SET producer_id = $1, batch_producer_id = $2, batch_first = $3, batch_firsts = $4, "
-                    "batch_lasts = $5, raw_offset = greatest(raw_offset, $6)"
+                    "batch_lasts = $5, raw_offset = greatest(raw_offset, $6), relayed = relayed + $7, "
+                    "relayed_at = CASE WHEN $7 > 0 THEN now() ELSE relayed_at END"
                 ),
                 relay["producer_id"] if batch is None else batch.producer_id,
                 None if batch is None else batch.producer_id,
                 0 if batch is None else batch.first,
                 *_runs(ids),
                 raw_offset,
+                deleted,
             )
             return batch, [row["id"] for row in rows], relay
 
