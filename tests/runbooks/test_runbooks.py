@@ -140,8 +140,11 @@ def test_lost_kafka_and_with_it_the_input(patient: Patient) -> None:
     pipeline.kill("sequencer")
     pipeline.start("sequencer")
     patient.sees("lost-kafka", "sequencer")
-    made = pipeline.command("chain", "status", pipeline.name)
-    assert made.code == 2, made
+    assert pipeline.command("chain", "status", pipeline.name).code == 2
+    limits = ("--segment-entries", "100", "--segment-bytes", "10000000", "--segment-seconds", "3600")
+    made = pipeline.command("chain", "create", pipeline.name, "--retention", "1d", *limits)
+    assert made.code == 2
+    assert f"sealstream restore kafka --chain {pipeline.name}" in made.err  # never a second, empty history
     blocks = Page.of("lost-kafka").steps(0)
     play(pipeline, blocks)
     patient.send(30)  # producers never stopped

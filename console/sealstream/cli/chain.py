@@ -26,7 +26,14 @@ from sealstream.errors import Misconfigured
 from sealstream.kafka import create_topics, topic_ids
 from sealstream.layout import ChainTopics, SegmentLimits, check_chain_name, check_log_name, named_retention
 
-__all__ = ["app", "create_chain", "make_chain"]
+__all__ = ["TopicsLost", "app", "create_chain", "make_chain"]
+
+
+class TopicsLost(Misconfigured):
+    """A chain that has lived has no topics any more: they are restored, and never made anew."""
+
+    runbook = "docs/runbooks/lost-kafka.md"
+
 
 app = typer.Typer(help="Make and list chains.", no_args_is_help=True)
 
@@ -159,10 +166,10 @@ def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: 
     try:
         topic_ids(settings.kafka_settings(), [topics.chain])
     except Misconfigured as error:
-        raise Misconfigured(
+        raise TopicsLost(
             f"chain {name} is in {config}, but Kafka at {settings.kafka.bootstrap} has no topic {topics.chain}: it was "
-            f"lost; `sealstream restore kafka --chain {name}` brings it back from the stores "
-            "(docs/runbooks/lost-kafka.md); if nothing was ever sealed in it, remove its section from the settings"
+            f"lost; `sealstream restore kafka --chain {name}` brings it back from the stores; "
+            "if nothing was ever sealed in it, remove its section from the settings"
         ) from error
 
 

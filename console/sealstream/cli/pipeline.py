@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from sealstream.cli.chain import create_chain
+from sealstream.cli.chain import TopicsLost, create_chain
 from sealstream.cli.settings import Settings, load_settings, write_settings
 from sealstream.devstack import Endpoints, ProcessSpec
 from sealstream.layout import SegmentLimits
@@ -49,15 +49,18 @@ def prepare(
     if main is not None:
         retention = main.retention
         limits = SegmentLimits(main.segment_entries, main.segment_bytes, main.segment_seconds)
-    create_chain(
-        config,
-        settings,
-        "main",
-        log=log if main is None else None,
-        retention=retention or "soc2",
-        limits=limits or SegmentLimits(),
-        say=say,
-    )
+    try:
+        create_chain(
+            config,
+            settings,
+            "main",
+            log=log if main is None else None,
+            retention=retention or "soc2",
+            limits=limits or SegmentLimits(),
+            say=say,
+        )
+    except TopicsLost as lost:  # the servers must run for it to be restored; its processes wait for that
+        say(f"ALARM: {lost}; what to do: {lost.runbook}")
     return load_settings(config)
 
 
