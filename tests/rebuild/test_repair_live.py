@@ -10,6 +10,8 @@ import pytest
 from tests.pipeline import Pipeline, make_pipeline, sql
 from tests.rebuild.long_runs import long_run
 
+from sealstream.cli.settings import load_settings
+from sealstream.cli.stores import archive_settings
 from sealstream.layout import SegmentLimits
 
 __all__ = ["make_pipeline"]
@@ -61,3 +63,31 @@ def test_postgres_is_repaired_and_replayed_while_events_come_in(make_pipeline: C
         "replayed from archive",
     ]
     assert pipeline.stored_ids() == [pipeline.event_id(n) for n in range(next(numbers))]
+
+
+@long_run
+@pytest.mark.slow
+def test_the_archive_sink_goes_on_in_a_bucket_that_was_replayed(make_pipeline: Callable[..., Pipeline]):
+    pipeline = make_pipeline(SegmentLimits(entries=200, bytes=10_000_000, seconds=5))
+    pipeline.start()
+    pipeline.send([pipeline.event(n, producer="p") for n in range(900)])
+    sent = 900 + pipeline.archive_all(900)
+    pipeline.wait_quiet()
+    replay = ["replay", "archive", "--chain", pipeline.name, "--bucket", f"{pipeline.archive.bucket}-new", "--from"]
+    assert pipeline.command(*replay, "kafka").code == 0
+    assert pipeline.stop("archive-sink") == {"archive-sink": 0}
+    said = pipeline.command(*replay, "archive", "--switch")
+    assert said.code == 0, said.err
+    pipeline.settings = load_settings(pipeline.config)
+    pipeline.archive = archive_settings(pipeline.settings)
+    assert pipeline.archive.bucket.endswith("-new")
+    pipeline.start("archive-sink")
+    pipeline.send([pipeline.event(n, producer="p") for n in range(sent, sent + 500)])
+    sent += 500
+    sent += pipeline.archive_all(sent)
+    pipeline.wait_quiet()
+    assert all(process.poll() is None for process in pipeline.running.values()), pipeline.why()
+    for store in ("postgres", "kafka", "archive"):
+        said = pipeline.command("verify", store, "--chain", pipeline.name)
+        assert said.code == 0, said.out + said.err
+    assert pipeline.archived_ids() == [pipeline.event_id(n) for n in range(sent)]
