@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -224,3 +227,34 @@ def test_the_command_tells_it_and_ends_with_its_code(stores, tmp_path: Path):
     assert "repair postgres" in say(stores.config, *command).out
     assert say(stores.config, *command, "--store", "tape").code == 2
     assert say(stores.config, *command, "--every", "soon").code == 2
+
+
+@long_run
+def test_the_command_compares_again_and_again_until_it_is_ended(stores, tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "sealstream.cli.entry",
+        "--config",
+        str(stores.config),
+        "reconcile",
+        "--every",
+        "1s",
+    ]
+    command += ["--every", "1s", "--json", "--chain", stores.settings.name, "--state-dir", str(tmp_path / "state")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        first = json.loads(process.stdout.readline())
+        stores.tamper("UPDATE audit_log SET actor_id = 'nobody' WHERE seq = 1001")
+        rounds = [first]
+        while len(rounds) < 5 and rounds[-1]["verdict"] == "equal":
+            rounds.append(json.loads(process.stdout.readline()))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert [(d["kind"], d["first_seq"]) for d in rounds[-1]["differences"]] == [("edited", 1001)]
+    assert first["differences"] == []
+    assert {store["name"]: store["spans"] for store in rounds[-1]["stores"]}["kafka"] < 3, "read from where it held"

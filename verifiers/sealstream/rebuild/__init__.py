@@ -10,7 +10,8 @@ from sealstream.rebuild.archive_view import Verified
 from sealstream.rebuild.differences import Difference
 from sealstream.rebuild.own_sink import OwnSink, SinkEntry, load_sink
 from sealstream.rebuild.postgres_rebuild import MonthDone
-from sealstream.rebuild.reconcile import ComparedStore, Reconciliation, Sources, reconcile
+from sealstream.rebuild.reconcile import reconcile
+from sealstream.rebuild.reconciliation import ComparedStore, Reconciliation, Sources
 from sealstream.rebuild.remaining import PublishedNote, Remainder
 from sealstream.rebuild.repair import (
     Done,

@@ -15,81 +15,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from sealstream.archive import ArchiveSettings
 from sealstream.errors import Misconfigured, NotCanonical
-from sealstream.kafka import KafkaSettings, last_record, read_until_end
-from sealstream.layout import ChainSettings, ChainTopics, parse_checkpoint_headers
+from sealstream.layout import ChainSettings
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION
 from sealstream.rebuild.archive_view import ArchiveView, Verified
 from sealstream.rebuild.differences import Difference, differing_fields, differing_leaves, in_store
 from sealstream.rebuild.kafka_view import KafkaView, Mark
 from sealstream.rebuild.postgres_view import PostgresView, column_differences
+from sealstream.rebuild.reconciliation import ComparedStore, Reconciliation, Sources, kafka_notes
 from sealstream.rebuild.spans import Leaf, Span, spans_between
 from sealstream.sealing import entry_hash, read_written, split_sealed
 from sealstream.verify.report import Fault, FaultKind
 from sealstream.verify.signed import StoredNote, signed_sizes
 
-__all__ = ["ComparedStore", "Reconciliation", "Sources", "kafka_notes", "reconcile"]
+__all__ = ["reconcile"]
 
 Progress = Callable[[int, int | None], None]
 
 _DESCRIBED = 20  # edited entries whose fields are spelled out, for each span
-
-
-class Sources(NamedTuple):
-    """The stores to compare; None: not this one."""
-
-    kafka: KafkaSettings | None
-    reader_dsn: str | None
-    archive: ArchiveSettings | str | Path | None
-
-
-class ComparedStore(NamedTuple):
-    """What one store holds: entries `first` to `stop` - 1; `spans` of them were compared in `seconds`."""
-
-    name: str
-    first: int
-    stop: int
-    spans: int
-    seconds: float
-
-
-class Reconciliation:
-    """The result. `signed_size`: up to where signatures decide."""
-
-    def __init__(self, chain: str, signed_size: int, stores: list[ComparedStore]) -> None:
-        self.chain = chain
-        self.signed_size = signed_size
-        self.stores = stores
-        self.differences: list[Difference] = []
-        self.notes: list[str] = []
-        self.kafka_mark: Mark | None = None
-        self.elapsed_s = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0 all stores hold the signed entries, 1 one of them differs."""
-        return 1 if self.differences else 0
-
-    def of(self, store: str) -> list[Fault]:
-        """The differences of one store."""
-        return [difference.fault for difference in self.differences if difference.store == store]
-
-    def to_json(self) -> dict[str, Any]:
-        """The whole for programs."""
-        return {
-            "chain": self.chain,
-            "verdict": "differ" if self.differences else "equal",
-            "exit_code": self.exit_code,
-            "signed_size": self.signed_size,
-            "stores": [store._asdict() for store in self.stores],
-            "differences": [difference.to_json() for difference in self.differences],
-            "notes": self.notes,
-            "elapsed_s": round(self.elapsed_s, 3),
-        }
 
 
 class _View(Protocol):
@@ -126,24 +71,6 @@ def reconcile(
         result = _Comparison(stack, chain, sources, quick, workers, verified, kept, kafka_behind, progress).run()
     result.elapsed_s = time.monotonic() - begun
     return result
-
-
-def kafka_notes(kafka: KafkaSettings, chain: ChainSettings) -> list[StoredNote]:
-    """Every segment's note and the newest checkpoint, as the topics hold them."""
-    topics = ChainTopics.of(chain.name, chain.prefix)
-    records = [(topics.segments, record) for records in read_until_end(kafka, topics.segments) for record in records]
-    newest = last_record(kafka, topics.checkpoints)
-    records += [] if newest is None else [(topics.checkpoints, newest)]
-    notes = []
-    for topic, record in records:
-        place = f"{topic} offset {record.offset}"
-        try:
-            compact_range = parse_checkpoint_headers(record.headers).compact_range
-        except ValueError:
-            notes.append(StoredNote(record.value or b"", place))
-            continue
-        notes.append(StoredNote(record.value or b"", place, compact_range))
-    return notes
 
 
 class _Comparison:

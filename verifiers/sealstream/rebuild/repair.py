@@ -22,7 +22,8 @@ from sealstream.rebuild.entries import ArchiveThenKafka, EntrySource, FromArchiv
 from sealstream.rebuild.months import Keeper
 from sealstream.rebuild.notes import mend_notes
 from sealstream.rebuild.postgres_rebuild import MonthDone, MonthsRebuild, month_of, seal_repairs
-from sealstream.rebuild.reconcile import Reconciliation, Sources, kafka_notes, reconcile
+from sealstream.rebuild.reconcile import reconcile
+from sealstream.rebuild.reconciliation import Reconciliation, Sources, kafka_notes
 from sealstream.rebuild.spans import spans_between
 from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_archive
 from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes

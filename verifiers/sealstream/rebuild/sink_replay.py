@@ -17,7 +17,7 @@ from sealstream.layout import ChainSettings
 from sealstream.rebuild.archive_view import ArchiveView
 from sealstream.rebuild.entries import FromArchive, FromKafka
 from sealstream.rebuild.own_sink import OwnSink, Progress, fill_sink, prove_sink
-from sealstream.rebuild.reconcile import kafka_notes
+from sealstream.rebuild.reconciliation import kafka_notes
 from sealstream.rebuild.spans import Span, spans_between
 from sealstream.verify.signed import signed_sizes
 
