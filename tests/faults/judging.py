@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
@@ -17,6 +18,9 @@ from sealstream.postgres import PostgresStore
 from sealstream.sealing import open_checkpoint
 
 __all__ = ["Verdict", "judge"]
+
+
+_APART = timedelta(seconds=60)
 
 
 class Verdict(NamedTuple):
@@ -53,6 +57,7 @@ def judge(
         notes=_notes(pipeline),
         stores={"postgres": list(_postgres(pipeline)), "archive": list(_archive(pipeline))},
     )
+    faults += _time_faults(chain)
     said = pipeline.command("verify", "all", "--chain", pipeline.name, "--state-dir", str(pipeline.folder))
     return Verdict(
         faults,
@@ -62,6 +67,12 @@ def judge(
         len(emitted),
         sum(each.acknowledged for each in emitted),
     )
+
+
+def _time_faults(chain: list[bytes]) -> list[str]:
+    """Sealed times only rise, so one sealed by a clock that was ahead shows in the last entry."""
+    sealed_at = datetime.fromisoformat(json.loads(chain[-1])["written"]["sequenced_at"])
+    return [f"the last entry claims {sealed_at}, which is to come"] if sealed_at > datetime.now(UTC) + _APART else []
 
 
 def _held(pipeline: Pipeline, topic: str) -> dict[int, bytes | None]:

@@ -12,10 +12,12 @@ of a batch that was not committed is read again, and one of a batch that was is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
 
+from sealstream.errors import Unavailable
 from sealstream.kafka import CommittedReader
 from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.sealing import Tip
@@ -30,6 +32,7 @@ from sealstream.sequencer.taking import Taken
 __all__ = ["OwnedChain", "Pace", "Speaker"]
 
 _WHILE_COMMITTING_S = 0.005
+_SILENCE_S, _LOOK_S = 1.0, 5.0
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
 _MONTH_US = 30 * _DAY_US
@@ -70,6 +73,7 @@ class OwnedChain:
         randomness: Callable[[int], bytes],
         speaker: Speaker,
         pace: Pace,
+        check_inputs: Callable[[], None],
     ) -> None:
         self._chain = chain
         self._topics = ChainTopics.of(chain.name, chain.prefix)
@@ -85,7 +89,8 @@ class OwnedChain:
         self._scribe = Scribe(
             chain.name, self._topics, taken.tip, self._memory.events, self._memory.controls, randomness=randomness
         )
-        self._entry_ns = self._review_ns = clock()
+        self._check_inputs = check_inputs
+        self._entry_ns = self._review_ns = self._came_ns = self._looked_ns = clock()
         self._begin(taken, randomness)
 
     def _begin(self, taken: Taken, randomness: Callable[[int], bytes]) -> None:
@@ -134,7 +139,10 @@ class OwnedChain:
         records = self._take_what_comes()
         now_ns = self._clock()
         if records == 0:
+            self._look_at_inputs(now_ns)
             self._idle(now_ns)
+        else:
+            self._came_ns = now_ns
         caught_up = records < self._pace.max_records
         if (
             self._memory.events.overfull
@@ -163,6 +171,16 @@ class OwnedChain:
                 break
         return records
 
+    def _look_at_inputs(self, now_ns: int) -> None:
+        """A topic that was recreated gives nothing until it has grown to our position: silence is looked into.
+
+        Raises `InputLost`. A broker that does not answer is no reason: whoever reads and writes hears of it.
+        """
+        if self._is_over(self._came_ns, _SILENCE_S, now_ns) and self._is_over(self._looked_ns, _LOOK_S, now_ns):
+            self._looked_ns = now_ns
+            with suppress(Unavailable):
+                self._check_inputs()
+
     def _idle(self, now_ns: int) -> None:
         """After a minute without an entry: what was passed over at the end, or a heartbeat, so that time advances."""
         if not self._is_over(self._entry_ns, self._pace.heartbeat_s, now_ns):
@@ -184,6 +202,8 @@ class OwnedChain:
 
     def _review(self, now_ns: int) -> None:
         self._review_ns = now_ns
+        with suppress(Unavailable):
+            self._check_inputs()  # also where one input is never silent
         self._scribe.begin(now_ns)
         now_us = now_ns // 1000
         self._scribe.review_producers(day_ago=sealed_time(now_us - _DAY_US), month_ago=sealed_time(now_us - _MONTH_US))

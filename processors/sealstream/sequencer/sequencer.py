@@ -29,7 +29,7 @@ from sealstream.layout import ChainSettings, ChainTopics, sequencer_group, seque
 from sealstream.sealing import Tip
 from sealstream.sequencer.owned import OwnedChain, Pace, Speaker
 from sealstream.sequencer.publishing import Publisher, ReadBack
-from sealstream.sequencer.taking import take
+from sealstream.sequencer.taking import check_same, take
 
 __all__ = ["Sequencer"]
 
@@ -161,6 +161,7 @@ class Sequencer:
                 randomness=self._randomness,
                 speaker=Speaker(socket.gethostname() or "unknown", version("sealstream")),
                 pace=pace,
+                check_inputs=lambda: check_same(kafka, topics, taken.topic_ids),
             )
             self._held = held.pop_all()
         return owned

@@ -46,7 +46,7 @@ from sealstream.sequencer.deduplication import RECENT_ENTRIES
 from sealstream.sequencer.remembering import READ_TIMEOUT_S, remember
 from sealstream.sequencer.replay import Memory
 
-__all__ = ["LostInput", "Taken", "take"]
+__all__ = ["LostInput", "Taken", "check_same", "take"]
 
 _SETTLED_WITHIN_S = 5.0
 
@@ -94,6 +94,17 @@ def take(
             raise
         # What was read before another sequencer took over and what it wrote since do not fit together: no alarm.
         raise Fenced(f"{topics.chain} grew while it was being taken: by another sequencer") from error
+
+
+def check_same(kafka: KafkaSettings, topics: ChainTopics, taken_ids: Mapping[str, str]) -> None:
+    """Raises `InputLost` when an input is another topic than it was when the chain was taken (ids by raw, control)."""
+    ids = topic_ids(kafka, [topics.raw, topics.control])
+    for kind, name in (("raw", topics.raw), ("control", topics.control)):
+        if ids[name] != taken_ids[kind]:
+            raise InputLost(
+                f"{name} was recreated while it was read: it had the topic id {taken_ids[kind]}, it has {ids[name]} "
+                "now; records that were not sealed are lost; `--accept-input-lost` seals the loss and goes on"
+            )
 
 
 def _take(
