@@ -198,13 +198,22 @@ def test_trimmed_input(lived: Pipeline) -> None:
     trim(lived.kafka, lived.topics.raw, end_offset(lived.kafka, lived.topics.raw, committed=True) - 5)
     lived.start("checkpointing", "postgres-sink", "archive-sink", "sequencer")
     sees(lived, "input-lost", "sequencer")
-    steps(lived, "input-lost", 0)
+    steps(lived, "input-lost", 1)
     stored = [lived.event_id(n) for n in (*range(1_200), *range(1_215, 1_220))]
     wait_until(lambda: lived.stored_ids() == stored, 60, lived.why)
     wait = {"wait until everything is sealed and stored": lambda: lived.wait_stored(lived.wait_sealed())}
-    steps(lived, "input-lost", 1, **wait)
+    steps(lived, "input-lost", 2, **wait)
     gaps = [entry["metadata"]["ranges"] for entry in lived.entries() if entry["action"] == "producer.gap"]
     assert gaps == [[[1_200, 1_214]]]
+
+    lived.stop("sequencer")
+    lose_topics(lived, [lived.topics.raw])
+    steps(lived, "input-lost", 0)
+    lived.send([lived.event(n, producer="p") for n in range(1_220, 1_230)])
+    steps(lived, "input-lost", 1)
+    stored += [lived.event_id(n) for n in range(1_220, 1_230)]
+    wait_until(lambda: lived.stored_ids() == stored, 60, lived.why)
+    steps(lived, "input-lost", 2, **wait)
     assert set(lived.stop().values()) == {0}
 
 

@@ -31,7 +31,7 @@ def test_a_kafka_that_was_lost_whole_is_restored_and_the_pipeline_goes_on(lived:
     assert lived.records(lived.topics.checkpoints)[-1].value == newest
     again = lived.command("restore", "kafka", "--chain", lived.name)
     assert again.code == 0
-    assert "nothing is missing" in again.out
+    assert "no entry is missing" in again.out
 
     lived.start("sequencer")
     assert wait_ended(lived, "sequencer") == 1

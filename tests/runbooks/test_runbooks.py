@@ -152,7 +152,7 @@ def test_lost_kafka_and_with_it_the_input(patient: Patient) -> None:
     patient.sees("input-lost", "sequencer")
     pipeline.stop("sequencer")
     patient.play("lost-kafka", 1, 2)
-    patient.play("input-lost", 1)
+    patient.play("input-lost", 2)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -137,9 +137,11 @@ def _tell(chain: str, restored: Restored) -> None:
             ),
             soft_wrap=True,
         )
+    if restored.made_topics:
+        out.print("topics that were missing are made")
     if not restored.written:
         out.print(
-            f"nothing is missing: chain {chain} has {restored.size:,} entries in Kafka, the stores hold no more; "
+            f"no entry is missing: chain {chain} has {restored.size:,} entries in Kafka, the stores hold no more; "
             "whether each of them holds `sealstream verify kafka` says",
             soft_wrap=True,
         )

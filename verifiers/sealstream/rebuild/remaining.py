@@ -52,7 +52,6 @@ class ArchivedSegment(NamedTuple):
     manifest: Manifest
     manifest_bytes: bytes
     manifest_version: str
-    stored: StoredSegment
 
 
 class Remainder:
@@ -73,7 +72,8 @@ class Remainder:
     def notes(self) -> list[PublishedNote]:
         """Every note that the stores hold, opened. Raises `ChainBroken` for one that the chain's key did not sign."""
         found = [
-            self._open(segment.manifest.checkpoint.encode(), segment.name.manifest_key) for segment in self.segments()
+            self._open(self.manifest(stored).manifest.checkpoint.encode(), stored.name.manifest_key)
+            for stored in self.segments()
         ]
         if self._postgres is not None:
             found += [
@@ -82,7 +82,7 @@ class Remainder:
             ]
         return found
 
-    def segments(self) -> Iterator[ArchivedSegment]:
+    def segments(self) -> Iterator[StoredSegment]:
         """The archive's segments in order, without a gap; one whose manifest is not there yet ends them."""
         expected = 0
         for stored in self._archive.segments() if self._archive is not None else ():
@@ -94,14 +94,14 @@ class Remainder:
                     f"the archive goes on with segment {name.decimal} where entry {expected} is expected: "
                     "verify it with `sealstream verify archive`, or do without it (--without-archive)"
                 )
-            yield self._manifest(stored)
+            yield stored
             expected = name.last_seq + 1
 
     def values(self) -> Iterator[list[bytes]]:
         """The sealed entries from entry 0 on, in runs."""
         archived = 0
-        for segment in self.segments():
-            for values in self._object(segment):
+        for stored in self.segments():
+            for values in self._object(stored):
                 archived += len(values)
                 yield values
         if self._postgres is not None:
@@ -112,7 +112,8 @@ class Remainder:
         """About how many entries there are: what Postgres counts, if it is there."""
         return self._postgres.next_seq(self._chain.name) or None if self._postgres is not None else None
 
-    def _manifest(self, stored: StoredSegment) -> ArchivedSegment:
+    def manifest(self, stored: StoredSegment) -> ArchivedSegment:
+        """A segment with its manifest, read and parsed. Raises `ChainBroken` when that is not the segment's."""
         assert self._archive is not None
         name, version = stored.name, stored.manifest.versions[0]
         data = self._archive.read(name.manifest_key, version, MAX_MANIFEST_BYTES)
@@ -125,12 +126,12 @@ class Remainder:
                 f"{name.manifest_key} describes segment {manifest.segment.decimal} of {manifest.origin}: expected "
                 f"{name.decimal} of {self._chain.origin}"
             )
-        return ArchivedSegment(name, manifest, data, version.version_id or "", stored)
+        return ArchivedSegment(name, manifest, data, version.version_id or "")
 
-    def _object(self, segment: ArchivedSegment) -> Iterator[list[bytes]]:
+    def _object(self, stored: StoredSegment) -> Iterator[list[bytes]]:
         assert self._archive is not None
-        name, rows = segment.name, 0
-        data = self._archive.read(name.object_key, segment.stored.object.versions[0])
+        name, rows = stored.name, 0
+        data = self._archive.read(name.object_key, stored.object.versions[0])
         try:
             for table in read_groups(data):
                 values = list(sealed_values(table))

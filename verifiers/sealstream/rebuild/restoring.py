@@ -69,7 +69,8 @@ class TailLost(ChainStopped):
 
 class Restored(NamedTuple):
     """`size`: entries in the chain now, of which `written` were; `signed`: the largest known checkpoint's size;
-    `evidence`: files with what Kafka held before; `strange`: notes in Kafka that contradict the stores.
+    `evidence`: files with what Kafka held before; `strange`: notes in Kafka that contradict the stores; `made_topics`:
+    whether some topic was not there before.
     """
 
     size: int
@@ -79,6 +80,7 @@ class Restored(NamedTuple):
     said_again: int
     evidence: list[Path]
     strange: list[PublishedNote]
+    made_topics: bool = False
 
 
 def largest_beyond(notes: dict[int, PublishedNote], size: int) -> PublishedNote | None:
@@ -143,7 +145,8 @@ def restore_kafka(
     said_again = restoring.say_again()
     signed = max(known, default=0)
     written = max(0, found.size - begin)
-    return Restored(size, written, signed, segments, said_again, evidence, found.contradicting)
+    made = not there.complete
+    return Restored(size, written, signed, segments, said_again, evidence, found.contradicting, made)
 
 
 _ADVICE = (
@@ -224,8 +227,9 @@ class _Restoring:
     def say_again(self) -> int:
         """Say `segment.archived` of every segment whose statement is not among the entries; how many."""
         said = 0
-        for segment in self._remainder.segments():
-            if segment.name.object_key not in self._archived:
+        for stored in self._remainder.segments():
+            if stored.name.object_key not in self._archived:
+                segment = self._remainder.manifest(stored)
                 statement = ArchivedStatement(
                     self._chain, segment.manifest, segment.manifest_bytes, segment.manifest_version
                 )
