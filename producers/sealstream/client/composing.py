@@ -51,23 +51,31 @@ class Composer:
 
         Raises `InvalidEvent`, and whatever objects of a strange kind raise when they are read.
         """
-        nobody = given["actor_id"] is None
+        actor_id = given["actor_id"]
         for name, value in bound().items():
-            if given[name] is None and (nobody or name not in ACTOR_FIELDS):
+            if given[name] is None and (actor_id is None or name not in ACTOR_FIELDS):
                 given[name] = value
-        if given["actor_id"] is None:
+        if actor_id is None and given["actor_id"] is None:
             given["actor_id"] = "anonymous"
             given["actor_type"] = given["actor_type"] or "anonymous"
         elif given["actor_type"] is None:
             given["actor_type"] = "user"
-        if given["id"] is None:
-            given["id"] = self._new_id()
+        event_id = given["id"]
+        if event_id is None:
+            event_id = given["id"] = self._new_id()
         if given["timestamp"] is None:
             given["timestamp"] = format_timestamp(self._clock())
         given["producer_id"] = producer_id
         given["producer_seq"] = UNNUMBERED
         given["source"] = self._source
-        return self._canonical(given)
+        try:
+            canonical = canonical_event(given)
+            if len(canonical) <= self._largest:
+                return str(event_id).lower(), canonical
+        except InvalidEvent:
+            pass
+        converted, canonical = acceptable_event(given, self._largest)
+        return str(converted["id"]).lower(), canonical
 
     def statement(
         self,
@@ -98,13 +106,3 @@ class Composer:
                 "timestamp": format_timestamp(self._clock()),
             }
         )
-
-    def _canonical(self, event: dict[str, Any]) -> tuple[str, bytes]:
-        try:
-            canonical = canonical_event(event)
-            if len(canonical) <= self._largest:
-                return str(event["id"]).lower(), canonical
-        except InvalidEvent:
-            pass
-        converted, canonical = acceptable_event(event, self._largest)
-        return str(converted["id"]).lower(), canonical
