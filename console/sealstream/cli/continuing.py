@@ -6,6 +6,7 @@ together, by rename, and only then are records carried over. Once closed, the sa
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -33,6 +34,9 @@ def continue_chain(
     ] = False,
     without_archive: Annotated[bool, typer.Option("--without-archive", help="The archive is lost too.")] = False,
     without_postgres: Annotated[bool, typer.Option("--without-postgres", help="Postgres is lost too.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask on a terminal before the chain is closed.")
+    ] = False,
 ) -> None:
     """Close a chain for ever, and begin its successor (main, then main-r2), which says what is lost.
 
@@ -59,6 +63,9 @@ def continue_chain(
                     key_lost=key_lost,
                     progress=lambda done, total: progress("checking", done, total),
                 )
+        _tell(name, successor, closing)
+        if sys.stdin.isatty() and not yes:
+            typer.confirm(f"close {name} for ever?", abort=True)
         make_chain(
             shared.config,
             settings,
@@ -69,7 +76,7 @@ def continue_chain(
             say=lambda line: out.print(Text(line), soft_wrap=True),
         )
         settings = shared.settings()
-        _tell(name, successor, closing)
+        out.print(f"chain {name} is closed, and goes on as {successor}")
     carried = _carry(settings, name, successor)
     write_settings(
         shared.config,
@@ -111,11 +118,9 @@ def _carry(settings: Settings, name: str, successor: str) -> CarriedOver:
 
 def _tell(name: str, successor: str, closing: Closing) -> None:
     lost = closing.continued
-    out.print(
-        f"chain {name} is closed: the stores hold {closing.held:,} entries, {closing.signed:,} under a checkpoint"
-    )
+    out.print(f"of chain {name} the stores hold {closing.held:,} entries, {closing.signed:,} under a checkpoint")
     if lost.first_lost <= lost.last_lost:
         what = f"entries {lost.first_lost} to {lost.last_lost} of {name} are lost: no store can prove them"
     else:
         what = f"no entry of {name} is lost"
-    out.print(f"{what}; entry 1 of {successor} says so", soft_wrap=True)
+    out.print(f"{what}; entry 1 of {successor} will say so", soft_wrap=True)
