@@ -151,6 +151,19 @@ def test_a_chain_is_trimmed_past_its_online_time_but_for_its_newest_entries(old)
     assert o.start(o.s.topics.chain) == o.s.offsets[kept[-1].last_seq] + 1
 
 
+def test_the_last_segment_stays_in_the_chains_topic_for_checkpointing_to_start_with(old) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(21)
+    o.ahead = timedelta(days=367)
+    o.trim(o.trimmer(kept_entries=0))
+    assert o.start(o.s.topics.chain) == 0
+    o.ahead = timedelta(0)
+    o.grow(45)
+    o.ahead = timedelta(days=367)
+    o.trim(o.trimmer(kept_entries=0))
+    assert o.start(o.s.topics.chain) == o.s.offsets[o.s.chain.segments[-2].last_seq] + 1
+
+
 def test_an_object_that_is_not_what_it_was_stops_the_trimming(old, monkeypatch) -> None:
     o = old()
     o.grow(70)

@@ -198,6 +198,33 @@ def test_a_disk_that_refuses_every_write_costs_an_application_nothing_while_kafk
     assert [event["producer_seq"] for event in sent()] == list(range(101))
 
 
+def test_a_spool_that_somebody_empties_under_a_living_process_is_a_counted_loss(
+    kafka: KafkaSettings, chain_name: str, spool: Path
+) -> None:
+    client = AuditClient(
+        chain_name,
+        kafka.bootstrap,
+        mode="spool",
+        spool_directory=spool,
+        max_pending_bytes=65_536,
+        kafka_options={"topic.metadata.propagation.max.ms": 500},
+    )
+    emit(client, 2_000, metadata={"pad": "x" * 1_000})
+    wait_for(lambda: bool(client._stream._feed._said), 20)  # type: ignore[attr-defined]  # the driver's copy is gone
+    for path in spool.rglob("*.events"):
+        os.truncate(path, 2_000)
+    topics = ChainTopics.of(chain_name)
+    create_topics(kafka, topics.configs())
+    wait_for(lambda: client.stats().pending == 0)
+    emit(client, 10)
+    stats = client.close(30)
+    events = [json.loads(r.value or b"") for records in read_until_end(kafka, topics.raw) for r in records]
+    lost = stats.dropped["spool damaged"]
+    assert lost > 0
+    assert losses(events) == {"spool damaged": lost}
+    assert len(events) == stats.emitted - lost == stats.delivered
+
+
 def test_a_damaged_and_torn_spool_gives_all_that_is_whole_and_says_what_is_not(
     make_spooling: MakeClient, kafka: KafkaSettings, sent: Sent, spool: Path
 ) -> None:
@@ -298,10 +325,11 @@ def test_a_drain_without_kafka_gives_up_and_leaves_everything(
     assert len(sent()) == 51
 
 
+@pytest.mark.parametrize("policy", ["interval", "always"])
 def test_signals_amid_emit_lose_nothing_whether_their_handlers_emit_or_raise(
-    make_spooling: MakeClient, sent: Sent
+    make_spooling: MakeClient, sent: Sent, policy: str
 ) -> None:
-    client = make_spooling()
+    client = make_spooling(spool_fsync=policy)
     ids = emit(client)
     from_handlers: list[str | None] = []
     raised = 0

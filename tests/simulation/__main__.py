@@ -63,6 +63,7 @@ def _run_seeds(first: int, last: int) -> Ran:
 
 def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _chunks(first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -205,6 +206,7 @@ def main() -> int:
     parser.add_argument("--breakages", action="store_true", help="break the product on purpose, one promise at a time")
     asked = parser.parse_args()
     logging.getLogger("sealstream.client").disabled = True
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` and supervisors get the summary, too
     if asked.breakages:
         return run_breakages()
     if asked.seed is not None:

@@ -78,7 +78,8 @@ class History:
         self.stores = Stores(self.world, real_objects=plan.seed % 40 == _REAL_OBJECTS)
         self.topics = ChainTopics.of(CHAIN)
         self.signer = _signer()
-        self.chain = ChainSettings(CHAIN, _LOG, self.signer.vkey, Retention("soc2", 366), _LIMITS)
+        retention = Retention("soc2", 366, online_days=1 if plan.trims_chain else None)
+        self.chain = ChainSettings(CHAIN, _LOG, self.signer.vkey, retention, _LIMITS)
         self.kafka = KafkaSettings("simulated:9092")
         self.running: dict[str, Process] = {}
         self.stops: dict[str, shims.Event] = {}

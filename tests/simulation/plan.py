@@ -16,6 +16,7 @@ __all__ = ["Act", "Fault", "Plan", "draw_plan"]
 
 CHAIN = "main"
 _EVENTS = ("event", "event", "event", "event", "burst", "repeat", "garbage", "skip", "late", "conflict", "control")
+_NEVER_FAR_BEHIND = ("checkpointing", "archive-sink")
 _TOPICS = ("raw", "control", "chain", "producers", "checkpoints", "segments")
 
 
@@ -42,7 +43,8 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived.
+    """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived;
+    `trims_chain`: and the chain's topic, which nobody must be reading from far behind.
     `before_midnight_s`: how long after its beginning a month ends (UTC); None: on another day.
     """
 
@@ -53,6 +55,7 @@ class Plan(NamedTuple):
     faults: tuple[Fault, ...]
     small_memory: bool = False
     trims: bool = False
+    trims_chain: bool = False
     before_midnight_s: float | None = None
 
     def only(self, faults: Collection[int] | None = None, acts: Collection[int] | None = None) -> Plan:
@@ -96,7 +99,7 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
     doubled = [fault for fault in faults if fault.how == "doubled"]
     if doubled:  # a broker that loses what it has answered, and doubles as well, keeps no promise to build on
         faults = [fault for fault in faults if fault.how not in ("absent", "torn")]
-    return Plan(
+    plan = Plan(
         seed,
         length_s,
         tuple(processes),
@@ -106,6 +109,12 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         trims=sinks.random() < 0.4,
         before_midnight_s=_draw_midnight(seed, length_s),
     )
+    if "archive-sink" in processes and random.Random(f"chain trimming {seed}").random() < 0.2:
+        kept = tuple(name for name in processes if name.startswith("sequencer") or name in _NEVER_FAR_BEHIND)
+        # States that a torn transaction left ahead of the chain can't be made again from a chain that was trimmed.
+        untorn = tuple(fault for fault in plan.faults if fault.how not in ("absent", "torn"))
+        return plan._replace(processes=kept, faults=untorn, small_memory=True, trims=True, trims_chain=True)
+    return plan
 
 
 def _draw_midnight(seed: int, length_s: float) -> float | None:

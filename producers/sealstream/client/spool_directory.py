@@ -84,6 +84,12 @@ def prepare(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         trial = directory / f"{_BEGUN}{os.getpid()}-{time.monotonic_ns()}"
         trial.mkdir(mode=0o700)
+        descriptor = _open(trial / _MARK_FILE, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            _close(descriptor)
+        (trial / _MARK_FILE).unlink()
         trial.rmdir()
     except OSError as error:
         raise Misconfigured(

@@ -66,7 +66,7 @@ def claim_next(directory: Path, topic: str | None, passed: set[str]) -> Claim | 
         if header is None and header_of(folder) is None:
             passed.add(folder.name)
             claim.release()
-            warn("the audit spool %s can't be sent: no segment says for which topic it is", folder)
+            warn("the audit spool %s can't be sent: no segment says for which topic; look at it, and remove it", folder)
             continue
         return claim
     return None
@@ -261,17 +261,24 @@ def drain_spool(
     streams = events = lost = 0
     passed: set[str] = set()
     try:
-        while (claim := claim_next(directory, None, passed)) is not None:
-            with Drain(claim, feed, composer) as drain:
-                _run(drain, patience_s, on_progress, stopping)
-            streams, events, lost = streams + 1, events + drain.events, lost + drain.lost
-        left = [folder.name for folder in spool_directory.streams(directory)]
+        while True:
+            claim = claim_next(directory, None, passed)
+            if claim is not None:
+                with Drain(claim, feed, composer) as drain:
+                    _run(drain, patience_s, on_progress, stopping)
+                streams, events, lost = streams + 1, events + drain.events, lost + drain.lost
+                continue
+            left = spool_directory.streams(directory)
+            held = tuple(
+                folder.name for folder in left if folder.name not in passed and spool_directory.is_held(folder)
+            )
+            if len(held) + len(passed.intersection(folder.name for folder in left)) == len(left):
+                break  # else one has just ended, or somebody looked at it
     except OSError as error:
         raise Misconfigured(f"spool {str(directory)!r} can't be read or written: {error.strerror or error}") from error
     finally:
         feed.close()
-    held = tuple(name for name in left if name not in passed)
-    return Drained(streams, events, lost, held, tuple(name for name in left if name in passed))
+    return Drained(streams, events, lost, held, tuple(folder.name for folder in left if folder.name in passed))
 
 
 def _run(

@@ -20,7 +20,7 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Literal, NamedTuple, get_args
 
 from sealstream.client import spool_directory
@@ -116,7 +116,7 @@ class Journal:
         self._mark = Mark()
         self._synced = 0
         self._names_synced = True
-        self._sync_lock = Lock()
+        self._sync_lock = RLock()  # a signal handler may emit while this very thread waits for the disk
         self._refused_until = 0.0
         self._said = -_SAY_AGAIN_S
 
@@ -223,10 +223,11 @@ class Journal:
                 return
             try:
                 for each in retired:
-                    if self._settings.fsync != "never":
+                    if each in self._unsynced and self._settings.fsync != "never":
                         _sync_data(each.descriptor)
-                    self._unsynced.remove(each)
-                    os.close(each.descriptor)
+                    if each in self._unsynced:
+                        self._unsynced.remove(each)
+                        os.close(each.descriptor)
                 if self._settings.fsync == "never":
                     return
                 if tail.segment is not None and tail.segment not in retired and tail.end > self._synced:
@@ -235,7 +236,7 @@ class Journal:
                     self._names_synced = True
                     spool_directory.sync_folder(self.folder)
                     spool_directory.sync_folder(self._settings.directory)
-                self._synced = tail.end
+                self._synced = max(self._synced, tail.end)
             except OSError as error:
                 self._names_synced = names_synced
                 self._refuse(error)
@@ -320,7 +321,7 @@ def add_segment(folder: Path, header: SegmentHeader, values: list[bytes]) -> Non
     records = b"".join(encode_record(header.first + n, value) for n, value in enumerate(values))
     path = folder / segment_name(header.first)
     making = path.with_suffix(".new")
-    with making.open("wb") as file:
+    with open(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(encode_header(header) + records)
         file.flush()
         os.fsync(file.fileno())

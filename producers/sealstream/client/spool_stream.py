@@ -14,6 +14,7 @@ same bytes and numbers, and is sealed once. A forked child leaves all this to it
 from __future__ import annotations
 
 import time
+from collections import deque
 from threading import RLock, Thread
 
 from sealstream.client.composing import Composer
@@ -58,7 +59,8 @@ class SpooledStream(Stream):
         self._feed = Feed(delivery, self._lock)
         self._feed.begin(topic, 0)
         self._reader = Reader(self._journal.folder)
-        self._damaged = 0
+        self._unspooled: deque[int] = deque()  # numbers not on disk, from the first that is not acknowledged
+        self._missed_to = 0
         self._progress = False
         self._waiters = 0
         self._synced_at = 0.0
@@ -108,7 +110,9 @@ class SpooledStream(Stream):
             return "spool full"
         self._journal.admit_unspooled()
         self._next = number + 1
+        self._unspooled.append(number)
         if not feed.hand(number, value, on_failure or self._on_failure):
+            self._unspooled.pop()
             self._next = number
             return "spool full"
         return None
@@ -132,6 +136,8 @@ class SpooledStream(Stream):
                 self._complained = True
                 warn("the audit spool %s can't be read: %s", self._journal.folder, error.strerror or error)
         self._journal.mark(self._feed.acknowledged, self._losses.unreported)
+        while self._unspooled and self._unspooled[0] < self._feed.acknowledged:
+            self._unspooled.popleft()
         if not self._always and time.monotonic() - self._synced_at >= self._settings.fsync_interval_s:
             self._synced_at = time.monotonic()
             self._journal.sync()
@@ -145,10 +151,7 @@ class SpooledStream(Stream):
             if fed >= below:
                 return
             records = self._reader.read(fed, below)
-            damaged, self._damaged = self._reader.damaged - self._damaged, self._reader.damaged
-            if damaged:
-                self._failed += damaged
-                self._losses.add("spool damaged", damaged)
+            self._miss(fed, records[0].number if records else below)
             if not records:
                 with self._lock:
                     feed.pass_over(below)
@@ -157,6 +160,17 @@ class SpooledStream(Stream):
                     for number, value in records[first : first + _AT_ONCE]:
                         if not feed.hand(number, value):
                             return
+
+    def _miss(self, first: int, end: int) -> None:
+        """These numbers can't be read from disk; those that never were there have been counted by the driver's word."""
+        first, self._missed_to = max(first, self._missed_to), max(end, self._missed_to)
+        if first >= end:
+            return
+        unspooled = set(self._unspooled)
+        missing = sum(number not in unspooled for number in range(first, end))
+        if missing:
+            self._failed += missing
+            self._losses.add("spool damaged", missing)
 
     def _adopt(self) -> None:
         """Sends what processes that died have left here, now and later."""

@@ -144,7 +144,8 @@ class Trimmer:
         def begins(holding: Holding) -> bool:
             return holding.name.first_seq <= first.seq
 
-        upto = min(archived, kept_from)
+        # The last archived segment stays: checkpointing starts by reading the last signed one again.
+        upto = min(archived - 1, kept_from)
         for holding in self._walk(since, upto, self._clock() - online, self._chain_done, begins):
             segment = find_segment(self._kafka, self._chain, holding.name.last_seq)
             if segment is None or segment.signed != holding.signed:

@@ -71,7 +71,9 @@ class Topic:
     @property
     def stable(self) -> int:
         """The last stable offset."""
-        return min((one.first for one in self.open.values()), default=self.end)
+        if not self.open:
+            return self.end
+        return min(one.first for one in self.open.values())
 
     def add(self, held: Held) -> None:
         self.held.append(held)

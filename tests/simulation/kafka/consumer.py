@@ -85,6 +85,8 @@ class ModelConsumer:
             self._lost = True
             error = KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed due to requested offset not available")
             return [ModelMessage(self._topic, self._position, 0, None, None, (), error)]
+        if self._position == self._end_told and self._position >= (topic.stable if self._committed else topic.end):
+            return []
         if limit > 1 and world.rng.random() < 0.3:
             limit = world.rng.randint(1, min(limit, 20))  # what has come so far
         if self._committed:

@@ -6,7 +6,8 @@ that makes a boto3 client, and in most histories the archive's codec (see `light
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from functools import cache
 from itertools import count
 from typing import Any
@@ -35,6 +36,8 @@ __all__ = ["BUCKET", "DSN", "Stores"]
 DSN = "postgresql://sealstream_sink@simulated/audit"
 BUCKET = "audit-archive"
 INPUT_S = 3.0
+KEPT_ENTRIES = 40
+"""No fewer than a sequencer of small memory remembers (30)."""
 
 
 class Stores:
@@ -80,7 +83,11 @@ class HurriedTrimmer(Trimmer):
     """Trims what is some seconds old, where the product keeps a week: a history is a minute."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options, input_days=INPUT_S / 86_400, kept_entries=60)  # type: ignore[arg-type]
+        more: Any = {"input_days": INPUT_S / 86_400, "kept_entries": KEPT_ENTRIES}
+        super().__init__(*arguments, **options, **more)
+
+    def _trim_chain(self, archived: int, online: timedelta) -> Iterator[None]:
+        return super()._trim_chain(archived, timedelta(seconds=INPUT_S))
 
 
 class _Asyncpg:
