@@ -119,9 +119,14 @@ def leak(producer: Producer) -> None:
 
 def give_up(producer: Producer) -> None:
     """What this producer still holds is reported as failed."""
-    if len(producer):
-        producer.purge()
-        producer.flush(1)
+    for attempt in range(3):
+        # A fatal error that the driver finds meanwhile surfaces here as an exception, out of whatever callback runs.
+        with suppress(KafkaException, SystemError):
+            if attempt == 0 and len(producer):
+                producer.purge()
+            if len(producer):
+                producer.flush(1)
+            return
 
 
 def warn(message: str, *args: object) -> None:

@@ -109,7 +109,10 @@ class Feed:
             return False
         with self.lock:
             finished = sum(count for _first, count in self._runs) - len(producer)
-        producer.poll(timeout_s)
+        try:
+            producer.poll(timeout_s)
+        except KafkaException as error:  # so does the driver say that it has given itself up
+            self._failure = self._failure or error.args[0]
         if self._failure is not None:
             self._begin_again(self._failure)
             return False

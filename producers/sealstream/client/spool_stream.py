@@ -166,7 +166,8 @@ class SpooledStream(Stream):
         first, self._missed_to = max(first, self._missed_to), max(end, self._missed_to)
         if first >= end:
             return
-        unspooled = set(self._unspooled)
+        with self._lock:
+            unspooled = set(self._unspooled)
         missing = sum(number not in unspooled for number in range(first, end))
         if missing:
             self._failed += missing
