@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,12 @@ class Stage:
         name = f"{self.name}.{kind}"
         settings = {"message.timestamp.type": "LogAppendTime", **config}
         self.admin.create_topics([NewTopic(name, 1, 1, config=settings)])[name].result(10)
-        return name
+        for _ in range(100):  # made, but the broker that is asked may not have heard of it yet
+            with suppress(KafkaException):
+                self.admin.describe_topics(TopicCollection([name]))[name].result(10)
+                return name
+            self._sleep(0.05)
+        raise AssertionError(f"{name} was made and is not there")
 
     def producer(self, transactional: str = "", **config: Any) -> Any:
         own = {"enable.idempotence": True, "linger.ms": 1, **config}

@@ -40,6 +40,7 @@ class SignedNotes:
         self, kafka: KafkaSettings, chain: ChainSettings, segment: StoredNote | None, newest: StoredNote | None
     ) -> None:
         topics = ChainTopics.of(chain.name, chain.prefix)
+        self._kafka = kafka
         self._segments_topic, self._checkpoints_topic = topics.segments, topics.checkpoints
         self._verifier = parse_vkey(chain.vkey)
         self._segment_size = segment.size if segment else 0
@@ -63,7 +64,7 @@ class SignedNotes:
                 if note.size > self._segment_size:
                     self._segments_waiting.append(note)
                     self._segment_size = note.size
-        for record in self._checkpoints.read(_AT_ONCE, 0):
+        for record in self._new_checkpoints():
             note = _open(self._checkpoints_topic, record, self._verifier, ends_segment=False)
             if note.size > self._newest_size:
                 self._checkpoints_waiting.append(note)
@@ -72,6 +73,17 @@ class SignedNotes:
             del self._checkpoints_waiting[1]
         segments, checkpoints = _take(self._segments_waiting, size), _take(self._checkpoints_waiting, size)
         return sorted(segments + checkpoints[-1:])
+
+    def _new_checkpoints(self) -> list[Record]:
+        """Raises `Unavailable` when retention has passed our place while this process was frozen: of checkpoints, the
+        newest is all that a start needs. A topic that ends below our place was cut off, and stays an alarm.
+        """
+        try:
+            return self._checkpoints.read(_AT_ONCE, 0)
+        except InputLost as error:
+            if start_offset(self._kafka, self._checkpoints_topic) <= self._checkpoints.position():
+                raise
+            raise Unavailable(f"{error}: older checkpoints are past their retention; starting anew") from error
 
     def close(self) -> None:
         """Ends both readers."""

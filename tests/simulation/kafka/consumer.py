@@ -93,8 +93,9 @@ class ModelConsumer:
             held, following = topic.visible(self._position, limit)
         else:
             at = topic.index(self._position)
-            held = [one for one in topic.held[at : at + limit] if not one.is_marker]
-            following = held[-1].offset + 1 if len(held) == limit else topic.end
+            looked_at = topic.held[at : at + limit]
+            held = [one for one in looked_at if not one.is_marker]
+            following = looked_at[-1].offset + 1 if len(looked_at) == limit else topic.end
         messages = [
             ModelMessage(self._topic, one.offset, one.timestamp_ms, one.key, one.value, one.headers) for one in held
         ]
