@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import structlog
 
@@ -42,6 +43,14 @@ from sealstream.layout import ChainSettings, ChainTopics, checkpointing_transact
 from sealstream.sealing import Signer
 
 __all__ = ["Checkpointing"]
+
+
+class _Bounds(NamedTuple):
+    """What others may move while a start reads: signing, retention, trimming."""
+
+    signed_until: int
+    checkpoints_from: int
+    chain_from: int
 
 
 class Checkpointing:
@@ -111,17 +120,21 @@ class Checkpointing:
                 return reader
 
             # Read our notes back from here on; whatever somebody else writes behind it is found then.
-            end = end_offset(kafka, topics.checkpoints, committed=True)
-            checkpoints = read(topics.checkpoints, end)
+            before = self._bounds(topics)
+            checkpoints = read(topics.checkpoints, before.signed_until)
             segments = read(topics.segments, end_offset(kafka, topics.segments, committed=True))
             entries = read(topics.chain, start_offset(kafka, topics.chain))
             try:
                 signed, growing = self._find(topics, entries)
             except ChainStopped as error:
-                if end_offset(kafka, topics.checkpoints, committed=True) == end:
+                if self._bounds(topics) == before:
                     raise
-                # What was read before another process took over and what it signed since do not fit together: no alarm.
-                raise Fenced(f"{topics.checkpoints} grew while it was being read: another process signs") from error
+                # What was read before another process signed, or retention or trimming passed, and what is there since
+                # do not fit together: no alarm. Where there is a reason for one, starting anew finds it again.
+                raise Fenced(
+                    f"{topics.checkpoints} or {topics.chain} changed while it was being read: another process signs, "
+                    f"or retention passed: {error}"
+                ) from error
             publisher = Publisher(
                 producer, topics, self._signer, checkpoints, segments, read_back_s=self._pace.read_back_s
             )
@@ -129,6 +142,14 @@ class Checkpointing:
             self._log.info("started", signed=signed.newest, read_again_from=signed.beginning.size)
             self._held = held.pop_all()
         return running
+
+    def _bounds(self, topics: ChainTopics) -> _Bounds:
+        kafka = self._kafka
+        return _Bounds(
+            end_offset(kafka, topics.checkpoints, committed=True),
+            start_offset(kafka, topics.checkpoints),
+            start_offset(kafka, topics.chain),
+        )
 
     def _find(self, topics: ChainTopics, entries: CommittedReader) -> tuple[Signed, Growing | None]:
         """What was signed, and the tree up to where `entries` is read on from; None: from the first entry."""
