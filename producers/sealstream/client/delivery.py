@@ -46,8 +46,9 @@ _DEFAULTS = {
     "log_level": 2,  # failures come through error_cb, once each
 }
 # For events that are on disk: none is given up, and none may pass one that failed. Giving all up by ourselves is then
-# fatal to the driver, and no news.
-_FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True, "log_level": 0}
+# fatal to the driver, which would tell the application of it at any log level; what is news comes through error_cb.
+_FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True}
+_UNHEARD = logging.Logger("sealstream.client.driver", logging.CRITICAL + 1)
 # Bounds the number of records too: each costs memory beside its bytes (measured: a queue of 64 MiB, full, is 64 to 84).
 _BYTES_BESIDE = 512
 
@@ -81,6 +82,7 @@ class Delivery:
         if delivery_timeout_s is not None and not 1 <= delivery_timeout_s <= 86_400:
             raise Misconfigured(f"delivery_timeout_s is out of range: expected 1 to 86400, got {delivery_timeout_s}")
         self._factory = factory
+        self._logger = _LOG if delivery_timeout_s is not None else _UNHEARD
         self._options: dict[str, Any] = {
             **_DEFAULTS,
             **options,
@@ -102,7 +104,8 @@ class Delivery:
         """A new producer. Its callbacks run in whatever thread polls it. Raises `Misconfigured`."""
         try:
             with no_fork:
-                return self._factory({**self._options, "on_delivery": on_failure, "error_cb": on_error}, logger=_LOG)
+                callbacks = {"on_delivery": on_failure, "error_cb": on_error}
+                return self._factory({**self._options, **callbacks}, logger=self._logger)
         except (KafkaException, ValueError, TypeError) as error:
             raise Misconfigured(f"Kafka's driver refuses the options of the audit client: {error}") from error
 
