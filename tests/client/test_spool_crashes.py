@@ -49,7 +49,10 @@ class Dying:
             if next(self.tickets) != self.fatal:
                 return call(*args, **named)
             if self.after:
-                call(*args, **named)
+                try:
+                    call(*args, **named)
+                finally:
+                    die()  # also after a failure, such as of the second to make one folder
             elif self.torn and name == "_pwrite":
                 call(args[0], args[1], args[2] // 2, args[3])
             die()
