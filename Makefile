@@ -41,7 +41,7 @@ check: setup ## style, types, layers
 	$(BIN)/pytest -q tests/devstack/test_namespace.py
 
 test: check ## check, then every test against real Kafka, PostgreSQL and S3
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild

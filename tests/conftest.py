@@ -1,8 +1,9 @@
 """Real servers for every test, started once a session, and what each test gets of its own: chain, database, bucket.
 
 The servers live in a temporary directory on free ports and end with the session, also after Ctrl-C or kill -9 of
-pytest. With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that already runs (`make up`) are used
-instead, and left running; what the tests made there stays, which is harmless: every name is new.
+pytest; pytest-xdist's workers share them. With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that
+already runs (`make up`) are used instead, and left running; what the tests made there stays, which is harmless: every
+name is new.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -36,22 +38,60 @@ LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Endpoints]:
-    """The three servers: their addresses and keys."""
-    shared = os.environ.get("SEALSTREAM_TEST_STACK")
-    if shared:
-        assert any(each.state == "running" for each in status_of(Path(shared))), f"no stack runs in {shared}"
-        yield endpoints_of(Path(shared))
-        return
+_SHARED = "SEALSTREAM_TEST_STACK"
+# Files of few tests that take long: first, so that no worker is left with one of them when the others have ended.
+_LONGEST = (
+    "cli/test_up.py",
+    "e2e",
+    "devstack/test_stack.py",
+    "sequencer/test_sequencer_faults.py",
+    "verify",
+    "archive",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers that the workers will share."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and _SHARED not in os.environ:
+        servers = ExitStack()
+        config.add_cleanup(servers.close)
+        os.environ[_SHARED] = str(servers.enter_context(_running_stack()).data_dir)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first."""
+    here = Path(__file__).parent
+    order = {here / name: at for at, name in enumerate(_LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return min((order[path] for path in (item.path, *item.path.parents) if path in order), default=len(order))
+
+    items.sort(key=place)
+
+
+@contextmanager
+def _running_stack() -> Iterator[Stack]:
     taken: set[int] = set()
     ports = {name: free_port(taken) for name in ("kafka", "postgres", "s3")}
     with tempfile.TemporaryDirectory(prefix="sealstream-tests-") as folder:
         running = Stack(Path(folder) / "data", ports=ports, progress=print)
         try:
-            yield running.start()
+            running.start()
+            yield running
         finally:
             running.stop()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Endpoints]:
+    """The three servers: their addresses and keys."""
+    shared = os.environ.get(_SHARED)
+    if shared:
+        assert any(each.state == "running" for each in status_of(Path(shared))), f"no stack runs in {shared}"
+        yield endpoints_of(Path(shared))
+        return
+    with _running_stack() as running:
+        yield endpoints_of(running.data_dir)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ class Run:
         self.verdict: Verdict | None = None
         self._say = say
         self._rng = random.Random(seed)
+        self._acknowledged: list[int] = []
         self._kinds = [KINDS[name] for name in (kinds or KINDS)]
 
     def go_on(self, minutes: float, results: Path) -> bool:
@@ -66,6 +67,7 @@ class Run:
         if sum(bool(each.failure) for each in self.rounds) < _MOST_FAILURES:
             self._say("resting, and judging")
             bench, also_sent = self.bench, self.bench.rest()
+            self._count_lost()
             self.verdict = judge(bench.pipeline, bench.journals, also_sent, bench.earlier)
         write_results(results, self.seed, (time.monotonic() - begun) / 60, self.rounds, self.verdict)
         return self.is_well
@@ -90,6 +92,7 @@ class Run:
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is this round's, and others follow
             this.failure = f"{type(failure).__name__}: {failure}"
             self._mend()
+        self._acknowledged.append(len(bench.journals.acknowledged))
         this.events = len(bench.watcher.sealed) - sealed
         this.doubled = len(bench.watcher.repeated) - repeated
         this.alarms = bench.alarms()
@@ -98,10 +101,17 @@ class Run:
         self._say(
             f"{this.number:>4} {' + '.join(this.kinds)}: sealed {this.sealed_s:.1f} s, stored {this.stored_s:.1f} s, "
             f"archived {this.archived_s:.1f} s, behind {this.outage_s:.1f} s, {this.events} events, "
-            f"lost {this.lost}, doubled {this.doubled}"
+            f"late {this.late}, doubled {this.doubled}"
             + (f"\n     ALARM {this.alarms}" if this.alarms else "")
             + (f"\n     FAILED {this.failure}" if this.failure else "")
         )
+
+    def _count_lost(self) -> None:
+        """By round, in the order in which the driver told of them."""
+        acknowledged, begin = list(self.bench.journals.acknowledged), 0
+        for this, end in zip(self.rounds, self._acknowledged, strict=True):
+            this.lost = sum(digest not in self.bench.watcher.sealed for digest in acknowledged[begin:end])
+            begin = end
 
     def _break(self, kinds: list[Kind]) -> None:
         """Run the faults beside one another until all are mended."""
@@ -126,9 +136,7 @@ class Run:
         try:
             bench.until(lambda: bench.is_sealed(owed), _RECOVERY_S, "everything handed over is sealed")
         except NotRecovered:
-            this.lost = sum(
-                digest not in bench.watcher.sealed for digest in bench.journals.acknowledged if digest in owed
-            )
+            this.late = sum(digest in bench.journals.acknowledged for digest in owed)
             raise
         this.sealed_s = time.monotonic() - mended
         size = bench.pipeline.size()

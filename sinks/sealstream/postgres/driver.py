@@ -121,6 +121,10 @@ async def _connect(dsn: str, application: str, command_timeout_s: float | None) 
                 "jit": "off",
                 # A process that was frozen in a transaction must not hold its locks for ever.
                 "idle_in_transaction_session_timeout": "60s" if command_timeout_s else "0",
+                # Amid a COPY no timeout of the server counts: a machine that is gone would hold its locks for hours.
+                "tcp_keepalives_idle": "20",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "4",
             },
         )
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
