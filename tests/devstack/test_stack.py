@@ -175,11 +175,9 @@ def test_what_was_stored_survives_stopping_kill_9_and_interrupted_first_starts(
 
 
 def test_a_port_of_somebody_else_is_named_with_its_owner(tmp_path: Path, ports: dict[str, int]) -> None:
-    with socket.socket() as taker:
-        taker.bind(("127.0.0.1", ports["postgres"]))
-        taker.listen()
-        with pytest.raises(PortTaken) as refused:
-            Stack(tmp_path, ports=ports).start()
+    # `create_server` binds also when the port is in TIME_WAIT.
+    with socket.create_server(("127.0.0.1", ports["postgres"])), pytest.raises(PortTaken) as refused:
+        Stack(tmp_path, ports=ports).start()
     assert f"port {ports['postgres']}, which postgres needs, is taken by" in str(refused.value)
     assert f"(process {os.getpid()})" in str(refused.value)
     assert "--postgres-port" in str(refused.value)

@@ -42,7 +42,7 @@ def recreate_input(bench: Bench, kind: str) -> Iterator[float]:
             break
     for application in bench.applications.values():
         application.resume()
-    for _ in range(150):
+    for _ in range(500):  # an input that is silent while the other is not is looked at once a minute
         if sequencer.alarm:
             break
         if sequencer.pid is None or "was recreated" in sequencer.last_words(3):

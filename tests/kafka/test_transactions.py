@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Sequence
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from sealstream.errors import Fenced, Misconfigured, Unavailable
 from sealstream.kafka import (
@@ -161,23 +160,6 @@ def test_close_aborts_what_is_open_so_that_nobody_waits_for_it(
     assert end_offset(kafka, topic, committed=True) == end_offset(kafka, topic, committed=False) == 3
     with pytest.raises(Fenced, match="is closed"):
         producer.begin()
-
-
-@pytest.mark.parametrize("as_name", [True, False])
-def test_offsets_of_a_group_are_committed_with_the_transaction(
-    kafka: KafkaSettings, topic: str, open_producer: Open, as_name: bool
-) -> None:
-    group = f"group-{uuid.uuid4().hex}"
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
-    producer = open_producer()
-    for commit, offset in ((True, 7), (False, 9)):
-        producer.begin()
-        producer.produce(topic, b"x")
-        producer.send_offsets({topic: offset}, group if as_name else consumer.consumer_group_metadata())
-        producer.commit() if commit else producer.abort()
-    (committed,) = consumer.committed([TopicPartition(topic, 0)], 10)
-    consumer.close()
-    assert committed.offset == 7
 
 
 def test_more_than_the_driver_holds_at_once_is_written_in_order(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 
 from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
 from sealstream.kafka import CommittedReader, Record, topic_ids, trim
-from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_group, sequencer_transactional_id
+from sealstream.layout import CheckpointHeaders, checkpoint_headers, sequencer_transactional_id
 from sealstream.sealing import Checkpoint, sign_checkpoint, signer
 from sealstream.sequencer import ClocksApart, Pace, Sequencer, taking
 from sealstream.sequencer.producers import (
@@ -123,17 +123,6 @@ def test_events_and_controls_are_sealed_in_order_and_a_restart_goes_on(log: Log)
     }
     second = actions(entries).index("sequencer.stopped") + 1
     assert entries[second]["action"] == "sequencer.started"
-
-
-def test_the_groups_offsets_say_what_is_sealed(log: Log) -> None:
-    log.send([log.event(0), b"not an event"])
-    run(log)
-    consumer = Consumer({"bootstrap.servers": log.kafka.bootstrap, "group.id": sequencer_group()})
-    try:
-        (committed,) = consumer.committed([TopicPartition(log.topics.raw, 0)], timeout=10)
-        assert committed.offset == 2
-    finally:
-        consumer.close()
 
 
 def test_a_thousand_malformed_events_are_each_in_the_dead_letters_and_accounted_for(log: Log) -> None:

@@ -60,9 +60,6 @@ def faulty(schedule: Schedule) -> Callable[[KafkaSettings, str], TransactionalPr
                 some = records[start : start + 7]
                 schedule.call("produce_all", lambda some=some: TransactionalProducer.produce_all(self, topic, some))
 
-        def send_offsets(self, *args: Any, **more: Any) -> None:
-            schedule.call("send_offsets", lambda: TransactionalProducer.send_offsets(self, *args, **more))
-
         def commit(self) -> None:
             schedule.call("commit", super().commit)
 

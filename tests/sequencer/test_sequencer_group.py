@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import structlog
+from confluent_kafka import Consumer, TopicPartition
 
 from sealstream.errors import InputLost, Misconfigured, Unavailable
 from sealstream.kafka import trim
+from sealstream.layout import sequencer_group
 from sealstream.sequencer import Sequencer, SequencerGroup
 from sealstream.sequencer.group import ChainWorker
 
@@ -53,6 +55,27 @@ def test_a_chain_that_stops_does_not_stop_the_others(log: Log, another_log: Log)
     finally:
         group.close()
     assert log.entries() == before
+
+
+def test_the_groups_offsets_say_what_is_sealed_also_of_what_came_last(log: Log) -> None:
+    def committed() -> list[int]:
+        consumer = Consumer({"bootstrap.servers": log.kafka.bootstrap, "group.id": sequencer_group()})
+        try:
+            inputs = [TopicPartition(topic, 0) for topic in (log.topics.raw, log.topics.control)]
+            return [each.offset for each in consumer.committed(inputs, timeout=10)]
+        finally:
+            consumer.close()
+
+    log.send([log.event(0), b"not an event"])
+    log.send([log.control(0)], log.topics.control)
+    group = SequencerGroup(log.kafka, {log.chain.name: log.chain})
+    try:
+        step_until(group, lambda: committed() == [2, 1])
+        log.send([log.event(1)])
+        step_until(group, lambda: sealed(log) == [0, 1])
+    finally:
+        group.close()
+    assert committed() == [3, 1]
 
 
 def test_the_only_chain_stopping_ends_the_process_with_its_reason(log: Log) -> None:

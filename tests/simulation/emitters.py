@@ -1,4 +1,4 @@
-"""Applications in the simulated world: one with the product's own client, one that speaks the raw protocol.
+"""Applications in the simulated world: with the product's own client, with its spool, and with the raw protocol alone.
 
 Each is a process that can be killed and started anew; a new life goes on with the acts that no life before has begun,
 under a new producer id, as a restarted application does.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.simulation.kafka.producer import ModelProducer
@@ -16,12 +17,13 @@ from tests.simulation.plan import CHAIN, Act
 from tests.simulation.world import World
 
 from sealstream.client import AuditClient
-from sealstream.errors import SealstreamError
+from sealstream.client.spool_directory import is_held, streams
+from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import canonical_event, control_statement, uuid7
 from sealstream.kafka import KafkaSettings, produce
 from sealstream.layout import ChainTopics
 
-__all__ = ["Application", "RawApplication"]
+__all__ = ["Application", "RawApplication", "SpooledApplication"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GARBAGE = (b"", b"{}", b"\xff\xfe", b'{"id":"1","id":"2"}', b'{"id":"00000000-0000-4000-8000-000000000000"}', b"null")
@@ -75,6 +77,58 @@ class Application(_Emitter):
             client.emit("read", resource_type="record", resource_id=str(act.at_s), actor_id="alice")
         client.close(20.0)
         self.idle = True
+
+
+class SpooledApplication(_Emitter):
+    """Uses `AuditClient` in mode `spool`, beside others in one directory; `accepted`: ids that `emit` has returned.
+
+    When all is emitted it starts, and ends, again until nobody's events are left there: so does the real one, some day.
+    """
+
+    def __init__(
+        self, world: World, name: str, acts: Sequence[Act], make_producer: Callable[..., ModelProducer]
+    ) -> None:
+        super().__init__(world, name, acts, make_producer)
+        self.accepted: set[str] = set()
+        self.directory = Path()
+        self.max_bytes = 0
+
+    def main(self) -> None:
+        self._life += 1
+        self.idle = False
+        with self._client() as client:
+            while (act := self._next()) is not None:
+                self._emit(client, act)
+        while any(not is_held(each) for each in streams(self.directory)):
+            with self._client() as client:
+                self._emit(client, Act(0.0, self.name, "event"))
+                self.world.sleep(3.0)
+        self.idle = True
+
+    def _emit(self, client: AuditClient, act: Act) -> None:
+        event_id = client.emit("write", resource_type="record", resource_id=str(act.at_s), actor_id="carol")
+        if event_id is not None:
+            self.accepted.add(event_id)
+
+    def _client(self) -> AuditClient:
+        rng = self.world.rng
+        while True:
+            try:
+                return AuditClient(
+                    CHAIN,
+                    "simulated:9092",
+                    source={"service": self.name, "host": "simulated"},
+                    mode="spool",
+                    spool_directory=self.directory,
+                    spool_max_bytes=self.max_bytes,
+                    spool_fsync=rng.choice(("always", "interval", "never")),
+                    exit_timeout_s=rng.choice((0.5, 5.0)),
+                    clock=self._time,
+                    new_id=self._new_id,
+                    producer_factory=self._make_producer,
+                )
+            except Misconfigured:  # the disk refused: a supervisor starts it again
+                self.world.sleep(0.5)
 
 
 class RawApplication(_Emitter):

@@ -20,7 +20,8 @@ import confluent_kafka
 import confluent_kafka.admin
 from tests.histories.checker import Emitted, StoredEntry, check_history
 from tests.simulation import shims
-from tests.simulation.emitters import Application, RawApplication
+from tests.simulation.disk import Disk
+from tests.simulation.emitters import Application, RawApplication, SpooledApplication
 from tests.simulation.kafka.admin import ModelAdmin
 from tests.simulation.kafka.broker import Broker
 from tests.simulation.kafka.consumer import ModelConsumer
@@ -47,6 +48,11 @@ _REST_WITHIN_S = 300.0
 _LIMITS = SegmentLimits(entries=20, bytes=1_000_000, seconds=10)
 _END_OF_MONTH_NS = 1_796_083_200_000_000_000  # 2026-12-01
 _REAL_OBJECTS = 7  # of forty: Parquet as in production
+_EMITTERS: Mapping[str, type[Application | RawApplication | SpooledApplication]] = {
+    "app": Application,
+    "raw": RawApplication,
+    "spool": SpooledApplication,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW_PAUSES: Mapping[tuple[str, str], Any] = {
     ("sealstream.sequencer.sequencer", "version"): lambda _name: "simulated",
@@ -91,12 +97,14 @@ class History:
         self._acknowledged: set[bytes] = set()
         self._due_alarms: set[str] = set()
         self._over = False
-        self.emitters: dict[str, Application | RawApplication] = {}
+        self.emitters: dict[str, Application | RawApplication | SpooledApplication] = {}
+        self.disk = Disk(self.world) if plan.spool_bytes else None
         self.driver: dict[Any, Any] = {
             confluent_kafka.Producer: partial(ModelProducer, self.broker),
             confluent_kafka.Consumer: partial(ModelConsumer, self.broker),
             confluent_kafka.admin.AdminClient: partial(ModelAdmin, self.broker),
             **self.stores.driver(),
+            **(self.disk.driver() if self.disk else {}),
         }
         self.broker.observer = self._observe
         self.world.on_death(self._died)
@@ -253,8 +261,11 @@ class History:
         make_producer = partial(ModelProducer, self.broker)
         for name in sorted({act.emitter for act in plan.acts}):
             acts = [act for act in plan.acts if act.emitter == name]
-            of = Application if name.startswith("app") else RawApplication
-            self.emitters[name] = of(world, name, acts, make_producer)
+            of = _EMITTERS[name.partition("-")[0]]
+            self.emitters[name] = emitter = of(world, name, acts, make_producer)
+            if isinstance(emitter, SpooledApplication):
+                assert self.disk is not None
+                emitter.directory, emitter.max_bytes = self.disk.folder, plan.spool_bytes
         for name in (*plan.processes, *self.emitters):
             world.after(0.5 * world.rng.random(), lambda name=name: self.start(name))  # type: ignore[misc]
         for fault in plan.faults:
@@ -273,6 +284,8 @@ class History:
         if not rested:
             faults += self._unrest()
         faults += self.judge(complete=rested)
+        if rested:
+            faults += self._lost_from_spools()
         if not faults:
             world.tell("all is sealed, signed and stored; everybody is told to stop")
             self._over = True
@@ -292,6 +305,7 @@ class History:
     def _unrest(self) -> list[str]:
         """What has not yet come to its end."""
         busy = [f"{name} has not done all it should" for name, one in self.emitters.items() if not one.idle]
+        busy += [f"{each.name} waits in the spool" for each in (self.disk.streams() if self.disk else ())]
         busy += [f"{name} is not running" for name in self.plan.processes if not self._runs(name)]
         values = self._chain()
         if not values:
@@ -344,6 +358,18 @@ class History:
             missing += found.missing
             wrong += [*found.wrong, *check_trimmed(trimmed, values, [row.body for row in self._archived()])]
         return Found(missing, wrong)
+
+    def _lost_from_spools(self) -> list[str]:
+        """What an application was told is safe, and is not sealed."""
+        if not self.plan.spools_all:
+            return []
+        sealed = {json.loads(value)["id"] for value in self._chain()}
+        return [
+            f"{name} was told that {event_id} is in the spool, and it is not sealed"
+            for name, emitter in self.emitters.items()
+            if isinstance(emitter, SpooledApplication)
+            for event_id in sorted(emitter.accepted - sealed)
+        ]
 
     def _chain(self) -> list[bytes]:
         """Every entry that was ever committed, also what was trimmed since."""
@@ -400,7 +426,9 @@ def run_plan(plan: Plan, breakages: Mapping[tuple[str, str], Any] | None = None)
     history = History(plan)
     world = history.world
     try:
-        with shims.installed(world, history.driver, {**_seams(plan), **(breakages or {})}):
+        disk = history.disk
+        seams = {**_seams(plan), **(disk.seams() if disk else {}), **(breakages or {})}
+        with shims.installed(world, history.driver, seams, disk.functions() if disk else {}):
             try:
                 faults = history.run()
             finally:
@@ -409,6 +437,8 @@ def run_plan(plan: Plan, breakages: Mapping[tuple[str, str], Any] | None = None)
         digest = sha256(repr((world.story, history._chain(), faults)).encode()).hexdigest()
         return Outcome(plan, faults, world.injected, len(history._chain()), len(history.emitted()), world.story, digest)
     finally:
+        if history.disk is not None:
+            history.disk.end()
         if enabled:
             gc.enable()
 

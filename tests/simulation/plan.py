@@ -16,7 +16,11 @@ __all__ = ["Act", "Fault", "Plan", "draw_plan"]
 
 CHAIN = "main"
 _EVENTS = ("event", "event", "event", "event", "burst", "repeat", "garbage", "skip", "late", "conflict", "control")
+_AMPLE = 600 * 1024
+_DISK = ("disk", "disk.write", "disk.write", "disk.rename", "disk.unlink", "disk.open", "disk.sync", "disk.allocate")
+_REFUSED = ("before", "during", "after")
 _NEVER_FAR_BEHIND = ("checkpointing", "archive-sink")
+_OPERATIONS = ("kafka.init_txn", *2 * ("kafka.end_txn",), "kafka.admin", "kafka.fetch", "kafka.group", "kafka")
 _TOPICS = ("raw", "control", "chain", "producers", "checkpoints", "segments")
 
 
@@ -45,6 +49,7 @@ class Fault(NamedTuple):
 class Plan(NamedTuple):
     """`processes`: those that run beside the emitters. `trims`: the archive sink trims inputs of what is archived;
     `trims_chain`: and the chain's topic, which nobody must be reading from far behind.
+    `spool_bytes`: what the spool of those emitters that have one may take; 0: nobody has one.
     `before_midnight_s`: how long after its beginning a month ends (UTC); None: on another day.
     """
 
@@ -57,12 +62,19 @@ class Plan(NamedTuple):
     trims: bool = False
     trims_chain: bool = False
     before_midnight_s: float | None = None
+    spool_bytes: int = 0
 
     def only(self, faults: Collection[int] | None = None, acts: Collection[int] | None = None) -> Plan:
         """With these faults and acts alone (by index; None: all)."""
         kept_faults = self.faults if faults is None else tuple(self.faults[i] for i in sorted(faults))
         kept_acts = self.acts if acts is None else tuple(self.acts[i] for i in sorted(acts))
         return self._replace(faults=kept_faults, acts=kept_acts)
+
+    @property
+    def spools_all(self) -> bool:
+        """Whether whatever the spool's client accepts is on disk: there is room, and the disk refuses nothing."""
+        refused = any(fault.where.startswith("disk") and fault.how in _REFUSED for fault in self.faults)
+        return self.spool_bytes >= _AMPLE and not refused
 
     @property
     def torn(self) -> bool:
@@ -114,7 +126,37 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         # States that a torn transaction left ahead of the chain can't be made again from a chain that was trimmed.
         untorn = tuple(fault for fault in plan.faults if fault.how not in ("absent", "torn"))
         return plan._replace(processes=kept, faults=untorn, small_memory=True, trims=True, trims_chain=True)
-    return plan
+    return _with_spools(plan)
+
+
+def _with_spools(plan: Plan) -> Plan:
+    """One history in five has one or two applications with a spool, and what may befall them and their disk."""
+    rng = random.Random(f"spool {plan.seed}")
+    if rng.random() >= 0.2:
+        return plan
+    names = ["spool-1", "spool-2"][: rng.choice((1, 2))]
+    acts = [
+        Act(round(rng.random() * plan.length_s, 3), name, "event")
+        for name in names
+        for _ in range(rng.choice((3, 15, 40)))
+    ]
+    faults = []
+    for _ in range(rng.choice((0, 1, 2, 4, 7))):
+        at_s, drawn = round(rng.random() * plan.length_s, 3), rng.random()
+        if drawn < 0.25:
+            faults.append(Fault(at_s, "kill", rng.choice(names), seconds=round(rng.random() * 4, 2)))
+        elif drawn < 0.35:
+            faults.append(Fault(at_s, "pause", rng.choice(names), seconds=round(9 * rng.random(), 2)))
+        elif drawn < 0.5:
+            faults.append(Fault(at_s, "kafka down", seconds=round(8 * rng.random(), 2)))
+        else:
+            how = rng.choice(("kill_before", "kill_after", "kill_before", "kill_after", *_REFUSED))
+            faults.append(Fault(at_s, "effect", rng.choice(_DISK), how))
+    return plan._replace(
+        acts=tuple(sorted((*plan.acts, *acts))),
+        faults=tuple(sorted((*plan.faults, *faults))),
+        spool_bytes=rng.choice((_AMPLE, _AMPLE, 3 * 20 * 1024)),
+    )
 
 
 def _draw_midnight(seed: int, length_s: float) -> float | None:
@@ -164,9 +206,7 @@ def _draw_fault(rng: random.Random, length_s: float, processes: list[str], emitt
         how = rng.choice(("lost", "unreported"))
         topic = rng.choice(_TOPICS)
         return Fault(at_s, "effect", f"kafka.produce.audit.{topic}", how)
-    operation = rng.choice(
-        ("kafka.init_txn", "kafka.send_offsets", "kafka.end_txn", "kafka.admin", "kafka.fetch", "kafka.group", "kafka")
-    )
+    operation = rng.choice(_OPERATIONS)
     how = rng.choice(("before", "after", "slow", "kill_before", "kill_after"))
     return Fault(
         at_s, "effect", operation, how, round(rng.choice((0.2, 2, 8)) * rng.random(), 2) if how == "slow" else 0.0

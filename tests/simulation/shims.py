@@ -307,13 +307,14 @@ class _Module:
 def _lifetimes() -> SimpleNamespace:
     return SimpleNamespace(
         no_fork=threading.RLock(),
+        inherited=set(),
         register=lambda _client: None,
         forget=lambda _client: None,
         register_in_worker=lambda: None,
     )
 
 
-def _replacements(world: World, driver: Mapping[Any, Any]) -> dict[int, Any]:
+def _replacements(world: World, driver: Mapping[Any, Any], of_os: Mapping[str, Any]) -> dict[int, Any]:
     chance = SimpleNamespace(uniform=world.rng.uniform, random=world.rng.random, randbytes=world.rng.randbytes)
     pairs: list[tuple[Any, Any]] = [
         (time, _Time()),
@@ -329,7 +330,7 @@ def _replacements(world: World, driver: Mapping[Any, Any]) -> dict[int, Any]:
         (random, chance),
         (asyncio, _Module(asyncio, Runner=Runner)),
         (socket, _Module(socket, gethostname=lambda: "simulated")),
-        (os, _Module(os, urandom=world.rng.randbytes)),
+        (os, _Module(os, urandom=world.rng.randbytes, **of_os)),
         (structlog, _Module(structlog, get_logger=lambda *_a, **_k: _Logger())),
         *driver.items(),
     ]
@@ -340,15 +341,19 @@ def _replacements(world: World, driver: Mapping[Any, Any]) -> dict[int, Any]:
 
 @contextmanager
 def installed(
-    world: World, driver: Mapping[Any, Any], by_name: Mapping[tuple[str, str], Any] | None = None
+    world: World,
+    driver: Mapping[Any, Any],
+    by_name: Mapping[tuple[str, str], Any] | None = None,
+    of_os: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
     """While it lasts, the product's loaded modules use this world.
 
     `driver`: real object to its model. `by_name`: (module, attribute or Class.method) to whatever it should be.
+    `of_os`: functions of the module `os`.
     """
     global _world
     places: list[tuple[dict[str, Any], str, Any]] = []
-    replaced = _replacements(world, driver)
+    replaced = _replacements(world, driver, of_os or {})
     for module_name, module in list(sys.modules.items()):
         if not module_name.startswith("sealstream.") or module is None:
             continue

@@ -28,6 +28,8 @@ from tests.simulation.world import World
 from sealstream.kafka import KafkaSettings
 from sealstream.kafka.settings import error_of, translated
 
+_GROUP = {"partition.assignment.strategy": "cooperative-sticky", "enable.partition.eof": False}
+
 
 class Stage:
     """Where a script is played."""
@@ -189,23 +191,28 @@ def a_new_producer_fences_the_one_before(stage: Stage) -> Any:
     return [*seen, stage.settled(topic, 4), stage.read(topic)]
 
 
-def offsets_go_with_the_transaction(stage: Stage) -> Any:
-    topic, producer, consumer = stage.topic(), stage.producer("a"), stage.consumer()
-    producer.init_transactions(20)
-    seen = []
-    for offset, commit in ((5, True), (9, False)):
-        producer.begin_transaction()
-        send(producer, topic, b"x")
-        producer.send_offsets_to_transaction([TopicPartition(topic, 0, offset)], consumer.consumer_group_metadata(), 20)
-        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
-        stage.settled(topic, 2 if commit else 4)
-        found = -1
-        for _ in range(100):
-            (found,) = (one.offset for one in consumer.committed([TopicPartition(topic, 0)], 10))
-            if found == 5:
-                break
-        seen.append(found)
-    return seen
+def a_member_commits_offsets_of_topics_that_it_does_not_own(stage: Stage) -> Any:
+    topic, other, owned = stage.topic(), stage.topic("other"), list[str]()
+    member = stage.consumer(**_GROUP)
+
+    def assigned(consumer: Any, given: list[TopicPartition]) -> None:
+        owned.extend(each.topic for each in given)
+        consumer.incremental_assign(given)
+        consumer.pause(given)
+
+    member.subscribe([topic], on_assign=assigned, on_revoke=lambda each, given: each.incremental_unassign(given))
+    for _ in range(500):
+        if owned:
+            break
+        member.poll(0.1)
+    member.commit(offsets=[TopicPartition(topic, 0, 5), TopicPartition(other, 0, 7)], asynchronous=True)
+    asked, found = [TopicPartition(topic, 0), TopicPartition(other, 0)], list[int]()
+    for _ in range(100):
+        member.poll(0.02)
+        found = [each.offset for each in member.committed(asked, 10)]
+        if found == [5, 7]:
+            break
+    return found
 
 
 def trimming_moves_the_start(stage: Stage) -> Any:
@@ -253,7 +260,6 @@ def the_broker_gives_the_time(stage: Stage) -> Any:
 def a_group_gives_a_topic_to_one_and_then_to_the_other(stage: Stage) -> Any:
     topic = stage.topic()
     heard: list[tuple[str, str]] = []
-    group = {"partition.assignment.strategy": "cooperative-sticky", "enable.partition.eof": False}
 
     def join(name: str) -> Any:
         def on(what: str) -> Callable[[Any, list[TopicPartition]], None]:
@@ -267,7 +273,7 @@ def a_group_gives_a_topic_to_one_and_then_to_the_other(stage: Stage) -> Any:
 
             return call
 
-        consumer = stage.consumer(**group)
+        consumer = stage.consumer(**_GROUP)
         consumer.subscribe([topic], on_assign=on("assign"), on_revoke=on("revoke"), on_lost=on("lost"))
         return consumer
 
@@ -293,7 +299,7 @@ SCRIPTS = [
     transactions_take_offsets,
     an_open_transaction_holds_readers_back,
     a_new_producer_fences_the_one_before,
-    offsets_go_with_the_transaction,
+    a_member_commits_offsets_of_topics_that_it_does_not_own,
     trimming_moves_the_start,
     topics_are_told_by_their_ids,
     the_broker_gives_the_time,

@@ -3,7 +3,8 @@
 The lessons of the protocol, in one place: `open` waits until the last transaction of the owner before us is wholly
 committed or aborted, so positions and tails are read after it; a retriable error means the same call again; anything
 else, and above all a commit whose answer did not come, means `Fenced`: close this object, build another, read the tail.
-An error can't be waited out inside a transaction, since nobody knows what of it the broker has.
+An error can't be waited out inside a transaction, since nobody knows what of it the broker has. Offsets of a consumer
+group are no part of it: the driver's call for these can wait for ever (docs/decisions/0170-offsets-beside.md).
 
 A crash between `begin` and `commit` leaves an open transaction that no reader sees; the next `open` aborts it. A crash
 inside `commit` leaves it wholly there or not at all (or torn, which only reading back can tell).
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sealstream.errors import Fenced, SealstreamError, Unavailable
 from sealstream.kafka.admin import check_reachable
@@ -38,7 +39,6 @@ class TransactionalProducer:
         self._kafka = kafka
         self._id = transactional_id
         self._timeout_s = timeout_s
-        self._groups: dict[str, object] = {}
         self._begun = False
         self._failed = False
         # By topic: the newest record, held back so that the last one of a transaction is known as it is sent. Only the
@@ -119,15 +119,6 @@ class TransactionalProducer:
             except (BufferError, KafkaException):
                 self._send(topic, value, key, ())
         self._held[topic] = (records[last][1], records[last][0], ())
-
-    def send_offsets(self, offsets: Mapping[str, int], group: object) -> None:
-        """Add a consumer group's offsets by topic. `group`: its name, or a driver's group metadata."""
-        metadata = self._group(group) if isinstance(group, str) else group
-        positions = [TopicPartition(topic, 0, offset) for topic, offset in offsets.items()]
-        self._call(
-            "adding offsets to a transaction",
-            lambda producer: producer.send_offsets_to_transaction(positions, metadata, self._timeout_s),
-        )
 
     def flush(self) -> None:
         """Return when every record of the transaction so far is acknowledged. Raises `Fenced` when one is not."""
@@ -239,11 +230,3 @@ class TransactionalProducer:
             state = "is closed" if self._producer is None else "has failed before"
             raise Fenced(f"the producer {self._id} {state}: build another")
         return self._producer
-
-    def _group(self, name: str) -> object:
-        """A group's metadata as of who is no member: without a generation the broker takes the offsets as they are."""
-        if name not in self._groups:
-            consumer = Consumer(client_config(self._kafka, {"group.id": name, "enable.auto.commit": False}))
-            self._groups[name] = consumer.consumer_group_metadata()
-            consumer.close()
-        return self._groups[name]

@@ -166,6 +166,7 @@ class SequencerGroup:
         self._workers[topic] = ChainWorker(chain.name, lambda: self._build(chain), self._taken)
 
     def _build(self, chain: ChainSettings) -> Sequencer:
+        raw = ChainTopics.of(chain.name, chain.prefix).raw
         return Sequencer(
             self._kafka,
             chain,
@@ -173,6 +174,7 @@ class SequencerGroup:
             randomness=self._randomness,
             accept_input_lost=chain.name in self._accepting,
             pace=self._pace,
+            report_offsets=lambda offsets: self._ownership.report(raw, offsets),
         )
 
     def _taken(self, name: str) -> None:

@@ -3,11 +3,15 @@
 Nothing is read through it: its partitions are paused, and the chain itself says where a sequencer stands. The group
 notices within 6 s that a process is gone and gives its chains to another. It is a hint, not a lock: what keeps two
 sequencers apart is the fencing of the transactional id. A crash leaves a member that the group drops by itself.
+
+The group's committed offsets say, to lag monitors alone, how far the inputs are sealed. They follow what was seen of
+the chain, never lead it, and nobody waits for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -42,6 +46,10 @@ class Ownership:
         self._gained = gained
         self._revoked = revoked
         self._lost = lost
+        self._sealed: dict[
+            str, Mapping[str, int]
+        ] = {}  # by raw topic; whatever of it is committed stays, to be repeated
+        self._uncommitted = False
         try:
             self._consumer = Consumer(
                 {
@@ -52,6 +60,7 @@ class Ownership:
                     "session.timeout.ms": _SESSION_TIMEOUT_MS,
                     "heartbeat.interval.ms": _HEARTBEAT_MS,
                     "enable.auto.commit": False,
+                    "on_commit": self._on_commit,
                     "enable.auto.offset.store": False,
                     "isolation.level": "read_committed",
                     "auto.offset.reset": "error",
@@ -66,6 +75,7 @@ class Ownership:
 
     def poll(self, timeout_s: float) -> None:
         """Let the group speak; raises `Unavailable` when it can't be heard, and what a callback has raised."""
+        self._commit()
         try:
             message = self._consumer.poll(timeout_s)
         except KafkaException as error:
@@ -79,6 +89,26 @@ class Ownership:
             )
         if heard is not None and heard.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
             raise Unavailable(f"the consumer group can't be heard: {heard}")
+
+    def report(self, topic: str, offsets: Mapping[str, int]) -> None:
+        """Let lag monitors know, soon, how far the inputs of this raw topic's chain are sealed. From any thread."""
+        self._sealed[topic] = offsets
+        self._uncommitted = True
+
+    def _commit(self) -> None:
+        if not self._uncommitted:
+            return
+        self._uncommitted = False
+        positions = [
+            TopicPartition(topic, 0, offset)
+            for offsets in list(self._sealed.values())
+            for topic, offset in offsets.items()
+        ]
+        with suppress(KafkaException):
+            self._consumer.commit(offsets=positions, asynchronous=True)
+
+    def _on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
+        self._uncommitted = self._uncommitted or (error is not None and bool(self._sealed))
 
     def close(self) -> None:
         """Leave the group, so that others take over at once; `revoked` is called for what is still owned."""
@@ -96,9 +126,16 @@ class Ownership:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._revoked(partition.topic)
+        self._commit()
+        self._forget(partitions)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._lost(partition.topic)
+        self._forget(partitions)
         consumer.incremental_unassign(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._sealed.pop(partition.topic, None)

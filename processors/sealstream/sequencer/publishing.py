@@ -85,7 +85,7 @@ class ReadBack:
 
 class Publication(NamedTuple):
     """One transaction. `states`: key and value (None: forget it) of producers' records, the as-of record last;
-    `offsets`: by topic, what the consumer group's committed offset becomes, for lag monitors; `begun_ns`: the clock.
+    `offsets`: by topic, what is sealed of it, plus one, for lag monitors; `begun_ns`: the clock.
     """
 
     batch: Batch
@@ -95,13 +95,16 @@ class Publication(NamedTuple):
 
 
 class Publisher:
-    """Writes publications in the order in which they are given, through a producer that is open already."""
+    """Writes publications in the order in which they are given, through a producer that is open already.
+
+    `report`: told, in a thread of this object's, the offsets of each publication that was seen.
+    """
 
     def __init__(
         self,
         producer: TransactionalProducer,
         topics: ChainTopics,
-        group: object,
+        report: Callable[[Mapping[str, int]], None],
         entries_seen: ReadBack,
         states_seen: ReadBack,
         *,
@@ -110,7 +113,7 @@ class Publisher:
     ) -> None:
         self._producer = producer
         self._topics = topics
-        self._group = group
+        self._report = report
         self._entries_seen = entries_seen
         self._states_seen = states_seen
         self._clock = clock
@@ -153,7 +156,6 @@ class Publisher:
         """Commit, once the transaction before was seen, and start to look for this one."""
         if seen_before is not None:
             seen_before.result()
-        self._producer.send_offsets(publication.offsets, self._group)
         self._producer.flush()
         self._check_clocks(publication.begun_ns, *self._producer.appended().get(self._topics.chain, (0, 0)))
         self._producer.commit()
@@ -183,6 +185,7 @@ class Publisher:
         as_of = publication.states[-1][1] or b""
         self._states_seen.expect([_Written(delivered[self._topics.producers][1], as_of)])
         self.transactions_seen += 1
+        self._report(publication.offsets)
 
     def close(self) -> None:
         """Wait for what is under way; the producer, closed after this, aborts what is not committed."""

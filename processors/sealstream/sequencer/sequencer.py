@@ -18,14 +18,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 
 import structlog
 
 from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer, check_topics, end_offset
-from sealstream.layout import ChainSettings, ChainTopics, sequencer_group, sequencer_transactional_id
+from sealstream.layout import ChainSettings, ChainTopics, sequencer_transactional_id
 from sealstream.sealing import Tip
 from sealstream.sequencer.owned import OwnedChain, Pace, Speaker
 from sealstream.sequencer.publishing import Publisher, ReadBack
@@ -40,8 +40,9 @@ class Sequencer:
     """Seals one chain. Nothing happens before the first `step()`.
 
     `accept_input_lost`: an operator's decision to go on where an input was recreated or trimmed too far. `clock`:
-    nanoseconds since 1970. `group`: under which the inputs' offsets are committed for lag monitors. `open_producer` and
-    `open_reader` make what writes and reads, so that tests can put faults between.
+    nanoseconds since 1970. `report_offsets`: told, in another thread, how far each input topic is sealed, plus one, as
+    often as that was seen; it must neither wait nor raise. `open_producer` and `open_reader` make what writes and
+    reads, so that tests can put faults between.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sequencer:
         randomness: Callable[[int], bytes] = os.urandom,
         accept_input_lost: bool = False,
         pace: Pace | None = None,
+        report_offsets: Callable[[Mapping[str, int]], None] = lambda _offsets: None,
         open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
         open_reader: Callable[..., CommittedReader] = CommittedReader,
     ) -> None:
@@ -63,6 +65,7 @@ class Sequencer:
         self._randomness = randomness
         self._accept_input_lost = accept_input_lost
         self._pace = pace or Pace()
+        self._report_offsets = report_offsets
         self._open_producer = open_producer
         self._open_reader = open_reader
         self._log = structlog.get_logger().bind(chain=chain.name)
@@ -144,7 +147,7 @@ class Sequencer:
             publisher = Publisher(
                 producer,
                 topics,
-                sequencer_group(chain.prefix),
+                self._report_offsets,
                 read_back(topics.chain, taken.next_offset, alone=True),
                 read_back(topics.producers, end_offset(kafka, topics.producers, committed=True), alone=False),
                 clock=self._clock,

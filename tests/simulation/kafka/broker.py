@@ -146,7 +146,6 @@ class Transaction:
         self.timeout_s = timeout_s
         self.state: Literal["empty", "ongoing", "ending", "committed", "aborted"] = "empty"
         self.topics: list[str] = []
-        self.offsets: dict[str, dict[str, int]] = {}
         self.number = 0
         self.markers = 0
 
@@ -264,7 +263,7 @@ class Broker:
         return known.producer_id, known.epoch
 
     def add_to_transaction(self, transactional: str, epoch: int, topic: str) -> KafkaError | None:
-        """A partition ("": a group's offsets) joins the transaction, which begins with the first."""
+        """A partition joins the transaction, which begins with the first."""
         known = self.transactions[transactional]
         if epoch != known.epoch:
             return _fenced()
@@ -272,19 +271,13 @@ class Broker:
             return _concurrent()
         if known.state != "ongoing":
             known.state = "ongoing"
-            known.topics, known.offsets = [], {}
+            known.topics = []
             known.number += 1
             number = known.number
             self.world.after(known.timeout_s, lambda: self._time_out(transactional, number))
-        if topic and topic not in known.topics:
+        if topic not in known.topics:
             known.topics.append(topic)
         return None
-
-    def add_offsets(self, transactional: str, epoch: int, group: str, offsets: dict[str, int]) -> KafkaError | None:
-        refused = self.add_to_transaction(transactional, epoch, "")
-        if refused is None:
-            self.transactions[transactional].offsets.setdefault(group, {}).update(offsets)
-        return refused
 
     def end_transaction(
         self, transactional: str, epoch: int, commit: bool, *, how: str = "", slow_s: float = 0.0
@@ -315,13 +308,13 @@ class Broker:
             lost = rng.sample(topics, rng.randrange(1, len(topics)))
         if lost:
             self.world.tell(f"the transaction of {transactional} is answered as committed, and lost in {lost}")
-        known.markers = len(topics) + 1
+        known.markers = len(topics) + 1  # the coordinator's own word is the last
         epoch = known.epoch
         for name in topics:
             kept = commit and name not in lost
             delay_s = slow_s * rng.random() + 0.0002 + 0.004 * rng.random() ** 4
             self.world.after(delay_s, lambda name=name, kept=kept: self._mark(name, known, epoch, kept, commit))  # type: ignore[misc]
-        self.world.after(0.0002 + 0.003 * rng.random(), lambda: self._offsets_end(known, commit and not lost, commit))
+        self.world.after(0.0002 + 0.003 * rng.random(), lambda: self._one_ended(known, commit))
 
     def _mark(self, name: str, known: Transaction, epoch: int, commit: bool, ends_as: bool) -> None:
         topic = self.topics.get(name)
@@ -334,19 +327,12 @@ class Broker:
             topic.came.notify()
         self._one_ended(known, ends_as)
 
-    def _offsets_end(self, known: Transaction, commit: bool, ends_as: bool) -> None:
-        if commit:
-            for group, offsets in known.offsets.items():
-                for topic, offset in offsets.items():
-                    self.offsets[group, topic] = offset
-        self._one_ended(known, ends_as)
-
     @staticmethod
     def _one_ended(known: Transaction, ends_as: bool) -> None:
         known.markers -= 1
         if known.markers == 0:
             known.state = "committed" if ends_as else "aborted"
-            known.topics, known.offsets = [], {}
+            known.topics = []
 
     def _time_out(self, transactional: str, number: int) -> None:
         known = self.transactions[transactional]

@@ -3,7 +3,7 @@
 Kept: read committed up to the last stable offset; records come in runs whose ends are drawn; the end of the partition
 is told once each time that it is reached anew; a position that does not exist is told once. A subscribed member hears
 of assignments, revocations and losses inside `poll`, and keeps its place only while its process runs (the group drops
-it otherwise). Left out: committed offsets of a subscribed consumer, since ownership reads nothing.
+it otherwise). Left out: reading by a subscribed consumer, and the answers to its commits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.simulation.kafka.broker import Broker, Group, Member, Topic
-from tests.simulation.kafka.message import Answer, ModelMessage
+from tests.simulation.kafka.message import ModelMessage
 
 __all__ = ["ModelConsumer"]
 
@@ -107,6 +107,18 @@ class ModelConsumer:
             messages.append(ModelMessage(self._topic, self._position, 0, None, None, (), error))
         return messages
 
+    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
+        """Of a member: beside the application, when the broker has heard of it and it is one still."""
+        self._world.check()
+        assert asynchronous, "nobody may wait for this"
+        member, committed = self._member, {(self._group_name, one.topic): one.offset for one in offsets}
+
+        def arrive() -> None:
+            if self._broker.is_up and member is not None and not member.dropped:
+                self._broker.offsets.update(committed)
+
+        self._world.after(0.002, arrive)
+
     def committed(self, partitions: Sequence[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
         offsets, group = self._broker.offsets, self._group_name
         found = [TopicPartition(one.topic, 0, offsets.get((group, one.topic), -1001)) for one in partitions]
@@ -159,10 +171,6 @@ class ModelConsumer:
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._world.check()
-
-    def consumer_group_metadata(self) -> Answer:
-        self._world.check()
-        return Answer(group=self._group_name)
 
     def close(self) -> None:
         if self._closed or not self._process.alive:

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from tests.simulation.kafka.broker import Broker
 from tests.simulation.kafka.message import ModelMessage
 from tests.simulation.world import Signal
@@ -65,6 +65,7 @@ class ModelProducer:
         self._idempotent = bool(self._transactional) or bool(config.get("enable.idempotence"))
         self._transaction_timeout_s = config.get("transaction.timeout.ms", 60_000) / 1000
         wait_ms = config.get("delivery.timeout.ms", config.get("message.timeout.ms", 300_000))
+        wait_ms = wait_ms or 1e9  # 0: for ever
         self._message_timeout_ns = int((self._transaction_timeout_s * 1000 if self._transactional else wait_ms) * 1e6)
         self._most = config.get("queue.buffering.max.messages", 100_000)
         self._queue: dict[str, deque[_Queued]] = {}
@@ -306,21 +307,6 @@ class ModelProducer:
             raise KafkaException(self._failed)
         self._in_transaction = True
         self._registered.clear()
-
-    def send_offsets_to_transaction(
-        self, positions: Sequence[TopicPartition], group_metadata: Any, timeout: float = 60.0
-    ) -> None:
-        self._world.check()
-        if self._failed is not None:
-            raise KafkaException(self._failed)
-        assert self._identity is not None
-        epoch, offsets = self._identity[1], {one.topic: one.offset for one in positions}
-        self._ask(
-            "kafka.send_offsets",
-            timeout,
-            lambda: self._broker.add_offsets(self._transactional, epoch, group_metadata.group, offsets),
-        )
-        self._registered.add("")
 
     def commit_transaction(self, timeout: float = 60.0) -> None:
         self._world.check()
