@@ -27,6 +27,7 @@ from tests.simulation import breakages
 from tests.simulation.history import Outcome, run_plan
 from tests.simulation.plan import draw_plan
 from tests.simulation.shrinking import shrink
+from tests.simulation.spool_breakages import BREAKAGES as OF_SPOOLS
 from tests.simulation.stores.breakages import BREAKAGES as OF_STORES
 
 _CHUNK = 25
@@ -170,6 +171,9 @@ def run_breakages() -> int:
     for name, broken in OF_STORES.items():
         plans = islice(broken.plans(name.split(":", maxsplit=1)[0]), _WITHIN_OF_STORES)
         outcomes = (run_plan(plan, broken.seams) for plan in plans)
+        missed += _tell_breakage(name, next((one for one in outcomes if one.faults), None), _WITHIN_OF_STORES)
+    for name, broken in OF_SPOOLS.items():
+        outcomes = (run_plan(plan, broken.seams) for plan in islice(broken.plans(), _WITHIN_OF_STORES))
         missed += _tell_breakage(name, next((one for one in outcomes if one.faults), None), _WITHIN_OF_STORES)
     return 1 if missed else 0
 

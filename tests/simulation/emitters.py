@@ -96,13 +96,15 @@ class SpooledApplication(_Emitter):
     def main(self) -> None:
         self._life += 1
         self.idle = False
-        with self._client() as client:
-            while (act := self._next()) is not None:
-                self._emit(client, act)
+        client = self._client()
+        while (act := self._next()) is not None:
+            self._emit(client, act)
+        client.close(self.world.rng.choice((0.2, 5.0)))
         while any(not is_held(each) for each in streams(self.directory)):
-            with self._client() as client:
-                self._emit(client, Act(0.0, self.name, "event"))
-                self.world.sleep(3.0)
+            client = self._client()
+            self._emit(client, Act(0.0, self.name, "event"))
+            self.world.sleep(3.0)
+            client.close(5.0)
         self.idle = True
 
     def _emit(self, client: AuditClient, act: Act) -> None:

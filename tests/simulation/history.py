@@ -35,6 +35,7 @@ from sealstream import checkpointing, sequencer
 from sealstream.archive import ArchiveSettings, ArchiveSink
 from sealstream.checkpointing import Checkpointing
 from sealstream.cli.service import serve
+from sealstream.client.delivery import warn
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, ChainTopics, Retention, SegmentLimits
 from sealstream.postgres import PostgresSink
@@ -105,6 +106,7 @@ class History:
             confluent_kafka.admin.AdminClient: partial(ModelAdmin, self.broker),
             **self.stores.driver(),
             **(self.disk.driver() if self.disk else {}),
+            warn: lambda message, *args: self.world.tell(message % args),
         }
         self.broker.observer = self._observe
         self.world.on_death(self._died)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from tests.simulation.stores.faults import draw_store_fault
 
-__all__ = ["Act", "Fault", "Plan", "draw_plan"]
+__all__ = ["AMPLE_SPOOL", "Act", "Fault", "Plan", "draw_plan"]
 
 CHAIN = "main"
 _EVENTS = ("event", "event", "event", "event", "burst", "repeat", "garbage", "skip", "late", "conflict", "control")
-_AMPLE = 600 * 1024
+AMPLE_SPOOL = 600 * 1024
 _DISK = ("disk", "disk.write", "disk.write", "disk.rename", "disk.unlink", "disk.open", "disk.sync", "disk.allocate")
 _REFUSED = ("before", "during", "after")
 _NEVER_FAR_BEHIND = ("checkpointing", "archive-sink")
@@ -74,7 +74,7 @@ class Plan(NamedTuple):
     def spools_all(self) -> bool:
         """Whether whatever the spool's client accepts is on disk: there is room, and the disk refuses nothing."""
         refused = any(fault.where.startswith("disk") and fault.how in _REFUSED for fault in self.faults)
-        return self.spool_bytes >= _AMPLE and not refused
+        return self.spool_bytes >= AMPLE_SPOOL and not refused
 
     @property
     def torn(self) -> bool:
@@ -155,7 +155,7 @@ def _with_spools(plan: Plan) -> Plan:
     return plan._replace(
         acts=tuple(sorted((*plan.acts, *acts))),
         faults=tuple(sorted((*plan.faults, *faults))),
-        spool_bytes=rng.choice((_AMPLE, _AMPLE, 3 * 20 * 1024)),
+        spool_bytes=rng.choice((AMPLE_SPOOL, AMPLE_SPOOL, 3 * 20 * 1024)),
     )
 
 
