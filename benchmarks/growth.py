@@ -2,7 +2,8 @@
 
 At 100,000 entries and at every further mark: seconds and processor time per entry since the mark before, memory of each
 process, how long a killed sequencer's chain stands still, how long each process takes to start, and bytes per entry in
-Kafka, in Postgres (table and indexes) and in the archive. Writes benchmarks/growth.md; the servers live in a temporary
+Kafka, in Postgres (table and indexes) and in the archive. In the end one row is taken away and one is edited, as its
+administrator can, and `reconcile` looks for them. Writes benchmarks/growth.md; the servers live in a temporary
 directory and end with the run, also on Ctrl-C.
 
     .venv/bin/python benchmarks/growth.py [--entries 10000000] [--folder DIR]
@@ -27,6 +28,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psutil
@@ -38,13 +40,15 @@ from workbench import example_event, quieten
 from sealstream.archive import ArchiveStore
 from sealstream.cli.pipeline import prepare, process_specs
 from sealstream.cli.progress import ChainProgress, chain_progress
+from sealstream.cli.reconcile import sources_of
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
-from sealstream.devstack import Stack
+from sealstream.devstack import Endpoints, Stack
 from sealstream.devstack.ports import free_port
 from sealstream.events import canonical_event
 from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.layout import ChainTopics
+from sealstream.rebuild import Verified, reconcile
 
 OURS = ("sequencer", "checkpointing", "postgres-sink", "archive-sink")
 SERVERS = ("kafka", "postgres", "s3")
@@ -68,6 +72,14 @@ class Mark(NamedTuple):
     starts_s: dict[str, float]
 
 
+class Reconciled(NamedTuple):
+    """`seconds` until `reconcile` had looked through all, and what it found."""
+
+    what: str
+    seconds: float
+    found: str
+
+
 def main() -> int:
     """Runs it."""
     parser = argparse.ArgumentParser(description="What entries cost as a chain grows")
@@ -82,18 +94,19 @@ def main() -> int:
     console = Console()
     marks = [mark for mark in (FIRST_MARK * 10**power for power in range(5)) if mark < given.entries]
     folder = Path(tempfile.mkdtemp(prefix="sealstream-growth-", dir=given.folder))
+    reconciled: list[Reconciled] = []
     try:
-        done = list(_grow(folder, [*marks, given.entries], console))
+        done = list(_grow(folder, [*marks, given.entries], console, reconciled))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = _as_text(done)
+    text = _as_text(done, reconciled)
     console.print(text, markup=False)
     if given.write or given.entries >= 10_000_000:
         RESULTS.write_text(text)
     return 0
 
 
-def _grow(folder: Path, marks: Sequence[int], console: Console) -> Iterator[Mark]:
+def _grow(folder: Path, marks: Sequence[int], console: Console, reconciled: list[Reconciled]) -> Iterator[Mark]:
     taken: set[int] = set()
     ports = {name: free_port(taken) for name in SERVERS}
     stack = Stack(folder / "data", ports=ports, progress=console.log)
@@ -120,6 +133,9 @@ def _grow(folder: Path, marks: Sequence[int], console: Console) -> Iterator[Mark
                 console.log(seen)
                 yield seen
                 entries, begun, cpu = mark, time.monotonic(), _cpu(stack)
+        for each in _reconcile(endpoints, settings, folder):
+            console.log(each)
+            reconciled.append(each)
     finally:
         stack.stop()
 
@@ -253,10 +269,43 @@ def _restarts(stack: Stack, settings: Settings) -> tuple[float, dict[str, float]
     return took["sequencer"], took
 
 
+def _reconcile(endpoints: Endpoints, settings: Settings, folder: Path) -> Iterator[Reconciled]:
+    """With the processes running, and nothing to do."""
+    database = urlsplit(settings.postgres.reader_dsn).path
+    admin = urlunsplit(urlsplit(endpoints.postgres_admin_dsn)._replace(path=database))
+    size = chain_progress(settings, "main").postgres_size or 0
+    asyncio.run(_tamper(admin, gone=size // 2, edited=size // 2 + 1000))
+    verified = Verified(folder / "objects.json")
+    for what, store, quick in (
+        ("Postgres, `--quick`", "postgres", True),
+        ("Postgres", "postgres", False),
+        ("archive, first time", "archive", False),
+        ("archive, seen before", "archive", False),
+        ("Kafka", "kafka", False),
+    ):
+        begun = time.monotonic()
+        sources = sources_of(settings, (store,))
+        result = reconcile(settings.chain("main"), sources, quick=quick, verified=verified)
+        found = ", ".join(f"{each.fault.kind} {each.fault.seqs()}" for each in result.differences)
+        yield Reconciled(what, time.monotonic() - begun, found or "-")
+
+
+async def _tamper(admin_dsn: str, *, gone: int, edited: int) -> None:
+    connection: Any = await asyncpg.connect(admin_dsn)
+    try:
+        await connection.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
+        await connection.execute("DELETE FROM audit_log WHERE chain = 'main' AND seq = $1", gone)
+        await connection.execute(
+            "UPDATE audit_log SET actor_id = 'nobody', body = body || ' ' WHERE chain = 'main' AND seq = $1", edited
+        )
+    finally:
+        await connection.close()
+
+
 # The page
 
 
-def _as_text(marks: Sequence[Mark]) -> str:
+def _as_text(marks: Sequence[Mark], reconciled: Sequence[Reconciled]) -> str:
     lines = [
         "# Growth",
         "",
@@ -291,6 +340,12 @@ def _as_text(marks: Sequence[Mark]) -> str:
     lines += [
         "",
         f"An entry at {last.entries:,} costs {last.us_per_entry / first.us_per_entry:.2f} of one at {first.entries:,}.",
+        "",
+        f"`sealstream reconcile` on the {last.entries:,}, one row taken away and one edited without its hash:",
+        "",
+        "| store | seconds | found |",
+        "|---|---|---|",
+        *(f"| {each.what} | {each.seconds:.1f} | {each.found} |" for each in reconciled),
         "",
     ]
     return "\n".join(lines)

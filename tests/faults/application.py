@@ -83,7 +83,6 @@ def main() -> int:
         prefix=asked.prefix,
         source={"service": "fault-bench"},
         delivery_timeout_s=300,
-        kafka_options={"debug": "eos,metadata,topic", "log_level": 7},
         producer_factory=_producer_class(_Journal(asked.journal)),
     )
     rng = random.Random(os.getpid())

@@ -50,7 +50,7 @@ class NotRecovered(AssertionError):
 class Bench:
     """`rate`: events a second of all applications together. `start()`, then faults, then `rest()`, then `stop()`."""
 
-    def __init__(self, folder: Path, *, rate: float, heap: str = "320m") -> None:
+    def __init__(self, folder: Path, *, rate: float, heap: str = "448m") -> None:
         self.folder = folder
         self.rate = rate
         self.network = Network()

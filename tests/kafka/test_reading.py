@@ -20,7 +20,7 @@ from sealstream.kafka import (
     create_topics,
     end_offset,
     last_record,
-    lookup,
+    offsets,
     produce,
     read_until_end,
     record_before,
@@ -215,20 +215,64 @@ def test_an_offset_that_the_leader_does_not_know_yet_is_asked_for_again(
     kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     produce(kafka, topic, [b"a", b"b"])
-    real, unknown = lookup.ask, [-1001, -1001, -1001]
+    real, unknown = offsets.ask, [-1001, -1001, -1001]
 
     def just_elected(*arguments: Any) -> Any:
         """As three brokers answer right after one of them came back (seen in the bench of real faults)."""
         answer = real(*arguments)
         return SimpleNamespace(offset=unknown.pop()) if unknown else answer
 
-    monkeypatch.setattr(lookup, "ask", just_elected)
+    monkeypatch.setattr(offsets, "ask", just_elected)
     assert end_offset(kafka, topic, committed=True) == 2
     unknown[:] = [-1001]
     last = last_record(kafka, topic)
     assert last is not None
     assert last.value == b"b"
     unknown[:] = [-1001] * 1_000
-    monkeypatch.setattr(lookup, "ANSWER_S", 0.3)
+    monkeypatch.setattr(offsets, "ANSWER_S", 0.3)
     with pytest.raises(Unavailable, match="gave no offset"):
         end_offset(kafka, topic, committed=True)
+
+
+def test_a_driver_that_stands_still_is_noticed_and_a_topic_that_is_at_rest_is_not(
+    kafka: KafkaSettings, topic: str, open_producer: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealstream.kafka.reader._STILL_S", 0.2)
+    producer = open_producer()
+    with CommittedReader(kafka, topic, 0) as reader:
+        write(producer, topic, 3)
+        while reader.position() < 4:
+            reader.read(10, 0.1)
+        for _ in range(2):  # what is aborted is passed without a word, and what is open is waited for
+            producer.begin()
+            for _ in range(3):
+                producer.produce(topic, b"open")
+            producer.flush()
+            reads_nothing(reader)
+            producer.abort()
+            reads_nothing(reader)
+        assert reader.position() == end_offset(kafka, topic, committed=True) == 12
+
+        produce(kafka, topic, [b"more"])
+        monkeypatch.setattr(reader, "_consumer", StandingStill(reader._consumer))
+        with pytest.raises(Unavailable, match=r"stands still at offset 12, though the topic goes on"):
+            reads_nothing(reader)
+
+
+def reads_nothing(reader: CommittedReader) -> None:
+    for _ in range(20):
+        assert reader.read(10, 0.1) == []
+
+
+class StandingStill:
+    """As the driver sometimes is after its brokers have changed their leaders: it answers, and fetches nothing."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def consume(self, _limit: int, timeout_s: float) -> list[Any]:
+        time.sleep(timeout_s)
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)

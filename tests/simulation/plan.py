@@ -126,7 +126,21 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         # States that a torn transaction left ahead of the chain can't be made again from a chain that was trimmed.
         untorn = tuple(fault for fault in plan.faults if fault.how not in ("absent", "torn"))
         return plan._replace(processes=kept, faults=untorn, small_memory=True, trims=True, trims_chain=True)
-    return _with_spools(plan)
+    return _with_spools(_with_standstills(plan))
+
+
+def _with_standstills(plan: Plan) -> Plan:
+    """In one history of ten a driver's consumer stops fetching, without a word."""
+    rng = random.Random(f"standstill {plan.seed}")
+    if rng.random() >= 0.1:
+        return plan
+    stills = [
+        Fault(
+            round(rng.random() * plan.length_s, 3), "effect", f"kafka.fetch.audit.{rng.choice(_TOPICS)}", "stands still"
+        )
+        for _ in range(rng.choice((1, 1, 2)))
+    ]
+    return plan._replace(faults=tuple(sorted((*plan.faults, *stills))))
 
 
 def _with_spools(plan: Plan) -> Plan:

@@ -4,7 +4,8 @@ No exception of the driver crosses this package. `Unavailable`: try again later;
 `Misconfigured`: a topic or a setting must be mended; `InputLost`: a position no longer exists, a person must decide.
 """
 
-from sealstream.kafka.lookup import end_offset, last_record, read_until_end, record_before, start_offset
+from sealstream.kafka.lookup import last_record, read_until_end, record_before
+from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.sending import produce
 from sealstream.kafka.settings import KafkaSettings

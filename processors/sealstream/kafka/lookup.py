@@ -1,4 +1,4 @@
-"""Single looks at a topic: where it begins and ends, its last record, everything that it holds as of now.
+"""Single looks at a topic: its last record, everything that it holds as of now.
 
 All as committed. Between the last record and the end lie markers, and perhaps aborted records; so the last one is
 looked for from ever further back. Each look opens and closes its own connection; a crash leaves nothing behind.
@@ -9,15 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
-
 from sealstream.errors import InputLost, Unavailable
-from sealstream.kafka.admin import ask
+from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings
+from sealstream.kafka.settings import KafkaSettings
 
-__all__ = ["end_offset", "last_record", "read_until_end", "record_before", "start_offset"]
+__all__ = ["last_record", "read_until_end", "record_before"]
 
 _BATCH = 10_000
 _FIRST_SPAN = 64
@@ -25,21 +22,6 @@ _FETCH_WAIT_S = 0.01
 _WAIT_S = 0.01  # the end is seen while waiting
 _STANDSTILL_S = 30.0
 _ATTEMPTS = 3
-_PAUSE_S = 0.05
-
-
-def start_offset(kafka: KafkaSettings, topic: str) -> int:
-    """The first offset that the topic still has."""
-    return _offset(kafka, topic, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
-
-
-def end_offset(kafka: KafkaSettings, topic: str, *, committed: bool) -> int:
-    """The offset behind everything (high watermark), or behind everything decided (last stable offset).
-
-    They differ exactly while a transaction is open.
-    """
-    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    return _offset(kafka, topic, OffsetSpec.latest(), level)
 
 
 def last_record(kafka: KafkaSettings, topic: str) -> Record | None:
@@ -107,24 +89,3 @@ def _batches_below(reader: CommittedReader, end: int) -> Iterator[list[Record]]:
             deadline = time.monotonic() + _STANDSTILL_S
         elif time.monotonic() > deadline:
             raise Unavailable(f"no record and no end came in {_STANDSTILL_S:.0f} s from offset {before}, below {end}")
-
-
-def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: IsolationLevel) -> int:
-    """The broker's answer, once it has one.
-
-    A leader that has just been elected, or has just come back, does not know yet how far its followers are; the driver
-    then gives an offset below zero and no error. Taken for an answer it would make a chain look empty.
-    """
-    deadline = time.monotonic() + ANSWER_S
-    while True:
-        answer = ask(
-            kafka,
-            f"asking for an offset of {topic}",
-            topic,
-            lambda client: client.list_offsets({TopicPartition(topic, 0): which}, isolation_level=level),
-        )
-        if answer.offset >= 0:
-            return int(answer.offset)
-        if time.monotonic() > deadline:
-            raise Unavailable(f"{topic}: its leader at Kafka {kafka.bootstrap} gave no offset in {ANSWER_S:.0f} s")
-        time.sleep(_PAUSE_S)

@@ -17,11 +17,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from sealstream.errors import InputLost, SealstreamError, Unavailable
 from sealstream.kafka.admin import describe
+from sealstream.kafka.offsets import end_offset
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
 
 __all__ = ["CommittedReader", "Record"]
 
 _LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
+_STILL_S = 5.0
+_LOOK_S = 1.0
 _LONGEST_WAIT_S = 0.5  # inside the driver no signal is heard
 _MOST_AT_ONCE = 100_000
 _new = tuple.__new__  # calling the NamedTuple costs as much again as all that is asked of a message
@@ -52,6 +55,8 @@ class CommittedReader:
         self._topic = topic
         self._position = offset
         self._silent = False
+        self._moved_at = time.monotonic()
+        self._behind_at = -1
         self._failure: SealstreamError | None = None
         self._closed = False
         try:
@@ -107,6 +112,7 @@ class CommittedReader:
         """Go on from `offset`."""
         self._failure = None
         self._position = offset
+        self._moved_at = time.monotonic()
         try:
             # Assigning again also drops what was fetched, and unlike the driver's seek it works before the first fetch.
             self._consumer.assign([TopicPartition(self._topic, 0, offset)])
@@ -140,8 +146,11 @@ class CommittedReader:
         if not messages:
             if self._silent:
                 self._check_there()
+            if time.monotonic() - self._moved_at > _STILL_S:
+                self._check_moving()
             return []
         self._silent = False
+        self._moved_at = time.monotonic()
         records = [
             _new(
                 Record,
@@ -182,6 +191,26 @@ class CommittedReader:
     def _on_error(self, error: KafkaError) -> None:
         """The driver reconnects by itself and says nothing to who reads: ask the broker when nothing comes."""
         self._silent = True
+
+    def _check_moving(self) -> None:
+        """Nothing has come for a while: raises `Unavailable` when there is something, and not for the first time.
+
+        The driver can stop fetching for good when leaders change (docs/decisions/0191).
+        """
+        self._moved_at = time.monotonic()
+        try:
+            _start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), _LOOK_S)
+        except (KafkaException, TypeError):  # TypeError: the driver gives None when time is up
+            return
+        if end <= self._position:
+            self._behind_at = -1
+        elif self._behind_at != self._position:
+            self._behind_at = self._position
+        elif end_offset(self._kafka, self._topic, committed=True) > self._position:
+            raise Unavailable(
+                f"reading {self._topic}: Kafka's driver stands still at offset {self._position}, though the topic goes "
+                "on: it is opened anew"
+            )
 
     def _check_there(self) -> None:
         describe(self._kafka, [self._topic])

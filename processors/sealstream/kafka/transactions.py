@@ -4,7 +4,7 @@ The lessons of the protocol, in one place: `open` waits until the last transacti
 committed or aborted, so positions and tails are read after it; a retriable error means the same call again; anything
 else, and above all a commit whose answer did not come, means `Fenced`: close this object, build another, read the tail.
 An error can't be waited out inside a transaction, since nobody knows what of it the broker has. Offsets of a consumer
-group are no part of it: the driver's call for these can wait for ever (docs/decisions/0190-offsets-beside-the-transaction.md).
+group are no part of it: the driver's call for these can wait for ever (docs/decisions/0190).
 
 A crash between `begin` and `commit` leaves an open transaction that no reader sees; the next `open` aborts it. A crash
 inside `commit` leaves it wholly there or not at all (or torn, which only reading back can tell).

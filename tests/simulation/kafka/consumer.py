@@ -4,6 +4,8 @@ Kept: read committed up to the last stable offset; records come in runs whose en
 is told once each time that it is reached anew; a position that does not exist is told once. A subscribed member hears
 of assignments, revocations and losses inside `poll`, and keeps its place only while its process runs (the group drops
 it otherwise). Left out: reading by a subscribed consumer, and the answers to its commits.
+
+Aimed at `kafka.fetch`, beside the general faults: `stands still`: nothing comes any more until it is assigned again.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tests.simulation.kafka.message import ModelMessage
 __all__ = ["ModelConsumer"]
 
 _AGAIN_S = 0.4
+_STILL = frozenset(("stands still",))
 
 
 class ModelConsumer:
@@ -43,6 +46,7 @@ class ModelConsumer:
         self._group: Group | None = None
         self._calls: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
         self._closed = False
+        self._stands_still = False
 
     # --- assigned
 
@@ -50,13 +54,15 @@ class ModelConsumer:
         self._world.check()
         (one,) = partitions
         self._topic, self._position = one.topic, one.offset
-        self._end_told, self._lost = -1, False
+        self._end_told, self._lost, self._stands_still = -1, False, False
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[ModelMessage]:
         world = self._world
         deadline = world.now_ns + int(timeout * 1e9)
         found: list[ModelMessage] = []
         world.effect(f"kafka.fetch.{self._topic}", lambda: None, _no_answer)
+        if world.armed and world.take_fault(f"kafka.fetch.{self._topic}", _STILL) is not None:
+            self._stands_still = True
         while True:
             found += self._take(num_messages - len(found))
             left_s = (deadline - world.now_ns) / 1e9
@@ -79,7 +85,7 @@ class ModelConsumer:
             return []
         self._told_down = False
         topic = broker.topics.get(self._topic)
-        if topic is None or self._lost or limit <= 0:
+        if topic is None or self._lost or self._stands_still or limit <= 0:
             return []
         if not topic.start <= self._position <= topic.end:
             self._lost = True
