@@ -376,6 +376,30 @@ def test_a_driver_that_gives_its_producer_up_is_replaced_and_the_numbers_go_on(
     ]
 
 
+def test_a_producer_that_stands_still_gets_a_successor(make_client: MakeClient, sent: Sent) -> None:
+    made: list[Producer] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+
+        def stuck_at_first(options: dict[str, Any], **more: Any) -> Producer:
+            # The first one is made and freed by `Delivery.check`.
+            nowhere = {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"} if len(made) == 1 else {}
+            made.append(Producer({**options, **nowhere}, **more))
+            return made[-1]
+
+        client = make_client(producer_factory=stuck_at_first, delivery_timeout_s=4)
+        assert read(client) is not None
+        deadline = time.monotonic() + 30
+        while len(made) == 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        later = [read(client) for _ in range(10)]
+        stats = client.close(20)
+    events = sent()
+    assert [event["id"] for event in events if event["action"] == "read"] == later
+    assert (stats.pending, stats.failed, stats.dropped) == (0, 1, {"timed out": 1})
+    assert [e["metadata"] for e in events if e["action"] == "audit.loss"] == [{"reason": "timed out", "count": 1}]
+    assert events[-1]["metadata"] == {"next": events[-1]["producer_seq"] + 1}
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from sealstream.client import AuditClient, spool_directory, spool_journal
+from sealstream.client import AuditClient, delivery, spool_directory, spool_journal
 from sealstream.client.spool_drain import drain_spool
 from sealstream.client.spool_status import spool_status
 from sealstream.errors import Misconfigured, Unavailable
@@ -418,6 +419,26 @@ def test_a_driver_that_gives_its_producer_up_loses_nothing(make_spooling: MakeCl
         assert first.setdefault(event["id"], event["producer_seq"]) == event["producer_seq"]
     assert list(first)[:-1] == ids
     assert list(first.values()) == list(range(501))
+
+
+def test_a_producer_that_stands_still_gets_a_successor(
+    make_spooling: MakeClient, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_SPOOL_STANDSTILL_S", 1.0)
+    made = 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+
+        def stuck_at_first(options: dict[str, Any], **more: Any) -> Producer:
+            nonlocal made
+            made += 1
+            nowhere = {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"} if made == 2 else {}
+            return Producer({**options, **nowhere}, **more)
+
+        client = make_spooling(producer_factory=stuck_at_first)
+        ids = emit(client, 20)
+        stats = client.close(30)
+    assert (stats.dropped, stats.pending, stats.delivered) == ({}, 0, 21)
+    assert [event["id"] for event in sent()][:-1] == ids
 
 
 @pytest.mark.parametrize(("policy", "syncs"), [("always", range(10, 31)), ("interval", range(1, 9)), ("never", [0])])

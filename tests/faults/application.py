@@ -82,7 +82,6 @@ def main() -> int:
         asked.bootstrap,
         prefix=asked.prefix,
         source={"service": "fault-bench"},
-        delivery_timeout_s=300,
         producer_factory=_producer_class(_Journal(asked.journal)),
     )
     rng = random.Random(os.getpid())

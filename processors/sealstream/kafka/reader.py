@@ -201,7 +201,7 @@ class CommittedReader:
         try:
             _start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), _LOOK_S)
         except (KafkaException, TypeError):  # TypeError: the driver gives None when time is up
-            return
+            end = end_offset(self._kafka, self._topic, committed=True)  # asked by others who know where its leader is
         if end <= self._position:
             self._behind_at = -1
         elif self._behind_at != self._position:

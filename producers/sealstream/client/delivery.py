@@ -49,6 +49,7 @@ _DEFAULTS = {
 # fatal to the driver, which would tell the application of it at any log level; what is news comes through error_cb.
 _FOR_SPOOL = {"delivery.timeout.ms": 0, "enable.gapless.guarantee": True}
 _UNHEARD = logging.Logger("sealstream.client.driver", logging.CRITICAL + 1)
+_SPOOL_STANDSTILL_S = 60.0
 # Bounds the number of records too: each costs memory beside its bytes (measured: a queue of 64 MiB, full, is 64 to 84).
 _BYTES_BESIDE = 512
 
@@ -60,7 +61,10 @@ _WORDS = {
 
 
 class Delivery:
-    """Makes producers. `delivery_timeout_s` None: for a spool. Raises `Misconfigured` for an option that it sets."""
+    """Makes producers. `delivery_timeout_s` None: for a spool. Raises `Misconfigured` for an option that it sets.
+
+    `timeout_s`: how long a producer of a spool may hold events without an acknowledgement, and any other at all.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Delivery:
             raise Misconfigured(f"max_pending_bytes is too small: expected 65536 or more, got {max_pending_bytes}")
         if delivery_timeout_s is not None and not 1 <= delivery_timeout_s <= 86_400:
             raise Misconfigured(f"delivery_timeout_s is out of range: expected 1 to 86400, got {delivery_timeout_s}")
+        self.timeout_s = _SPOOL_STANDSTILL_S if delivery_timeout_s is None else delivery_timeout_s
         self._factory = factory
         self._logger = _LOG if delivery_timeout_s is not None else _UNHEARD
         self._options: dict[str, Any] = {

@@ -52,6 +52,7 @@ class Feed:
         self._dropping = False
         self._pause_s = _FIRST_PAUSE_S
         self._open_at = 0.0
+        self._moved_at = time.monotonic()
         self._said: dict[str, float] = {}
 
     def begin(self, topic: str, acknowledged: int) -> None:
@@ -117,11 +118,23 @@ class Feed:
             self._begin_again(self._failure)
             return False
         if finished <= 0:
+            self._look_for_standstill()
             return False
+        self._moved_at = time.monotonic()
         self.trouble, self._pause_s = "", _FIRST_PAUSE_S
         with self.lock:
             self._finish(finished)
         return True
+
+    def _look_for_standstill(self) -> None:
+        """The driver's producer can be stuck for good, when a topic was made anew (docs/decisions/0192)."""
+        now = time.monotonic()
+        if not self._runs:
+            self._moved_at = now
+        elif now - self._moved_at >= self._delivery.timeout_s:
+            self._moved_at = now
+            self.drop()
+            self.trouble = f"nothing acknowledged for {self._delivery.timeout_s:.0f} s: trying with a new connection"
 
     def _finish(self, count: int) -> None:
         """Kafka has so many more of the runs."""

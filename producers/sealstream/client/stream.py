@@ -71,13 +71,15 @@ class Stream:
         self._statements = 0
         self._busy = False
         self._deferred: deque[_Deferred] = deque()
-        self._fatal = False
+        self._fatal = self._timed_out = False
+        self._delivered, self._delivered_at = 0, time.monotonic()
         self._last_report = 0.0
         self._settled_with_report = 0
         self._stopping = Event()
         self._errors_said: dict[str, float] = {}
         self._ended = False
         self._producer: Producer | None = None
+        self._retired: Producer | None = None
         self._thread: Thread | None = None
 
     def send(self, event: bytes) -> str | None:
@@ -196,6 +198,7 @@ class Stream:
             producer.poll(_POLL_S)
             if self._fatal:
                 self._renew()
+            self._replace_who_stands_still()
             self._tend()
 
     def _tend(self) -> None:
@@ -209,6 +212,7 @@ class Stream:
         reason = self._delivery.word(error)
         with self._lock:
             self._failed += 1
+            self._timed_out = self._timed_out or error.code() == KafkaError._MSG_TIMED_OUT
         if self._losses.add(reason):
             warn("an audit event was lost: %s (%s); more of these are counted", reason, error.str())
 
@@ -232,6 +236,30 @@ class Stream:
             give_up(old)
             with lifetimes.no_fork:
                 del old  # frees it
+
+    def _replace_who_stands_still(self) -> None:
+        """A producer that has delivered nothing for as long as it may gets a successor; it tries on with what it has.
+
+        The driver's can be stuck for good, when a topic was made anew (docs/decisions/0192).
+        """
+        with self._lock:
+            pending, now = self._pending(), time.monotonic()
+            delivered = self._next - pending - self._failed
+            if delivered > self._delivered or not (pending or self._timed_out):
+                self._delivered, self._delivered_at, self._timed_out = delivered, now, False
+            retired = self._retired
+        if retired is not None:
+            retired.poll(0)
+            if not len(retired):
+                with lifetimes.no_fork:
+                    self._retired = None
+                    del retired  # frees it
+        elif self._timed_out and now - self._delivered_at >= self._delivery.timeout_s:
+            with suppress(Misconfigured):  # no threads or files left: the next round tries
+                new = self._delivery.producer(self._on_failure, self._on_error)
+                with self._lock:
+                    self._retired, self._producer = self._producer, new
+                    self._delivered_at, self._timed_out = now, False
 
     def _report_losses(self) -> None:
         """States what was lost in `audit.loss` events, one a reason, of which at most one round is on its way.
@@ -274,8 +302,12 @@ class Stream:
 
     def flush(self, timeout_s: float) -> int:
         """Waits until all is acknowledged or given up, or the time is over: how many events are still pending."""
-        producer = self._producer
-        return 0 if producer is None else int(producer.flush(max(timeout_s, 0)))
+        deadline = time.monotonic() + timeout_s
+        return sum(int(each.flush(max(deadline - time.monotonic(), 0))) for each in self._producers())
+
+    def _producers(self) -> list[Producer]:
+        with self._lock:
+            return [each for each in (self._retired, self._producer) if each is not None]
 
     def close(self, timeout_s: float) -> Stats:
         """Reports losses, states the next number, waits for Kafka, and gives up what is then still here."""
@@ -288,14 +320,14 @@ class Stream:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(2)
-        with self._lock:
-            producer = self._producer
-        if producer is not None:
+        producers = self._producers()
+        for producer in producers:
             give_up(producer)
         with lifetimes.no_fork:
             with self._lock:
-                self._producer = None
-            del producer  # frees it
+                self._producer = self._retired = None
+            producer = None
+            del producers  # frees them
         return self.stats()
 
     def _queue_end(self) -> bool:
@@ -330,7 +362,7 @@ class Stream:
             )
 
     def _pending(self) -> int:
-        return 0 if self._producer is None else len(self._producer)
+        return sum(map(len, self._producers()))
 
     def abandon(self) -> None:
         """In a forked child: leave the parent's producer alone, for ever.
@@ -339,8 +371,8 @@ class Stream:
         """
         self._lock = RLock()
         self._ended = True
-        if self._producer is not None:
-            leak(self._producer)
+        for producer in self._producers():
+            leak(producer)
 
 
 def numbered(event: bytes, number: int) -> bytes:
