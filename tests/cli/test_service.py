@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
+import pytest
+
 from sealstream.cli.service import serve
-from sealstream.errors import ChainBroken, Fenced, Misconfigured, SealstreamError
+from sealstream.errors import ChainBroken, Fenced, Misconfigured
 
 
 class _Scripted:
     """Raises what the script says, step by step; None is a step that went well; the script's end stops the service."""
 
-    def __init__(self, script: list[SealstreamError | None], stop: threading.Event, log: list[str]) -> None:
+    def __init__(self, script: list[Exception | None], stop: threading.Event, log: list[str]) -> None:
         self._script = script
         self._stop = stop
         self._log = log
@@ -31,7 +35,7 @@ class _Scripted:
         self._log.append("closed")
 
 
-def _serve(*script: SealstreamError | None) -> tuple[int, list[str]]:
+def _serve(*script: Exception | None) -> tuple[int, list[str]]:
     stop, log, left = threading.Event(), [], list(script)
     return serve("test", lambda: _Scripted(left, stop, log), stop), log
 
@@ -51,6 +55,23 @@ def test_an_alarm_ends_the_process_with_exit_code_1_and_is_not_tried_again() -> 
 
 def test_a_wrong_setting_ends_the_process_with_exit_code_2() -> None:
     assert _serve(Misconfigured("no such topic")) == (2, ["built", "closed"])
+
+
+def test_a_fault_of_the_program_is_no_alarm_and_closes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _serve(None, ZeroDivisionError("unforeseen")) == (2, ["built", "step", "closed"])
+    assert "unforeseen" in capsys.readouterr().out
+
+
+def test_a_log_that_can_t_be_written_ends_nothing() -> None:
+    """As when its disk is full: `/dev/full` refuses every byte."""
+    program = (
+        "import sys, structlog\nfrom sealstream.cli.service import configure_logging\n"
+        "configure_logging()\nstructlog.get_logger().critical('chain stopped', chain='main')\nprint('goes on')"
+    )
+    with open("/dev/full", "w") as full:
+        told = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert told.stdout == b"goes on\n"
+    assert told.returncode != 1  # which would be an alarm
 
 
 def test_a_close_that_fails_is_no_second_failure() -> None:

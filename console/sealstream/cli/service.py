@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
@@ -39,6 +40,16 @@ class Process(Protocol):
         ...
 
 
+class _Lines:
+    """To standard error. A log that can't be written (its disk is full, its reader gone) ends no process."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
 def configure_logging() -> None:
     """Lines for people on a terminal, JSON elsewhere; to standard error."""
     structlog.configure(
@@ -50,7 +61,7 @@ def configure_logging() -> None:
             else structlog.processors.ExceptionPrettyPrinter(),
             structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(),
     )
 
 
@@ -82,11 +93,14 @@ def serve(name: str, build: Callable[[], Process], stop: threading.Event | None 
         except SealstreamError as error:
             log.error("can't run", kind=type(error).__name__, reason=str(error), **_what_to_do(error))
             return error.exit_code
+        except Exception as error:  # no alarm about the log: a supervisor may start this again
+            log.critical("ended by a fault of the program: please report it", reason=repr(error), exc_info=True)
+            return 2
         finally:
             if process is not None:
                 try:
                     process.close()
-                except SealstreamError as error:
+                except Exception as error:  # noqa: BLE001 - what ends it has been said
                     log.warning("did not close in order; the next start recovers", reason=str(error))
     log.info("stopped")
     return 0

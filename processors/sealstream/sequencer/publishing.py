@@ -157,7 +157,8 @@ class Publisher:
         if seen_before is not None:
             seen_before.result()
         self._producer.flush()
-        self._check_clocks(publication.begun_ns, *self._producer.appended().get(self._topics.chain, (0, 0)))
+        if (appended := self._producer.appended().get(self._topics.chain)) is not None:  # else committing says why
+            self._check_clocks(publication.begun_ns, *appended)
         self._producer.commit()
         delivered = self._producer.delivered()
         self._seen = self._watcher.submit(self._read_back, publication, delivered)
