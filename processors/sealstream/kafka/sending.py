@@ -54,7 +54,7 @@ def produce(
                 kafka,
                 {
                     "enable.idempotence": not repeatable,
-                    "max.in.flight.requests.per.connection": 1 if repeatable else 5,
+                    "max.in.flight.requests.per.connection": 1 if repeatable else 4,
                     "acks": "all",
                     "compression.type": "lz4",
                     "linger.ms": 5,

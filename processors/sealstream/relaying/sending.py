@@ -39,6 +39,7 @@ class BatchSender:
                     {
                         "client.id": "sealstream-outbox",
                         "enable.idempotence": True,
+                        "max.in.flight.requests.per.connection": 4,  # with 5 the driver spins (docs/decisions/0193)
                         "enable.gapless.guarantee": True,
                         "acks": "all",
                         "message.timeout.ms": 0,

@@ -42,6 +42,8 @@ _OURS = frozenset(_FIXED) | {
 _DEFAULTS = {
     "client.id": "sealstream-client",
     "linger.ms": 2,
+    # With 5, the default, the driver's thread spins while that many requests wait for an answer (docs/decisions/0193).
+    "max.in.flight.requests.per.connection": 4,
     "reconnect.backoff.max.ms": 2_000,  # a broker that is back is noticed soon
     "log_level": 2,  # failures come through error_cb, once each
 }
