@@ -49,7 +49,6 @@ def main() -> int:
     if not chosen:
         parser.error(f"no kind of fault holds {asked.only}; --list shows them")
     faulthandler.register(signal.SIGUSR1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1_000_000)
     asked.results.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="sealstream-faults-"))
@@ -60,6 +59,8 @@ def main() -> int:
 
     say(f"seed {seed}, {asked.minutes:g} minutes, {len(chosen)} kinds of faults, logs in {folder}")
     bench = Bench(folder, rate=asked.rate)
+    # Not an exception from here: one that is raised in a callback of Kafka's driver is lost.
+    signal.signal(signal.SIGTERM, lambda *_: bench.stopping.set())
     run = Run(bench, seed, say, chosen)
     well = False
     try:

@@ -10,6 +10,7 @@ import itertools
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,6 +62,7 @@ class Bench:
         self.clocks: dict[str, Path] = {}
         self._lives = itertools.count()
         self.expected_alarms = 0
+        self.stopping = threading.Event()
         self.earlier: dict[str, list[dict[int, bytes | None]]] = {"raw": [], "control": []}
         (folder / "journals").mkdir()
         (folder / "tmp").mkdir()
@@ -174,7 +176,9 @@ class Bench:
     # --- time
 
     def tick(self) -> None:
-        """Look after our processes once. Servers are the faults' own business."""
+        """Look after our processes once; servers are the faults' own business. Raises `SystemExit` when told to stop."""
+        if self.stopping.is_set():
+            raise SystemExit(143)
         for program in self.processes.values():
             program.look_after()
 

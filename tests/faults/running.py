@@ -59,6 +59,7 @@ class Run:
                 break
             this = Round(number, [kind.name for kind in kinds])
             self.rounds.append(this)
+            self._say(f"{number:>4} begins: {' + '.join(this.kinds)}")
             self._round(this, kinds)
             write_results(results, self.seed, (time.monotonic() - begun) / 60, self.rounds, None)
             if sum(bool(each.failure) for each in self.rounds) == _MOST_FAILURES:
