@@ -176,7 +176,7 @@ class Bench:
     # --- time
 
     def tick(self) -> None:
-        """Look after our processes once; servers are the faults' own business. Raises `SystemExit` when told to stop."""
+        """Look after our processes once; servers are the faults' own business. Raises `SystemExit` if told to stop."""
         if self.stopping.is_set():
             raise SystemExit(143)
         for program in self.processes.values():
