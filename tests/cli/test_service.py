@@ -59,7 +59,7 @@ def test_a_wrong_setting_ends_the_process_with_exit_code_2() -> None:
 
 def test_a_fault_of_the_program_is_no_alarm_and_closes_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert _serve(None, ZeroDivisionError("unforeseen")) == (2, ["built", "step", "closed"])
-    assert "unforeseen" in capsys.readouterr().out
+    assert "unforeseen" in "".join(capsys.readouterr())
 
 
 def test_a_log_that_can_t_be_written_ends_nothing() -> None:

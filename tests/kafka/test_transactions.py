@@ -133,6 +133,27 @@ def test_a_fenced_owner_that_begins_anew_writes_nothing(kafka: KafkaSettings, to
     assert values_of(kafka, topic) == []
 
 
+def test_a_fenced_owner_that_waits_for_its_records_is_told_so(
+    kafka: KafkaSettings, topic: str, open_producer: Open
+) -> None:
+    """In whichever way the driver says so: amid the report of a record, its words are a SystemError."""
+    for _ in range(10):
+        first = open_producer()
+        write(first, topic, [b"one"])
+        first.flush()
+        first.commit()
+        open_producer()
+        with pytest.raises(Fenced):
+            write_and_wait(first, topic)
+    assert values_of(kafka, topic) == [b"one"] * 10
+
+
+def write_and_wait(producer: TransactionalProducer, topic: str) -> None:
+    write(producer, topic, [b"two", b"three"])
+    producer.flush()
+    producer.commit()
+
+
 def test_a_transaction_beyond_its_time_is_fenced_and_not_read(
     kafka: KafkaSettings, topic: str, open_producer: Open
 ) -> None:

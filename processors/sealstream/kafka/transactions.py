@@ -124,7 +124,15 @@ class TransactionalProducer:
     def flush(self) -> None:
         """Return when every record of the transaction so far is acknowledged. Raises `Fenced` when one is not."""
         self._send_held()
-        if self._alive().flush(self._timeout_s):
+        producer = self._alive()
+        try:
+            left = producer.flush(self._timeout_s)
+        except KafkaException as raised:
+            self._failed = True
+            raise self._translated(error_of(raised), "waiting for records") from raised
+        except SystemError as raised:
+            raise self._died(raised) from raised
+        if left:
             raise self._failure(f"not all records were acknowledged in {self._timeout_s:.0f} s")
 
     def commit(self) -> None:
@@ -158,7 +166,7 @@ class TransactionalProducer:
         if self._begun and not self._failed:
             try:
                 producer.abort_transaction(_ABORT_S)
-            except KafkaException:
+            except (KafkaException, SystemError):
                 self._failed = True
         producer.purge(blocking=False)
 
@@ -183,7 +191,7 @@ class TransactionalProducer:
                 deadline = deadline or now + self._timeout_s
                 if now > deadline:
                     raise self._failure(f"{topic} took no record in {self._timeout_s:.0f} s") from full
-                producer.poll(_PAUSE_S)
+                self._poll(producer)
             except KafkaException as raised:
                 self._failed = True
                 raise self._translated(error_of(raised), f"writing to {topic}", topic) from raised
@@ -215,12 +223,24 @@ class TransactionalProducer:
                     continue
                 self._failed = True
                 raise self._translated(error, doing) from raised
+            except SystemError as raised:
+                raise self._died(raised) from raised
             return
 
     def _translated(self, error: KafkaError, doing: str, topic: str = "") -> SealstreamError:
         """As everywhere, but what can only be waited out elsewhere ends a transaction's producer here."""
         found = translated(error, self._kafka, f"{doing} of {self._id}", topic)
         return self._failure(str(found)) if isinstance(found, Unavailable) else found
+
+    def _poll(self, producer: Producer) -> None:
+        try:
+            producer.poll(_PAUSE_S)
+        except SystemError as raised:
+            raise self._died(raised) from raised
+
+    def _died(self, raised: SystemError) -> Fenced:
+        """So does the driver say that it has found a fatal error, such as being fenced, while it ran a callback."""
+        return self._failure(f"Kafka's driver gave the producer {self._id} up: {raised.__cause__ or raised}")
 
     def _failure(self, sentence: str) -> Fenced:
         self._failed = True
