@@ -376,17 +376,34 @@ def test_a_driver_that_gives_its_producer_up_is_replaced_and_the_numbers_go_on(
     ]
 
 
-def test_a_producer_that_stands_still_gets_a_successor(make_client: MakeClient, sent: Sent) -> None:
-    made: list[Producer] = []
+def test_a_producer_that_stands_still_though_kafka_answers_is_given_up(
+    make_client: MakeClient, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealstream.client.stream._LOOK_AGAIN_S", 0.5)
+    made: list[Any] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
 
-        def stuck_at_first(options: dict[str, Any], **more: Any) -> Producer:
+        class Stuck:
+            """Asks Kafka, and sends to nobody."""
+
+            def __init__(self, options: dict[str, Any], **more: Any) -> None:
+                self._asks = Producer({"bootstrap.servers": options["bootstrap.servers"]})
+                nowhere = {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"}
+                self._sends = Producer({**options, **nowhere}, **more)
+                self.list_topics = self._asks.list_topics
+
+            def __len__(self) -> int:
+                return len(self._sends)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._sends, name)
+
+        def stuck_at_first(options: dict[str, Any], **more: Any) -> Any:
             # The first one is made and freed by `Delivery.check`.
-            nowhere = {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"} if len(made) == 1 else {}
-            made.append(Producer({**options, **nowhere}, **more))
+            made.append((Stuck if len(made) == 1 else Producer)(options, **more))
             return made[-1]
 
-        client = make_client(producer_factory=stuck_at_first, delivery_timeout_s=4)
+        client = make_client(producer_factory=stuck_at_first, delivery_timeout_s=2)
         assert read(client) is not None
         deadline = time.monotonic() + 30
         while len(made) == 2 and time.monotonic() < deadline:
@@ -395,9 +412,29 @@ def test_a_producer_that_stands_still_gets_a_successor(make_client: MakeClient, 
         stats = client.close(20)
     events = sent()
     assert [event["id"] for event in events if event["action"] == "read"] == later
-    assert (stats.pending, stats.failed, stats.dropped) == (0, 1, {"timed out": 1})
-    assert [e["metadata"] for e in events if e["action"] == "audit.loss"] == [{"reason": "timed out", "count": 1}]
+    assert [event["producer_seq"] for event in events] == sorted(event["producer_seq"] for event in events)
+    lost = sum(event["metadata"]["count"] for event in events if event["action"] == "audit.loss")
+    assert stats.pending == 0
+    assert lost == stats.failed == sum(stats.dropped.values()) >= 1
     assert events[-1]["metadata"] == {"next": events[-1]["producer_seq"] + 1}
+
+
+def test_while_kafka_is_away_a_producer_keeps_what_may_still_arrive(make_client: MakeClient) -> None:
+    made = 0
+
+    def counted(options: dict[str, Any], **more: Any) -> Producer:
+        nonlocal made
+        made += 1
+        return Producer({**options, "bootstrap.servers": "127.0.0.1:1"}, **more)
+
+    client = make_client(producer_factory=counted, delivery_timeout_s=1)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        read(client)
+        time.sleep(0.05)
+    assert client.stats().failed > 0
+    assert made == 2
+    client.close(0)
 
 
 @pytest.mark.parametrize(

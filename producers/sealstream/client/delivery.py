@@ -117,6 +117,15 @@ class Delivery:
             raise Misconfigured(f"Kafka's driver refuses the options of the audit client: {error}") from error
 
     @staticmethod
+    def reaches(producer: Producer, topic: str) -> bool:
+        """Whether Kafka answers this producer, and the topic has a leader. Waits for two seconds at most."""
+        try:
+            found = producer.list_topics(topic, timeout=2).topics.get(topic)
+        except KafkaException:
+            return False
+        return found is not None and found.error is None and any(each.leader >= 0 for each in found.partitions.values())
+
+    @staticmethod
     def word(error: KafkaError) -> str:
         """Why an event was lost, as `stats()` and `audit.loss` say it."""
         return _WORDS.get(error.code()) or error.name().lower().strip("_").replace("_", " ")

@@ -35,6 +35,7 @@ _PLACEHOLDER = b"%b%d" % (_NUMBER, UNNUMBERED)
 _POLL_S = 0.1
 _REPORT_INTERVAL_S = 1.0
 _SAY_AGAIN_S = 3_600.0
+_LOOK_AGAIN_S = 5.0
 
 OnFailure = Callable[[KafkaError, Any], None]
 
@@ -71,7 +72,7 @@ class Stream:
         self._statements = 0
         self._busy = False
         self._deferred: deque[_Deferred] = deque()
-        self._fatal = self._timed_out = False
+        self._fatal = self._timed_out = self._suspected = False
         self._delivered, self._delivered_at = 0, time.monotonic()
         self._last_report = 0.0
         self._settled_with_report = 0
@@ -79,7 +80,6 @@ class Stream:
         self._errors_said: dict[str, float] = {}
         self._ended = False
         self._producer: Producer | None = None
-        self._retired: Producer | None = None
         self._thread: Thread | None = None
 
     def send(self, event: bytes) -> str | None:
@@ -196,9 +196,10 @@ class Stream:
     def _serve(self) -> None:
         while not self._stopping.is_set() and (producer := self._producer) is not None:
             producer.poll(_POLL_S)
-            if self._fatal:
+            ends = self._stands_still(producer) or self._fatal
+            del producer  # so that renewing frees it
+            if ends:
                 self._renew()
-            self._replace_who_stands_still()
             self._tend()
 
     def _tend(self) -> None:
@@ -237,29 +238,24 @@ class Stream:
             with lifetimes.no_fork:
                 del old  # frees it
 
-    def _replace_who_stands_still(self) -> None:
-        """A producer that has delivered nothing for as long as it may gets a successor; it tries on with what it has.
+    def _stands_still(self, producer: Producer) -> bool:
+        """Whether it has delivered nothing for as long as it may, though Kafka answers: then it is stuck for good.
 
-        The driver's can be stuck for good, when a topic was made anew (docs/decisions/0192).
+        The driver's can be, when a topic was made anew (docs/decisions/0192).
         """
         with self._lock:
             pending, now = self._pending(), time.monotonic()
             delivered = self._next - pending - self._failed
             if delivered > self._delivered or not (pending or self._timed_out):
-                self._delivered, self._delivered_at, self._timed_out = delivered, now, False
-            retired = self._retired
-        if retired is not None:
-            retired.poll(0)
-            if not len(retired):
-                with lifetimes.no_fork:
-                    self._retired = None
-                    del retired  # frees it
-        elif self._timed_out and now - self._delivered_at >= self._delivery.timeout_s:
-            with suppress(Misconfigured):  # no threads or files left: the next round tries
-                new = self._delivery.producer(self._on_failure, self._on_error)
-                with self._lock:
-                    self._retired, self._producer = self._producer, new
-                    self._delivered_at, self._timed_out = now, False
+                self._delivered, self._delivered_at, self._timed_out, self._suspected = delivered, now, False, False
+        if not self._timed_out or now - self._delivered_at < self._delivery.timeout_s:
+            return False
+        self._delivered_at = now - self._delivery.timeout_s + _LOOK_AGAIN_S
+        suspected, self._suspected = self._suspected, self._delivery.reaches(producer, self._topic)
+        if not (suspected and self._suspected):
+            return False
+        self._delivered_at, self._timed_out, self._suspected = now, False, False
+        return True
 
     def _report_losses(self) -> None:
         """States what was lost in `audit.loss` events, one a reason, of which at most one round is on its way.
@@ -302,12 +298,8 @@ class Stream:
 
     def flush(self, timeout_s: float) -> int:
         """Waits until all is acknowledged or given up, or the time is over: how many events are still pending."""
-        deadline = time.monotonic() + timeout_s
-        return sum(int(each.flush(max(deadline - time.monotonic(), 0))) for each in self._producers())
-
-    def _producers(self) -> list[Producer]:
-        with self._lock:
-            return [each for each in (self._retired, self._producer) if each is not None]
+        producer = self._producer
+        return 0 if producer is None else int(producer.flush(max(timeout_s, 0)))
 
     def close(self, timeout_s: float) -> Stats:
         """Reports losses, states the next number, waits for Kafka, and gives up what is then still here."""
@@ -320,14 +312,14 @@ class Stream:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(2)
-        producers = self._producers()
-        for producer in producers:
+        with self._lock:
+            producer = self._producer
+        if producer is not None:
             give_up(producer)
         with lifetimes.no_fork:
             with self._lock:
-                self._producer = self._retired = None
-            producer = None
-            del producers  # frees them
+                self._producer = None
+            del producer  # frees it
         return self.stats()
 
     def _queue_end(self) -> bool:
@@ -362,7 +354,7 @@ class Stream:
             )
 
     def _pending(self) -> int:
-        return sum(map(len, self._producers()))
+        return 0 if self._producer is None else len(self._producer)
 
     def abandon(self) -> None:
         """In a forked child: leave the parent's producer alone, for ever.
@@ -371,8 +363,8 @@ class Stream:
         """
         self._lock = RLock()
         self._ended = True
-        for producer in self._producers():
-            leak(producer)
+        if self._producer is not None:
+            leak(self._producer)
 
 
 def numbered(event: bytes, number: int) -> bytes:

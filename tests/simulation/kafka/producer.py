@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -244,6 +245,21 @@ class ModelProducer:
             if left_s is not None and left_s <= 0:
                 return len(self)
             world.wait(self._changed, left_s)
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        def answer() -> Any:
+            found = self._broker.topics.get(topic)
+            parts = {} if found is None else {0: SimpleNamespace(leader=0)}
+            return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=parts)})
+
+        if not self._broker.is_up:
+            self._world.sleep(timeout)
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT, "Local: Broker transport failure"))
+        return self._world.effect(
+            "kafka.admin.list_topics",
+            answer,
+            lambda how: KafkaException(KafkaError(KafkaError._TRANSPORT, f"Local: Broker transport failure ({how})")),
+        )
 
     def purge(self, in_queue: bool = True, in_flight: bool = True, blocking: bool = True) -> None:
         if not self._process.alive:
