@@ -63,13 +63,15 @@ class Claim:
         os.pwrite(self._descriptor, encode_mark(mark), 0)
 
     def remove(self) -> None:
-        """Kafka has all of it. Raises `OSError`."""
-        for path in [*segments(self.folder), *self.folder.glob("*.new")]:
-            path.unlink(missing_ok=True)
-        (self.folder / _MARK_FILE).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody has just tried to claim it, finds nothing in it, and removes it
-            self.folder.rmdir()
-        self.release()
+        """Kafka has all of it. Raises `OSError`; what is left then is anybody's who looks here."""
+        try:
+            for path in [*segments(self.folder), *self.folder.glob("*.new")]:
+                path.unlink(missing_ok=True)
+            (self.folder / _MARK_FILE).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has just tried to claim it, finds nothing in it, and removes it
+                self.folder.rmdir()
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Somebody else may claim what is left."""
