@@ -92,12 +92,13 @@ class Run:
             self._recover(this, begun)
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is this round's, and others follow
             this.failure = f"{type(failure).__name__}: {failure}"
+            this.alarms = bench.alarms()  # mending starts them again
             self._mend()
         self._acknowledged.append(len(bench.journals.acknowledged))
         this.events = len(bench.watcher.sealed) - sealed
         this.doubled = len(bench.watcher.repeated) - repeated
-        this.alarms = bench.alarms()
-        for name in this.alarms:  # an alarm that was not due; a person would look, the bench notes it and goes on
+        this.alarms |= bench.alarms()
+        for name in bench.alarms():  # an alarm that was not due; a person would look, the bench notes it and goes on
             bench.processes[name].start()
         self._say(
             f"{this.number:>4} {' + '.join(this.kinds)}: sealed {this.sealed_s:.1f} s, stored {this.stored_s:.1f} s, "

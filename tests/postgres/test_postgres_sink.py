@@ -17,6 +17,7 @@ from sealstream.kafka import create_topics, trim
 from sealstream.layout import TopicConfig
 from sealstream.postgres import PostgresSink, PostgresStore
 from sealstream.postgres import tree as tree_module
+from sealstream.postgres.driver import Session
 from sealstream.postgres.stored import SinkStore
 
 _proxy = importlib.util.spec_from_file_location("cutting_proxy", Path(__file__).with_name("cutting_proxy.py"))
@@ -76,6 +77,12 @@ def test_a_chain_is_stored_and_followed(in_kafka, migrated):
             drain(sink)
             assert sink.next_seq == len(in_kafka.chain.sealed)
         assert_stored(migrated, in_kafka.chain)
+
+
+def test_the_server_notices_a_machine_that_is_gone_amid_a_copy(migrated):
+    with Session(migrated.sink, "test") as session:
+        said = [session.fetch("asking", f"SHOW tcp_keepalives_{each}")[0][0] for each in ("idle", "interval", "count")]
+    assert said == ["20", "5", "4"]
 
 
 def test_an_empty_chain_is_waited_for(in_kafka, migrated):

@@ -28,7 +28,7 @@ def _believed_when_handed_over(self: Feed, number: int, value: bytes, on_loss: A
     return taken
 
 
-def _only_when_the_driver_has_no_room(self: Journal, number: int, value: bytes, *, own: bool = False) -> bool:
+def _two_numbers_later(self: Journal, number: int, value: bytes, *, own: bool = False) -> bool:
     """An event goes to disk two numbers later."""
     held = vars(self).setdefault("held", [])
     held.append((number, value, own))
@@ -75,7 +75,7 @@ BREAKAGES: Mapping[str, Broken] = {
         {(_FEED, "Feed.hand"): _believed_when_handed_over}, (("kill", ""), ("kafka down", ""))
     ),
     "spool: an event goes to disk after it was accepted": Broken(
-        {(_JOURNAL, "Journal.append"): _only_when_the_driver_has_no_room}, (("kill", ""), ("kafka down", ""))
+        {(_JOURNAL, "Journal.append"): _two_numbers_later}, (("kill", ""), ("kafka down", ""))
     ),
     "spool: a client that ends takes its files with it": Broken(
         {(_JOURNAL, "Journal.finish"): _takes_all_with_it}, (("kafka down", ""),)
