@@ -145,9 +145,43 @@ def test_one_changed_entry_among_all_others_of_its_chain_needs_no_second_store_t
     result = compared(stores, kafka=False, archive=False)
     assert found(result) == [("postgres", "edited", 1000, 1000)]
     stores.tamper("UPDATE audit_log SET hash = sha256('\\x00'::bytea || prev_hash || body) WHERE seq = 1000")
+    result = compared(stores, kafka=False, archive=False)
+    assert found(result) == [("postgres", "edited", 1000, 1000)], "its neighbour was sealed behind the true one"
+
+
+def test_a_single_store_tells_of_one_entry_that_is_gone_and_one_that_is_edited(stores):
+    stores.tamper("DELETE FROM audit_log WHERE seq IN (700, 702)")
+    stores.tamper("UPDATE audit_log SET body = body || ' ' WHERE seq = 701")
+    stores.tamper(
+        "UPDATE audit_log SET body = body || ' ', hash = sha256('\\x00'::bytea || prev_hash || body || ' ') "
+        "WHERE seq = 710"
+    )
+    for quick in (False, True):
+        result = compared(stores, kafka=False, archive=False, quick=quick)
+        assert sorted(found(result)) == [
+            ("postgres", "edited", 701, 701),
+            ("postgres", "edited", 710, 710),
+            ("postgres", "missing", 700, 700),
+            ("postgres", "missing", 702, 702),
+        ]
+
+
+@long_run
+def test_a_single_store_whose_entries_were_sealed_anew_is_forked(stores):
+    """A forger with time: from 1000 to the last entry of its span, each seals the one before it."""
+    stop = min(segment.end for segment in stores.made.segments if segment.end > 1000)
+    stores.tamper(
+        f"""DO $$ DECLARE r record; own bytea; BEGIN
+        FOR r IN SELECT seq, prev_hash, body FROM audit_log WHERE seq >= 1000 AND seq < {stop} ORDER BY seq LOOP
+            IF r.seq = 1000 THEN own := r.prev_hash; r.body := r.body || ' '; END IF;
+            UPDATE audit_log SET body = r.body, prev_hash = own, hash = sha256('\\x00'::bytea || own || r.body)
+            WHERE seq = r.seq;
+            own := sha256('\\x00'::bytea || own || r.body);
+        END LOOP; END $$"""
+    )
     (fault,) = compared(stores, kafka=False, archive=False).of("postgres")
     assert fault.kind == "forked"
-    assert fault.first_seq <= 1000 <= fault.last_seq < fault.first_seq + 300
+    assert fault.first_seq <= 1000 < fault.last_seq == stop - 1
 
 
 @long_run

@@ -135,7 +135,7 @@ class ArchiveView:
                     own = entry_hash(prev_hash, body)
                     seq = _seq(body, item.first + row)
                     if first <= seq < stop:
-                        yield Leaf(seq, own, own == claimed, f"{key} row {row}")
+                        yield Leaf(seq, own, prev_hash, own == claimed, f"{key} row {row}")
                     row += 1
 
     def values(self, first: int, stop: int) -> Iterator[bytes]:

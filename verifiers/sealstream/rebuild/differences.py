@@ -14,7 +14,7 @@ from sealstream.rebuild.spans import Leaf
 from sealstream.sealing import parse_json, split_sealed
 from sealstream.verify.report import Fault, FaultKind, merge_runs
 
-__all__ = ["Difference", "differing_fields", "differing_leaves", "in_store", "runs"]
+__all__ = ["Difference", "differing_fields", "differing_leaves", "differing_without_truth", "in_store", "runs"]
 
 
 class Difference(NamedTuple):
@@ -66,6 +66,28 @@ def differing_leaves(store: str, held: Iterable[Leaf], truth: Mapping[int, bytes
         )
     for first, last in runs(seq for seq in sorted(truth) if seq not in seen):
         faults.append(Fault(FaultKind.MISSING, store, "not there", first, last))
+    return faults
+
+
+def differing_without_truth(store: str, held: Iterable[Leaf], first: int, stop: int) -> list[Fault]:
+    """What a store's entries `first` to `stop` - 1 betray when no store has the signed ones.
+
+    Their numbers, their own hashes and their links tell what is missing, doubled or edited. A part of the chain that
+    was sealed anew up to `stop` betrays nothing.
+    """
+    leaves = list(held)
+    by_seq = {leaf.seq: leaf for leaf in reversed(leaves)}
+    claimed = {seq: by_seq[seq].hash if seq in by_seq else b"" for seq in range(first, stop)}
+    faults = [fault for fault in differing_leaves(store, leaves, claimed) if fault.kind is not FaultKind.EDITED]
+    for seq in (seq for seq in claimed if seq in by_seq):
+        leaf, after = by_seq[seq], by_seq.get(seq + 1)
+        if not leaf.intact:
+            detail = "the bytes do not hash to the hash beside them; no other store has the signed ones"
+        elif after is not None and after.intact and after.prev_hash != leaf.hash:
+            detail = f"entry {seq + 1} was sealed behind another entry {seq}; no other store has the signed one"
+        else:
+            continue
+        faults.append(Fault(FaultKind.EDITED, leaf.place, detail, seq, seq))
     return faults
 
 

@@ -191,9 +191,9 @@ class KafkaView:
         try:
             sealed = split_sealed(record.value or b"")
             own = sha256(b"\0" + sealed.leaf).digest()
-            return Leaf(read_written(sealed.body).seq, own, own == sealed.hash, place)
+            return Leaf(read_written(sealed.body).seq, own, sealed.prev_hash, own == sealed.hash, place)
         except NotCanonical:
-            return Leaf(otherwise, sha256(record.value or b"").digest(), False, place)
+            return Leaf(otherwise, sha256(record.value or b"").digest(), b"", False, place)
 
 
 def _claimed(record: Record, otherwise: bytes) -> bytes:

@@ -136,7 +136,7 @@ class PostgresView:
         """Entry by entry, from the bytes, in order of seq; a seq stored twice comes twice."""
         for row in self.rows(first, stop):
             own = entry_hash(row.prev_hash, row.body)
-            yield Leaf(row.seq, own, own == row.hash, f"{AUDIT_LOG} seq {row.seq}")
+            yield Leaf(row.seq, own, row.prev_hash, own == row.hash, f"{AUDIT_LOG} seq {row.seq}")
 
     def rows(self, first: int, stop: int) -> Iterator[StoredRow]:
         """The rows themselves (from the log itself, not from a month that is being built)."""

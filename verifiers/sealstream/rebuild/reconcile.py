@@ -21,7 +21,13 @@ from sealstream.errors import Misconfigured, NotCanonical
 from sealstream.layout import ChainSettings
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION
 from sealstream.rebuild.archive_view import ArchiveView, Verified
-from sealstream.rebuild.differences import Difference, differing_fields, differing_leaves, in_store
+from sealstream.rebuild.differences import (
+    Difference,
+    differing_fields,
+    differing_leaves,
+    differing_without_truth,
+    in_store,
+)
 from sealstream.rebuild.kafka_view import KafkaView, Mark
 from sealstream.rebuild.postgres_view import PostgresView, column_differences
 from sealstream.rebuild.reconciliation import ComparedStore, Reconciliation, Sources, kafka_notes
@@ -301,17 +307,16 @@ class _Comparison:
         self._faults += in_store("postgres", faults)
 
     def _without_truth(self, span: Span, names: list[str]) -> None:
-        """No store holds what was signed: say so, with the entries whose own hash is wrong, where there are any."""
+        """No store holds what was signed: say so, with the entries that betray themselves, where there are any."""
         for name in names:
-            leaves = self._views[name].leaves(span.first, min(span.stop, self._bounds[name][1]))
-            edited = [leaf for leaf in leaves if not leaf.intact]
-            for leaf in edited:
-                detail = "the bytes do not hash to the hash beside them; no other store has the signed ones"
-                self._fault(name, FaultKind.EDITED, leaf.place, detail, leaf.seq, leaf.seq)
-            if edited:
+            first, stop = self._bounds[name]
+            first, stop = max(first, span.first), min(stop, span.stop)
+            faults = differing_without_truth(name, self._views[name].leaves(first, stop), first, stop)
+            if faults:
+                self._faults += in_store(name, faults)
                 continue
             detail = f"the entries do not fold to the root signed for size {span.stop}, and no other store has them"
-            self._fault(name, FaultKind.FORKED, name, detail, span.first, min(span.stop, self._bounds[name][1]) - 1)
+            self._fault(name, FaultKind.FORKED, name, detail, first, stop - 1)
         held = {
             name: {leaf.seq: leaf.hash for leaf in self._views[name].leaves(span.first, span.stop)} for name in names
         }

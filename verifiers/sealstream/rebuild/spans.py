@@ -39,10 +39,14 @@ class Span(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """An entry as a store holds it: the hash recomputed from its bytes, and whether the hash beside them says so."""
+    """An entry as a store holds it: the hash recomputed from its bytes, and whether the hash beside them says so.
+
+    `prev_hash` is the hash of the entry before, as its bytes say.
+    """
 
     seq: int
     hash: bytes
+    prev_hash: bytes
     intact: bool
     place: str
 
