@@ -182,6 +182,10 @@ BREAKAGES: Mapping[str, Breakage] = {
     ),
     "sealed times follow the clock": Breakage({(_BATCH, "Scribe.begin"): _by_the_clock}, (("clock", ""),)),
     "a start remembers nothing": Breakage({("sealstream.sequencer.taking", "remember"): _remembers_nothing}),
+    "a group that has forgotten us is waited for": Breakage(
+        {("sealstream.sequencer.ownership", "Ownership._look"): lambda _self: None},
+        (("kafka.group.poll", "forgets the brokers"),),
+    ),
     "states of a torn transaction are believed": Breakage(
         {("sealstream.sequencer.remembering", "_is_of_chain"): _by_number},
         (("kafka.end_txn", "torn"),) * 4,

@@ -126,7 +126,7 @@ def draw_plan(seed: int, *, stores: bool = True) -> Plan:
         # States that a torn transaction left ahead of the chain can't be made again from a chain that was trimmed.
         untorn = tuple(fault for fault in plan.faults if fault.how not in ("absent", "torn"))
         return plan._replace(processes=kept, faults=untorn, small_memory=True, trims=True, trims_chain=True)
-    return _with_spools(_with_standstills(plan))
+    return _with_spools(_with_forgetting(_with_standstills(plan)))
 
 
 def _with_standstills(plan: Plan) -> Plan:
@@ -141,6 +141,18 @@ def _with_standstills(plan: Plan) -> Plan:
         for _ in range(rng.choice((1, 1, 2)))
     ]
     return plan._replace(faults=tuple(sorted((*plan.faults, *stills))))
+
+
+def _with_forgetting(plan: Plan) -> Plan:
+    """In one history of ten a sequencer's consumer forgets all brokers, and never finds its group again."""
+    rng = random.Random(f"forgetting {plan.seed}")
+    if rng.random() >= 0.1:
+        return plan
+    forgets = [
+        Fault(round(rng.random() * plan.length_s, 3), "effect", "kafka.group.poll", "forgets the brokers")
+        for _ in range(rng.choice((1, 1, 2, 3)))
+    ]
+    return plan._replace(faults=tuple(sorted((*plan.faults, *forgets))))
 
 
 def _with_spools(plan: Plan) -> Plan:

@@ -10,6 +10,7 @@ the chain, never lead it, and nobody waits for them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
@@ -22,6 +23,8 @@ __all__ = ["Ownership"]
 
 _SESSION_TIMEOUT_MS = 6_000
 _HEARTBEAT_MS = 500
+_OUTSIDE_S = 20.0
+_LOOK_EVERY_S = 1.0
 
 
 class TopicsAwaited(Unavailable):
@@ -50,6 +53,7 @@ class Ownership:
             str, Mapping[str, int]
         ] = {}  # by raw topic; whatever of it is committed stays, to be repeated
         self._uncommitted = False
+        self._looked_at = self._member_at = time.monotonic()
         try:
             self._consumer = Consumer(
                 {
@@ -89,6 +93,22 @@ class Ownership:
             )
         if heard is not None and heard.code() not in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
             raise Unavailable(f"the consumer group can't be heard: {heard}")
+        self._look()
+
+    def _look(self) -> None:
+        """Raises `Unavailable` when we have been no member for long: the driver may never find the group again.
+
+        An answer that lists no brokers, as one that comes back gives for a moment, makes it forget all that it knew
+        (docs/decisions/0194). Another consumer begins with the bootstrap servers.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        if self._consumer.memberid():
+            self._member_at = now
+        elif now - self._member_at > _OUTSIDE_S:
+            raise Unavailable(f"the consumer group has not taken us for {now - self._member_at:.0f} s: joining it anew")
 
     def report(self, topic: str, offsets: Mapping[str, int]) -> None:
         """Let lag monitors know, soon, how far the inputs of this raw topic's chain are sealed. From any thread."""

@@ -386,6 +386,18 @@ class Group:
             member.owned.clear()
             self._balance()
 
+    def drop(self, member: Member) -> None:
+        """The member was not heard; it learns of it when it polls."""
+        if member not in self.members:
+            return
+        self._world.tell(f"group {self.name} drops {member.process.name}")
+        self.members.remove(member)
+        member.dropped = True
+        if member.owned:
+            member.events = [("lost", list(member.owned))]
+            member.owned.clear()
+        self._balance()
+
     def released(self, member: Member, topics: Iterable[str]) -> None:
         """The member has let go of what was revoked."""
         for topic in topics:
@@ -410,13 +422,7 @@ class Group:
                 if member.process.alive and not member.closed and member.process.paused_until_ns <= world.now_ns:
                     member.seen_ns = world.now_ns
                 elif world.now_ns - member.seen_ns > SESSION_TIMEOUT_S * 1e9:
-                    world.tell(f"group {self.name} drops {member.process.name}")
-                    self.members.remove(member)
-                    member.dropped = True
-                    if member.owned:
-                        member.events = [("lost", list(member.owned))]
-                        member.owned.clear()
-                    self._balance()
+                    self.drop(member)
         else:
             for member in self.members:
                 member.seen_ns = world.now_ns

@@ -5,7 +5,8 @@ is told once each time that it is reached anew; a position that does not exist i
 of assignments, revocations and losses inside `poll`, and keeps its place only while its process runs (the group drops
 it otherwise). Left out: reading by a subscribed consumer, and the answers to its commits.
 
-Aimed at `kafka.fetch`, beside the general faults: `stands still`: nothing comes any more until it is assigned again.
+Aimed at `kafka.fetch`, beside the general faults: `stands still`: nothing comes any more until it is assigned again;
+at `kafka.group.poll`: `forgets the brokers`: the group drops it, and it never comes back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["ModelConsumer"]
 
 _AGAIN_S = 0.4
 _STILL = frozenset(("stands still",))
+_FORGETS = frozenset(("forgets the brokers",))
 
 
 class ModelConsumer:
@@ -47,6 +49,7 @@ class ModelConsumer:
         self._calls: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
         self._closed = False
         self._stands_still = False
+        self._forgot = False
 
     # --- assigned
 
@@ -156,6 +159,9 @@ class ModelConsumer:
         world, member = self._world, self._member
         world.check()
         assert member is not None
+        if world.armed and self._group is not None and world.take_fault("kafka.group.poll", _FORGETS) is not None:
+            self._forgot = True
+            self._group.drop(member)
         if not member.events and not (member.dropped and not member.owned):
             world.wait(member.changed, timeout)
         else:
@@ -165,9 +171,14 @@ class ModelConsumer:
             self._calls[kind](self, [TopicPartition(topic, 0) for topic in topics])
             if kind == "revoke" and self._group is not None:
                 self._group.released(member, topics)
-        elif member.dropped and self._group is not None and self._broker.is_up:
+        elif member.dropped and self._group is not None and self._broker.is_up and not self._forgot:
             self._group.join(member)
         return None
+
+    def memberid(self) -> str | None:
+        self._world.check()
+        assert self._member is not None
+        return None if self._forgot or self._member.dropped else self._process.name
 
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         self._world.check()
