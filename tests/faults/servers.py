@@ -18,6 +18,7 @@ from tests.faults.kafka_cluster import KafkaCluster
 from tests.faults.program import Program
 from tests.faults.proxy import Network
 from tests.faults.s3_proxy import S3Proxy
+from tests.faults.slots import Slot
 
 from sealstream.devstack import Endpoints, ProcessSpec
 from sealstream.devstack.directory import StackFile
@@ -75,7 +76,8 @@ class Servers:
     def __init__(self, folder: Path, clients: list[str], network: Network, heap: str) -> None:
         self.folder = folder
         self.network = network
-        taken: set[int] = set()
+        self._slot = Slot()
+        taken = self._slot.others
         names = ("kafka-1", "kafka-2", "kafka-3", "postgres", "s3")
         self.disks = {name: Disk(folder / name) for name in names}
         ports = {
@@ -160,6 +162,7 @@ class Servers:
         self.s3.kill()
         for disk in self.disks.values():
             disk.close()
+        self._slot.close()
 
 
 def at_port(dsn: str, port: int) -> str:

@@ -13,10 +13,11 @@ import psutil
 
 from sealstream.devstack.faults import PortTaken
 
-__all__ = ["HOST", "check_free", "free_port", "is_free", "owner_of"]
+__all__ = ["HOST", "LOWEST", "PORTS", "check_free", "free_port", "is_free", "owner_of"]
 
 HOST = "127.0.0.1"
-_LOWEST, _HIGHEST = 20_000, 22_000
+LOWEST, PORTS = 20_000, 2_000
+"""Where free ports are looked for."""
 GRPC_OFFSET = 10_000
 """SeaweedFS's habit: a component's gRPC port is its HTTP port plus this; some of its parts rely on it."""
 
@@ -35,14 +36,14 @@ def is_free(port: int) -> bool:
 def free_port(taken: set[int] | None = None) -> int:
     """A port that is free, as is the one `GRPC_OFFSET` above it, and neither in `taken`, to which both are added."""
     taken = set() if taken is None else taken
-    candidates = list(range(_LOWEST, _HIGHEST))
+    candidates = list(range(LOWEST, LOWEST + PORTS))
     random.shuffle(candidates)
     for port in candidates:
         pair = {port, port + GRPC_OFFSET}
         if not pair & taken and all(is_free(each) for each in pair):
             taken |= pair
             return port
-    raise PortTaken(f"no free port between {_LOWEST} and {_HIGHEST} on {HOST}")
+    raise PortTaken(f"no free port between {LOWEST} and {LOWEST + PORTS} on {HOST}")
 
 
 def check_free(port: int, wanted_by: str, setting: str) -> None:
