@@ -416,6 +416,7 @@ def test_a_producer_that_stands_still_though_kafka_answers_is_given_up(
     lost = sum(event["metadata"]["count"] for event in events if event["action"] == "audit.loss")
     assert stats.pending == 0
     assert lost == stats.failed == sum(stats.dropped.values()) >= 1
+    assert set(stats.dropped) <= {"timed out", "given up with its producer"}
     assert events[-1]["metadata"] == {"next": events[-1]["producer_seq"] + 1}
 
 

@@ -519,7 +519,7 @@ def _archive_delayed(bench: Bench, rng: random.Random) -> Iterator[float]:
 # --- the input
 
 
-@_kind("poisoned events", "input")
+@_kind("poisoned events", "input", "kafka")  # they are sent, and must arrive
 def _poisoned(bench: Bench, rng: random.Random) -> Iterator[float]:
     poison = poisoned_events(rng)
     rng.shuffle(poison)
@@ -529,7 +529,7 @@ def _poisoned(bench: Bench, rng: random.Random) -> Iterator[float]:
 
 
 def _add_recreation(kind: str) -> None:
-    @_kind(f"{kind} topic recreated", "sequencer", "applications", "archive-sink", "input", "kafka")
+    @_kind(f"{kind} topic recreated", "sequencer", "applications", "archive-sink", "input", "kafka", "logs")
     def recreated(bench: Bench, rng: random.Random) -> Iterator[float]:
         from tests.faults.recreating import recreate_input
 

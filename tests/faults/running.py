@@ -116,7 +116,8 @@ class Run:
             begin = end
 
     def _break(self, kinds: list[Kind]) -> None:
-        """Run the faults beside one another until all are mended."""
+        """Run the faults beside one another until all are mended; then raise what one of them did not foresee."""
+        unforeseen: list[Exception] = []
         now = time.monotonic()
         active = [
             [now + (self._rng.uniform(0, 4) if at else 0.0), kind.make(self.bench, self._rng)]  # type: ignore[list-item]
@@ -129,7 +130,12 @@ class Run:
                         each[0] = time.monotonic() + next(each[1])  # type: ignore[call-overload]
                     except StopIteration:
                         active.remove(each)
+                    except Exception as failure:  # noqa: BLE001 - the others must mend what they have broken
+                        unforeseen.append(failure)
+                        active.remove(each)
             self.bench.wait(0.1)
+        if unforeseen:
+            raise unforeseen[0]
 
     def _recover(self, this: Round, begun: float) -> None:
         bench = self.bench
@@ -158,6 +164,9 @@ class Run:
         for name, application in list(bench.applications.items()):
             application.kill()
             bench.start_application(name)
+        for server in bench.servers.programs.values():
+            if server.pid is None:
+                server.start()
         for name, process in bench.processes.items():
             if process.pid is None and name in PROCESSES:
                 process.start()

@@ -126,8 +126,10 @@ class Delivery:
         return found is not None and found.error is None and any(each.leader >= 0 for each in found.partitions.values())
 
     @staticmethod
-    def word(error: KafkaError) -> str:
-        """Why an event was lost, as `stats()` and `audit.loss` say it."""
+    def word(error: KafkaError, *, renewing: bool = False) -> str:
+        """Why an event was lost, as `stats()` and `audit.loss` say it. `renewing`: its producer was given up."""
+        if renewing and error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            return "given up with its producer"
         return _WORDS.get(error.code()) or error.name().lower().strip("_").replace("_", " ")
 
 

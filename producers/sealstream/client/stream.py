@@ -72,7 +72,7 @@ class Stream:
         self._statements = 0
         self._busy = False
         self._deferred: deque[_Deferred] = deque()
-        self._fatal = self._timed_out = self._suspected = False
+        self._fatal = self._timed_out = self._suspected = self._renewing = False
         self._delivered, self._delivered_at = 0, time.monotonic()
         self._last_report = 0.0
         self._settled_with_report = 0
@@ -210,7 +210,7 @@ class Stream:
             self._report_losses()
 
     def _on_failure(self, error: KafkaError, _record: Any) -> None:
-        reason = self._delivery.word(error)
+        reason = self._delivery.word(error, renewing=self._renewing)
         with self._lock:
             self._failed += 1
             self._timed_out = self._timed_out or error.code() == KafkaError._MSG_TIMED_OUT
@@ -234,7 +234,9 @@ class Stream:
         with self._lock:
             old, self._producer, self._fatal = self._producer, new, False
         if old is not None:
+            self._renewing = True  # read by the callbacks, which this thread runs
             give_up(old)
+            self._renewing = False
             with lifetimes.no_fork:
                 del old  # frees it
 
