@@ -334,8 +334,9 @@ def _as_text(marks: Sequence[Mark], reconciled: Sequence[Reconciled]) -> str:
     row("bytes an entry in Postgres, indexes", [f"{mark.index_bytes:.0f}" for mark in marks])
     row("bytes an entry in the archive", [f"{mark.archive_bytes:.0f}" for mark in marks])
     row("seconds from kill -9 of the sequencer until 25,000 more are sealed", [f"{m.take_over_s:.1f}" for m in marks])
-    row("seconds, the same for checkpointing", [f"{mark.starts_s.get('checkpointing', 0):.1f}" for mark in marks])
-    row("seconds, the same for the Postgres sink", [f"{mark.starts_s.get('postgres-sink', 0):.1f}" for mark in marks])
+    for name, what in (("checkpointing", "checkpointing"), ("postgres-sink", "the Postgres sink")):
+        # At the last mark nothing is sent any more: what is level again there waits for the next heartbeat.
+        row(f"seconds, the same for {what}", [*(f"{mark.starts_s.get(name, 0):.1f}" for mark in marks[:-1]), "-"])
     first, last = marks[0], marks[-1]
     lines += [
         "",
