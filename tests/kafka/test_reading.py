@@ -276,3 +276,16 @@ class StandingStill:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
+
+
+def test_a_topic_that_others_trim_while_it_is_looked_at_is_waited_for_and_no_alarm(
+    kafka: KafkaSettings, topic: str, open_producer: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(open_producer(), topic, 3)
+
+    def trimmed(*_arguments: Any, **_options: Any) -> CommittedReader:
+        raise InputLost(f"{topic} no longer has the offset 0")
+
+    monkeypatch.setattr("sealstream.kafka.lookup.CommittedReader", trimmed)
+    with pytest.raises(Unavailable, match="trimmed again and again"):
+        record_before(kafka, topic, 3)

@@ -309,6 +309,8 @@ class History:
         busy = [f"{name} has not done all it should" for name, one in self.emitters.items() if not one.idle]
         busy += [f"{each.name} waits in the spool" for each in (self.disk.streams() if self.disk else ())]
         busy += [f"{name} is not running" for name in self.plan.processes if not self._runs(name)]
+        ending = [name for name, known in self.broker.transactions.items() if known.state == "ending"]
+        busy += [f"a transaction of {name} is decided and not yet seen" for name in ending]
         values = self._chain()
         if not values:
             return [*busy, "nothing is sealed"]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 # Each of these has once shown a fault of the product: events lost by states of a torn transaction, an event sealed
 # twice beside a conflict, a new chain taken for a lost one, a sink and a start of checkpointing that retention stopped.
 # (The sequencer asks Kafka otherwise since, so the same plan meets other moments now.)
-TAUGHT = (46, 292, 362, 715, 1072, 1408, 1975, 2176, 300159, 301031, 419805)
+TAUGHT = (46, 292, 362, 715, 1072, 1408, 1975, 2176, 300159, 301031, 419805, 3103090, 3107293)
 
 
 @pytest.mark.parametrize("first", range(0, 80, 20))

@@ -39,9 +39,9 @@ def record_before(kafka: KafkaSettings, topic: str, offset: int) -> Record | Non
         try:
             with CommittedReader(kafka, topic, max(start, high - _FIRST_SPAN), fetch_wait_s=_FETCH_WAIT_S) as reader:
                 return _step_back(reader, start, high)
-        except InputLost:  # trimmed while we looked: look again at what is left
+        except InputLost as error:  # trimmed while we looked: look again at what is left
             if attempt == _ATTEMPTS - 1:
-                raise
+                raise Unavailable(f"{topic} is trimmed again and again while it is looked at: {error}") from error
     raise AssertionError("unreachable")
 
 

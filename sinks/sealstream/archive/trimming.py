@@ -228,9 +228,9 @@ class Trimmer:
             try:
                 with CommittedReader(self._kafka, topic, begin) as reader:
                     records = reader.read(1, _WAIT_S)
-            except InputLost:  # another sink has trimmed it just now
+            except InputLost as error:  # another sink has trimmed it just now
                 if attempt == _ATTEMPTS - 1:
-                    raise
+                    raise Unavailable(f"{topic} is being trimmed by another sink: {error}") from error
                 continue
             if not records:
                 raise Unavailable(f"{topic}: no record from offset {begin} in {_WAIT_S:.0f} s, though there are some")
