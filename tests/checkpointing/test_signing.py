@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sealstream.checkpointing import Checkpointing, Pace
-from sealstream.errors import ChainBroken, Forked, InputLost, Misconfigured
+from sealstream.errors import ChainBroken, Fenced, Forked, InputLost, Misconfigured
 from sealstream.kafka import TransactionalProducer, trim
 from sealstream.layout import SegmentLimits
 from sealstream.sealing import new_signing_key, signer
@@ -185,3 +185,28 @@ def test_a_trimmed_chain_goes_on_as_long_as_the_last_segment_is_there(log: Any) 
 
 def _steps(process: Checkpointing, count: int) -> list[bool]:
     return [process.step() for _ in range(count)]
+
+
+def test_a_chain_that_is_trimmed_after_a_start_has_looked_is_no_alarm(
+    log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver has fetched already would hide it, so the reader's word is given here."""
+    log.entries.add(34)
+    log.write(log.entries.values, each=5)
+    log.sign_all()
+
+    def lost() -> bool:
+        raise InputLost("no longer has the offset 0")
+
+    for trimmed in (False, True):
+        process = log.checkpointing()
+        assert process.step() is False
+        monkeypatch.setattr(process._running, "step", lost)
+        if trimmed:
+            trim(log.kafka, log.topics.chain, log.segments()[1].headers.chain_offset)
+        with pytest.raises(Fenced if trimmed else InputLost):
+            process.step()
+        process.close()
+    log.write(log.entries.add(10))
+    log.sign_all()
+    assert log.checkpoints()[-1].checkpoint.root == log.entries.root(45)

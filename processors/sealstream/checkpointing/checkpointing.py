@@ -29,7 +29,7 @@ from sealstream.checkpointing.locating import entry_number
 from sealstream.checkpointing.publishing import Publisher
 from sealstream.checkpointing.running import Pace, Running
 from sealstream.checkpointing.signed import Signed, read_signed
-from sealstream.errors import ChainStopped, Fenced, Misconfigured, RolledBack
+from sealstream.errors import ChainStopped, Fenced, InputLost, Misconfigured, RolledBack
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -86,6 +86,7 @@ class Checkpointing:
         self._log = structlog.get_logger().bind(chain=chain.name)
         self._held = ExitStack()
         self._running: Running | None = None
+        self._chain_from = 0
 
     def step(self) -> bool:
         """Start, or handle one batch; whether there was work.
@@ -96,7 +97,14 @@ class Checkpointing:
         if self._running is None:
             self._running = self._start()
             return False
-        return self._running.step()
+        try:
+            return self._running.step()
+        except InputLost as error:
+            topic = ChainTopics.of(self._chain.name, self._chain.prefix).chain
+            if start_offset(self._kafka, topic) == self._chain_from:
+                raise
+            # Trimmed since this start had looked where to begin; whether too far, the next start finds.
+            raise Fenced(f"{topic} was trimmed while it was being read: {error}") from error
 
     def close(self) -> None:
         """Let go of everything. What has grown and is not signed yet the next start signs."""
@@ -121,6 +129,7 @@ class Checkpointing:
 
             # Read our notes back from here on; whatever somebody else writes behind it is found then.
             before = self._bounds(topics)
+            self._chain_from = before.chain_from
             checkpoints = read(topics.checkpoints, before.signed_until)
             segments = read(topics.segments, end_offset(kafka, topics.segments, committed=True))
             entries = read(topics.chain, start_offset(kafka, topics.chain))
