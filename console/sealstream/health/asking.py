@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from sealstream.archive import ArchiveSettings, ArchiveStore
-from sealstream.errors import InputLost, SealstreamError, Unavailable
+from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamError, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -29,7 +29,7 @@ from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
-from sealstream.sealing import open_checkpoint
+from sealstream.sealing import BadNote, open_checkpoint
 from sealstream.sequencer.producers import AS_OF_KEY, decode_state
 
 __all__ = [
@@ -61,10 +61,11 @@ _LOOK_BACK_DAYS = (0, 1, 7, 35)
 
 
 class Trouble(NamedTuple):
-    """A question that was not answered, and why."""
+    """A question that was not answered, and why. `is_wrong`: the answer was there and is not as it must be."""
 
     reason: str
     runbook: str = ""
+    is_wrong: bool = False
 
 
 class Sealed(NamedTuple):
@@ -243,7 +244,10 @@ def at_once(questions: Mapping[str, Callable[[], _Answer]], timeout_s: float) ->
         try:
             found[name] = question()
         except SealstreamError as error:
-            found[name] = Trouble(str(error), error.runbook)
+            wrong = isinstance(error, ChainStopped | BadNote | NotCanonical) or (
+                bool(error.runbook) and not isinstance(error, Unavailable)
+            )
+            found[name] = Trouble(str(error), error.runbook, wrong)
         except Exception as error:  # noqa: BLE001 - one part that fails must not hide the others
             found[name] = Trouble(f"{type(error).__name__}: {error}")
 

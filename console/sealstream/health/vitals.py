@@ -2,7 +2,7 @@
 
 **Alive**: the loop has moved within some seconds. Waiting for a server and building anew are moving too, and so is
 taking a place (a long chain is read through), for at most an hour: killing such a process would only begin it again.
-**Ready**: it has taken its place, its stores answer, no alarm has stopped a chain of it, and nobody has told it to stop.
+**Ready**: it has taken its place, its stores answer, no alarm has stopped a chain of it, nobody has told it to stop.
 A standby is ready: its place is to wait (docs/decisions/0230).
 
 Written by the loop's thread by single assignments, read by others; nothing waits. Nothing to lose in a crash.
