@@ -110,7 +110,7 @@ def status_command(
 
 def _ask(settings: Settings, local: list[ProcessStatus], now: float) -> tuple[list[ProcessView], list[ChainView]]:
     """Everything at the same time; then once more what was not of one moment."""
-    views = _processes(settings, local)
+    views = _processes(settings, local, now)
     questions: dict[str, Callable[[], Any]] = {
         f"process {view.name}": lambda view=view: scraped(view)  # type: ignore[misc]
         for view in views
@@ -123,12 +123,16 @@ def _ask(settings: Settings, local: list[ProcessStatus], now: float) -> tuple[li
     return views, _once_more(settings, [_chain_view(settings, name, answers) for name in sorted(settings.chains)])
 
 
-def _processes(settings: Settings, local: list[ProcessStatus]) -> list[ProcessView]:
+def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
     """The local stack's programs, those that have an address, and those that a chain needs."""
     addresses = settings.metrics.addresses()
     views = {
         status.name: _explained(
-            ProcessView(status.name, status.state, status.exit_code, addresses.get(status.name, "")), status
+            ProcessView(
+                *(status.name, status.state, status.exit_code, addresses.get(status.name, "")),
+                running_s=now - status.since,
+            ),
+            status,
         )
         for status in local
     }

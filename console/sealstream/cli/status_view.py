@@ -34,9 +34,15 @@ def document(
         "exit_code": code,
         "at": now,
         "findings": [finding._asdict() for finding in found],
-        "processes": [{**view._asdict(), **supervised.get(view.name, {}), "figures": _told(view)} for view in views],
+        "processes": [_members(view, supervised.get(view.name, {})) for view in views],
         "chains": [view.members() for view in chains],
     }
+
+
+def _members(view: ProcessView, supervised: dict[str, Any]) -> dict[str, Any]:
+    members = view._asdict()
+    del members["told"]
+    return {**members, **supervised, "figures": _told(view)}
 
 
 def _told(view: ProcessView) -> dict[str, list[dict[str, Any]]]:

@@ -22,6 +22,7 @@ LOST_KAFKA = "docs/runbooks/lost-kafka.md"
 LOST_POSTGRES = "docs/runbooks/lost-postgres.md"
 DEAD_LETTERS = "docs/runbooks/dead-letters.md"
 
+_STARTS_WITHIN_S = 60.0
 _UNSEALED_S = 60.0
 _NO_HEARTBEAT_S = 180.0
 _UNSIGNED_S = 120.0
@@ -44,7 +45,8 @@ class Finding(NamedTuple):
 
 class ProcessView(NamedTuple):
     """One process. `state`: the local supervisor's word, None where nobody was asked. `url`: of its figures, empty
-    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked.
+    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked. `running_s`: for
+    how long the supervisor has it run.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ProcessView(NamedTuple):
     ready: bool | None = None
     because: tuple[str, ...] = ()
     runbook: str = ""
+    running_s: float | None = None
     told: Mapping[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def figure(self, figure: Figure, **labels: str) -> float | None:
@@ -118,6 +121,8 @@ def _of_process(process: ProcessView) -> Iterator[Finding]:
         yield Finding("wrong", name, f"{name} does not answer at {process.url}: {process.trouble}", OPERATING)
     elif process.alive is False:
         yield Finding("wrong", name, f"{name} stands: {because}", OPERATING)
+    elif process.ready is False and not process.runbook and (process.running_s or _STARTS_WITHIN_S) < _STARTS_WITHIN_S:
+        yield Finding("unknown", name, f"{name} was started {said_age(process.running_s or 0)} ago: {because}")
     elif process.ready is False:
         yield Finding("wrong", name, f"{name} is not ready: {because}", process.runbook or OPERATING)
     skew = process.figure(figures.CLOCK_SKEW, bound="least")
@@ -244,7 +249,7 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
                 "note",
                 "producers",
                 f"chain {view.chain}: {view.producers.missing:,} numbers of "
-                f"{_count(view.producers.with_gaps, 'producer')} never came: events were lost before Kafka, or wait in a spool",
+                f"{_count(view.producers.with_gaps, 'producer')} never came: lost before Kafka, or still in a spool",
                 OPERATING,
             )
         if view.producers.silent:
