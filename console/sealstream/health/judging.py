@@ -45,8 +45,8 @@ class Finding(NamedTuple):
 
 class ProcessView(NamedTuple):
     """One process. `state`: the local supervisor's word, None where nobody was asked. `url`: of its figures, empty
-    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked. `running_s`: for
-    how long the supervisor has it run.
+    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked.
+    `running_s`: for how long the supervisor has it run.
     """
 
     name: str
