@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
 
 import pytest
+from tests.pipeline import say
 
+from sealstream.cli.settings import write_settings
 from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
     Archived,
@@ -21,6 +24,8 @@ from sealstream.health.asking import (
     check_listens,
 )
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.layout.figures import ALL
+from sealstream.sealing import new_signing_key, signer
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -166,5 +171,34 @@ def test_all_is_asked_at_once_and_given_up_in_time() -> None:
 
 def test_a_server_that_is_away_is_named_without_its_password() -> None:
     with pytest.raises(Unavailable) as raised:
-        check_listens(["postgresql://reader:secret@127.0.0.1:1/sealstream"], "Postgres")
-    assert re.search(r"Postgres: nobody answers at 127\.0\.0\.1:1: .*refused", str(raised.value))
+        check_listens(["postgresql://reader:secret@127.0.0.1:1/sealstream"])
+    assert re.search(r"^nobody answers at 127\.0\.0\.1:1: .*refused", str(raised.value))
+
+
+def test_status_works_when_everything_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    key = new_signing_key("audit.example.com/main")
+    write_settings(
+        tmp_path / "sealstream.toml",
+        {
+            "log": "audit.example.com",
+            "kafka": {"bootstrap": "127.0.0.1:1"},
+            "postgres": {"reader_dsn": "postgresql://reader:secret@127.0.0.1:1/sealstream"},
+            "archive": {"endpoint_url": "http://127.0.0.1:1"},
+            "chains": {"main": {"vkey": signer(key).vkey}},
+        },
+    )
+    begun = time.monotonic()
+    said = say(tmp_path / "sealstream.toml", "status")
+    assert time.monotonic() - begun < 5
+    assert said.code == 2
+    for store in ("Kafka", "Postgres", "the archive"):
+        assert f"{store} does not answer: nobody answers at 127.0.0.1:1: Connection refused" in said.out
+    assert "secret" not in said.out
+    write_settings(tmp_path / "sealstream.toml", {"metrics": {"ports": {"sequencer": 1}}})
+    said = say(tmp_path / "sealstream.toml", "status", "--json")
+    told = json.loads(said.out)
+    assert (said.code, told["verdict"], told["exit_code"]) == (1, "wrong", 1)
+    assert told["findings"][0]["words"] == "sequencer does not answer at http://127.0.0.1:1: Connection refused"
+    assert {each["name"] for each in told["processes"]} == {*ALL[:4]}

@@ -172,18 +172,18 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
 
     def ask_kafka(question: Callable[[], Any]) -> Callable[[], Any]:
         def ask() -> Any:
-            check_listens(servers, "Kafka")
+            check_listens(servers)
             return question()
 
         return ask
 
     def ask_postgres() -> Stored:
-        check_listens([settings.postgres.reader_dsn], "Postgres")
+        check_listens([settings.postgres.reader_dsn])
         return stored(settings.postgres.reader_dsn, chain)
 
     def ask_archive() -> Any:
         if settings.archive.endpoint_url:
-            check_listens([settings.archive.endpoint_url], "the archive")
+            check_listens([settings.archive.endpoint_url])
         return archived(archive_settings(settings), chain)
 
     questions: dict[str, Callable[[], Any]] = {

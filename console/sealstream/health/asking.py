@@ -221,7 +221,7 @@ def archived(settings: ArchiveSettings, chain: ChainSettings) -> Archived:
     return Archived(0, None)
 
 
-def check_listens(addresses: list[str], store: str) -> None:
+def check_listens(addresses: list[str]) -> None:
     """Raises `Unavailable` unless somebody listens at one of these host:port: said at once, where drivers try long."""
     reasons = []
     for address in addresses:
@@ -233,7 +233,7 @@ def check_listens(addresses: list[str], store: str) -> None:
             reasons.append(f"{parts.netloc.rpartition('@')[2]}: {getattr(error, 'strerror', None) or error}")
         else:
             return
-    raise Unavailable(f"{store}: nobody answers at {'; '.join(reasons) or 'no address'}")
+    raise Unavailable(f"nobody answers at {'; '.join(reasons) or 'no address'}")
 
 
 def at_once(questions: Mapping[str, Callable[[], _Answer]], timeout_s: float) -> dict[str, _Answer | Trouble]:
