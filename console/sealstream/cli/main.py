@@ -22,6 +22,7 @@ from sealstream.cli import (
     run_process,
     spool,
     stack,
+    status,
     stores,
     verify,
 )
@@ -58,7 +59,7 @@ app.command("replay")(replay.replay_command)
 app.command("run")(run_process.run_command)
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
-app.command("status")(stack.status_command)
+app.command("status")(status.status_command)
 app.command("logs")(stack.logs_command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,8 +18,9 @@ from rich.text import Text
 
 from sealstream.cli.context import context_of, out
 from sealstream.cli.service import configure_logging, serve
+from sealstream.cli.watched import MetricsPortOption, questions_of, watched_process
 from sealstream.errors import Misconfigured
-from sealstream.layout import DEFAULT_OUTBOX, OutboxTables
+from sealstream.layout import DEFAULT_OUTBOX, Figures, OutboxTables
 from sealstream.relaying import OutboxRelay, make_outbox, outbox_status, renew_outbox
 
 __all__ = ["app"]
@@ -83,6 +85,7 @@ def relay(
             "restored from a backup since.",
         ),
     ] = False,
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Send what the application has committed to Kafka until SIGTERM or Ctrl-C, each event once, numbered.
 
@@ -92,17 +95,24 @@ def relay(
     """
     settings, tables = context_of(context).settings(), OutboxTables.of(table)
     given, log_chain = _given(dsn), settings.chain(chain)
+    tally = Figures(time.time)
 
     def build() -> OutboxRelay:
         return OutboxRelay(
             *(settings.kafka_settings(), log_chain, given, tables),
             accept_unseen=accept_unseen,
             idle_s=poll_ms / 1000,
+            tally=tally,
         )
 
     configure_logging()
     if not once:
-        raise typer.Exit(serve("outbox-relay", build))
+        questions = questions_of(
+            "outbox-relay", settings.kafka_settings(), [log_chain], tally, dsn=given, outbox=tables
+        )
+        with watched_process(settings, "outbox-relay", [log_chain], metrics_port, questions, tally) as health:
+            code = serve("outbox-relay", build, vitals=health.vitals)
+        raise typer.Exit(code)
     with _until_interrupted() as interrupted:
         one = build()
         try:

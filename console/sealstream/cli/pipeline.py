@@ -17,6 +17,8 @@ import asyncpg
 from sealstream.cli.chain import TopicsLost, create_chain
 from sealstream.cli.settings import Settings, load_settings, write_settings
 from sealstream.devstack import Endpoints, ProcessSpec
+from sealstream.devstack.ports import free_port
+from sealstream.health import program_name
 from sealstream.layout import SegmentLimits
 from sealstream.postgres.driver import Session
 
@@ -45,7 +47,7 @@ def prepare(
     settings = load_settings(config)
     main = settings.chains.get("main")
     if main is not None and main.closed_at:
-        return settings
+        return _with_metrics(config)
     if main is not None:
         retention = main.retention
         limits = SegmentLimits(main.segment_entries, main.segment_bytes, main.segment_seconds)
@@ -61,7 +63,7 @@ def prepare(
         )
     except TopicsLost as lost:  # the servers must run for it to be restored; its processes wait for that
         say(f"ALARM: {lost}; what to do: {lost.runbook}")
-    return load_settings(config)
+    return _with_metrics(config)
 
 
 def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
@@ -73,12 +75,22 @@ def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
 
     specs = [spec("sequencer", "sequencer")]
     for chain in chains:
-        suffix = "" if chain == "main" else f"-{chain}"
         specs += [
-            spec(f"{process}{suffix}", process, "--chain", chain)
+            spec(program_name(process, chain), process, "--chain", chain)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
     return specs
+
+
+def _with_metrics(config: Path) -> Settings:
+    """A free port for the figures of each process that has none yet; chosen once, as all ports are."""
+    settings = load_settings(config)
+    taken = set(settings.metrics.ports.values())
+    names = [spec.name for spec in process_specs(config, settings.open_chains())]
+    added = {name: free_port(taken) for name in names if name not in settings.metrics.ports}
+    if added:
+        write_settings(config, {"metrics": {"ports": added}})
+    return load_settings(config)
 
 
 def _ensure_database(admin_dsn: str) -> None:

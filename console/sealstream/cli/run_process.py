@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +13,12 @@ import typer
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.context import context_of
-from sealstream.cli.service import configure_logging, serve
+from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watched import MetricsPortOption, questions_of, watched_process
 from sealstream.errors import Misconfigured
+from sealstream.layout import Figures
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -46,6 +50,7 @@ def run_command(
             help="Sequencer only: an input topic was recreated or trimmed too far; seal `input.lost` and go on.",
         ),
     ] = False,
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Run one process until SIGTERM or Ctrl-C. Exit 0 stopped in order, 1 alarm (the chain stands), 2 can't run."""
     shared = context_of(context)
@@ -55,34 +60,48 @@ def run_command(
             "--accept-input-lost is a decision about the sequencer's input: use it with `run sequencer`"
         )
     configure_logging()
+    tally = Figures(time.time)
     if process is ProcessName.SEQUENCER:
         chains = {name: settings.running_chain(name) for name in chain or settings.open_chains()}
         if not chains:
             raise Misconfigured("no chains in the settings: make one with `sealstream chain create main`")
         decisions = [accept_input_lost]  # it speaks of the loss that was seen, not of one that comes later
+        kafka = settings.kafka_settings()
 
         def build() -> SequencerGroup:
             decided = decisions.pop() if decisions else False
-            return SequencerGroup(settings.kafka_settings(), chains, accept_input_lost=decided)
+            return SequencerGroup(kafka, chains, accept_input_lost=decided, tally=tally)
 
-        code = serve("sequencer", build)
+        served = list(chains.values())
+        questions = questions_of(process, kafka, served, tally)
+        with watched_process(settings, process, served, metrics_port, questions, tally) as health:
+            code = serve("sequencer", build, vitals=health.vitals)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")
-        code = _serve_chain(process, settings, (chain or ["main"])[0], shared.config)
+        code = _serve_chain(process, settings, (chain or ["main"])[0], shared.config, metrics_port, tally)
     raise typer.Exit(code)
 
 
-def _serve_chain(process: ProcessName, settings: Settings, name: str, config: Path) -> int:
+def _serve_chain(
+    process: ProcessName, settings: Settings, name: str, config: Path, metrics_port: int | None, tally: Figures
+) -> int:
     kafka, chain = settings.kafka_settings(), settings.running_chain(name)
+    dsn, archive = settings.postgres.sink_dsn, None
+    build: Callable[[], Process]
     if process is ProcessName.CHECKPOINTING:
         section = settings.chains[name]
         if not section.key_file:
             raise Misconfigured(f"chains.{name}.key_file is not set: checkpointing needs the chain's signing key")
         signer = load_signer(config.parent / section.key_file)
-        return serve(process, lambda: Checkpointing(kafka, chain, signer))
-    if process is ProcessName.POSTGRES_SINK:
-        if not settings.postgres.sink_dsn:
+        build = lambda: Checkpointing(kafka, chain, signer, tally=tally)  # noqa: E731
+    elif process is ProcessName.POSTGRES_SINK:
+        if not dsn:
             raise Misconfigured("postgres.sink_dsn is not set: the sink needs a DSN with the role sealstream_sink")
-        return serve(process, lambda: PostgresSink(kafka, chain, settings.postgres.sink_dsn))
-    return serve(process, lambda: ArchiveSink(kafka, chain, archive_settings(settings)))
+        build = lambda: PostgresSink(kafka, chain, dsn, tally=tally)  # noqa: E731
+    else:
+        archive = archive_settings(settings)
+        build = lambda: ArchiveSink(kafka, chain, archive_settings(settings), tally=tally)  # noqa: E731
+    questions = questions_of(process, kafka, [chain], tally, dsn=dsn, archive=archive)
+    with watched_process(settings, process, [chain], metrics_port, questions, tally) as health:
+        return serve(process, build, vitals=health.vitals)

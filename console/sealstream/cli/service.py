@@ -20,6 +20,8 @@ from typing import Protocol
 import structlog
 
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
+from sealstream.health import Vitals
+from sealstream.layout import Alarm, Figures
 
 __all__ = ["Process", "configure_logging", "serve"]
 
@@ -65,20 +67,29 @@ def configure_logging() -> None:
     )
 
 
-def serve(name: str, build: Callable[[], Process], stop: threading.Event | None = None) -> int:
-    """Run until told to stop; the return value is the exit code (0 stopped, 1 alarm, 2 can't run)."""
+def serve(
+    name: str, build: Callable[[], Process], stop: threading.Event | None = None, vitals: Vitals | None = None
+) -> int:
+    """Run until told to stop; the return value is the exit code (0 stopped, 1 alarm, 2 can't run).
+
+    `vitals` are told how it goes, for whoever asks.
+    """
     log = structlog.get_logger().bind(process=name)
-    stop = stop or _stop_on_signals()
+    vitals = vitals or Vitals(name, (), Figures())
+    stop = stop or _stop_on_signals(vitals)
     pause = _FIRST_PAUSE_S
     while not stop.is_set():
         process: Process | None = None
         try:
+            vitals.beginning()
             process = build()
             log.info("started")
             while not stop.is_set():
                 process.step()
+                vitals.stepped()
                 pause = _FIRST_PAUSE_S
         except ChainStopped as alarm:
+            vitals.stopped_by(Alarm(type(alarm).__name__, str(alarm), alarm.runbook))
             log.critical(
                 "chain stopped: a person must decide",
                 kind=type(alarm).__name__,
@@ -87,6 +98,7 @@ def serve(name: str, build: Callable[[], Process], stop: threading.Event | None 
             )
             return 1
         except Unavailable as wait:
+            vitals.waiting(str(wait), wait.runbook)
             log.warning("waiting and starting anew", reason=str(wait), pause_s=round(pause, 1), **_what_to_do(wait))
             stop.wait(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -110,12 +122,13 @@ def _what_to_do(error: SealstreamError) -> dict[str, str]:
     return {"runbook": error.runbook} if error.runbook else {}
 
 
-def _stop_on_signals() -> threading.Event:
+def _stop_on_signals(vitals: Vitals) -> threading.Event:
     stop = threading.Event()
 
     def told(number: int, frame: FrameType | None) -> None:
         if not stop.is_set():
             stop.set()
+            vitals.stopping()
             overdue = threading.Timer(_STOP_WITHIN_S, _end_at_once)
             overdue.daemon = True
             overdue.start()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sealstream.errors import Misconfigured
+from sealstream.health.settings import MetricsSection
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
 from sealstream.layout.chains import Continued, original_name
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""`sealstream up`, `down`, `status`, `logs`: the whole pipeline on this machine, from packages, without Docker.
+"""`sealstream up`, `down`, `logs`: the whole pipeline on this machine, from packages, without Docker.
 
 `up` may be repeated: where a stack runs already it says so and ends well. Ctrl-C, SIGTERM or a kill -9 at any moment
 leave nothing running and nothing broken; the next `up` goes on with the same data, ports and keys.
@@ -6,7 +6,6 @@ leave nothing running and nothing broken; the next `up` goes on with the same da
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from sealstream.devstack import AlreadyRunning, ProcessStatus, ServerFailed, Sta
 from sealstream.errors import Misconfigured
 from sealstream.layout import SegmentLimits
 
-__all__ = ["down_command", "logs_command", "status_command", "up_command"]
+__all__ = ["down_command", "logs_command", "up_command"]
 
 _CONFIG = "sealstream.toml"
 _DETACHED_START_TIMEOUT_S = 300
@@ -176,40 +175,6 @@ def down_command(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     with out.status("stopping"):
         stopped = stop_stack(data_dir)
     out.print("stopped; data stays where it is" if stopped else f"nothing was running in {data_dir}")
-
-
-def status_command(
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Show the processes, each chain's size, each sink's lag and the last checkpoint. Exit 0 when all runs, else 2."""
-    statuses = status_of(data_dir)
-    if not statuses:
-        raise Misconfigured(f"no stack was ever started in {data_dir}: start one with `sealstream up`")
-    if as_json:
-        chains = [
-            chain_progress(settings, name) for settings in _settings(data_dir) for name in sorted(settings.chains)
-        ]
-        document = {
-            "processes": [{**status._asdict(), "log": str(status.log)} for status in statuses],
-            "chains": [progress._asdict() for progress in chains],
-        }
-        print(json.dumps(document, indent=2))
-    else:
-        out.print(_view(data_dir, _settings(data_dir)))
-        _say_unserved(data_dir, statuses)
-    if any(status.state != "running" for status in statuses):
-        raise typer.Exit(1 if any("alarm" in status.state for status in statuses) else 2)
-
-
-def _say_unserved(data_dir: Path, statuses: list[ProcessStatus]) -> None:
-    """A chain that was made while the stack ran has no processes yet."""
-    started = {status.name for status in statuses}
-    for settings in _settings(data_dir):
-        for name in settings.open_chains():
-            if not {spec.name for spec in process_specs(data_dir / _CONFIG, [name])} <= started:
-                again = f"sealstream down{_data_dir_option(data_dir)}, then up"
-                out.print(f"chain {name} is served by no process yet: {again}", style="yellow")
 
 
 def logs_command(

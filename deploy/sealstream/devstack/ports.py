@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 import socket
 
-import psutil
-
 from sealstream.devstack.faults import PortTaken
 
 __all__ = ["HOST", "LOWEST", "PORTS", "check_free", "free_port", "is_free", "owner_of"]
@@ -57,6 +55,8 @@ def check_free(port: int, wanted_by: str, setting: str) -> None:
 
 def owner_of(port: int) -> str:
     """Who listens on the port, as far as this user may know."""
+    import psutil  # of the extra 'devstack': a command that starts no server runs without it
+
     try:
         listeners = [
             each

@@ -39,7 +39,7 @@ from sealstream.kafka import (
     last_record,
     start_offset,
 )
-from sealstream.layout import ChainSettings, ChainTopics, checkpointing_transactional_id
+from sealstream.layout import ChainSettings, ChainTopics, Figures, checkpointing_transactional_id
 from sealstream.sealing import Signer
 
 __all__ = ["Checkpointing"]
@@ -57,7 +57,7 @@ class Checkpointing:
     """Signs one chain. Nothing happens before the first `step()`.
 
     `clock`: seconds that only rise. `open_producer` and `open_reader` make what writes and reads, so that tests can put
-    faults between. Raises `Misconfigured` when the key is not the chain's.
+    faults between. `tally`: counts what was done. Raises `Misconfigured` when the key is not the chain's.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Checkpointing:
         *,
         clock: Callable[[], float] = time.monotonic,
         pace: Pace | None = None,
+        tally: Figures | None = None,
         open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
         open_reader: Callable[[KafkaSettings, str, int], CommittedReader] = CommittedReader,
     ) -> None:
@@ -81,6 +82,7 @@ class Checkpointing:
         self._signer = signer
         self._clock = clock
         self._pace = pace or Pace()
+        self._tally = tally or Figures()
         self._open_producer = open_producer
         self._open_reader = open_reader
         self._log = structlog.get_logger().bind(chain=chain.name)
@@ -147,7 +149,9 @@ class Checkpointing:
             publisher = Publisher(
                 producer, topics, self._signer, checkpoints, segments, read_back_s=self._pace.read_back_s
             )
-            running = Running(chain, signed, growing, entries, publisher, clock=self._clock, pace=self._pace)
+            running = Running(
+                *(chain, signed, growing, entries, publisher), clock=self._clock, pace=self._pace, tally=self._tally
+            )
             self._log.info("started", signed=signed.newest, read_again_from=signed.beginning.size)
             self._held = held.pop_all()
         return running

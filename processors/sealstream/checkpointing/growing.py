@@ -76,6 +76,11 @@ class Growing:
         return self._range.size
 
     @property
+    def sequenced_at(self) -> str:
+        """When its last entry was sealed."""
+        return self._tip.sequenced_at
+
+    @property
     def now(self) -> SignedSize:
         """The tree over everything so far."""
         return SignedSize(self._range, self._offset)

@@ -15,7 +15,7 @@ from sealstream.checkpointing.growing import Growing, SignedSize
 from sealstream.checkpointing.publishing import Publisher
 from sealstream.checkpointing.signed import Signed
 from sealstream.kafka import CommittedReader
-from sealstream.layout import ChainSettings
+from sealstream.layout import ChainSettings, Figures, figures
 
 __all__ = ["Pace", "Running"]
 
@@ -47,6 +47,7 @@ class Running:
         *,
         clock: Callable[[], float],
         pace: Pace,
+        tally: Figures,
     ) -> None:
         self._chain = chain
         self._signed = signed
@@ -55,9 +56,13 @@ class Running:
         self._publisher = publisher
         self._clock = clock
         self._pace = pace
+        self._tally = tally
         self._ends: list[SignedSize] = []
         self._signed_size = signed.newest
         self._due_at = clock()
+        tally.set(figures.NEXT_OFFSET, entries.position(), chain.name)
+        if signed.newest:
+            tally.set(figures.CHECKPOINT_SIZE, signed.newest, chain.name)
 
     def step(self) -> bool:
         """One batch of what was committed, and what is to be signed after it; False: there was neither."""
@@ -66,7 +71,15 @@ class Running:
             if self._growing is None:
                 self._growing = begin_with_entry_0(records[0], self._chain, self._signed)
             self._ends += self._growing.add(records)
+            self._count(len(records), self._growing)
         return self._sign() or bool(records)
+
+    def _count(self, entries: int, growing: Growing) -> None:
+        name, tally = self._chain.name, self._tally
+        tally.add(figures.BATCHES, 1, name)
+        tally.add(figures.ENTRIES, entries, name)
+        tally.set(figures.NEXT_OFFSET, self._entries.position(), name)
+        tally.reached(name, growing.size, growing.sequenced_at)
 
     def _wait_s(self) -> float:
         if self._growing is None or self._growing.size <= self._signed_size:
@@ -86,5 +99,10 @@ class Running:
         self._publisher.publish(due)
         self._ends = []
         self._signed_size = due[-1].size
+        name, tally = self._chain.name, self._tally
+        tally.add(figures.CHECKPOINTS, len(due), name)
+        tally.add(figures.SEGMENTS, sum(size.first_seq is not None for size in due), name)
+        tally.set(figures.CHECKPOINT_SIZE, self._signed_size, name)
+        tally.now(figures.CHECKPOINT_TIME, name)
         self._due_at = self._clock() + self._pace.interval_s
         return True

@@ -20,7 +20,7 @@ import structlog
 from sealstream.client.composing import Composer
 from sealstream.events import new_event_id
 from sealstream.kafka import KafkaSettings, end_offset
-from sealstream.layout import OUTBOX_SPARE_BYTES, ChainSettings, ChainTopics, OutboxTables
+from sealstream.layout import OUTBOX_SPARE_BYTES, ChainSettings, ChainTopics, Figures, OutboxTables, figures
 from sealstream.relaying import recovery
 from sealstream.relaying.beginning import Statements, begin
 from sealstream.relaying.holding import Held
@@ -41,7 +41,7 @@ _CLOSE_UNUSED_DAYS = 0.5  # before the log calls the stream silent, after a day
 class OutboxRelay:
     """`step()` says whether there was work. Raises `Unavailable` (build it anew) and `Misconfigured`.
 
-    `accept_unseen`: see `sealstream.relaying.seen`.
+    `accept_unseen`: see `sealstream.relaying.seen`. `tally`: counts.
     """
 
     def __init__(
@@ -55,9 +55,11 @@ class OutboxRelay:
         batch_rows: int = BATCH_ROWS,
         idle_s: float = _IDLE_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tally: Figures | None = None,
     ) -> None:
         self._kafka = kafka
         self._chain = chain
+        self._tally = tally or Figures()
         self._topic = ChainTopics.of(chain.name, chain.prefix).raw
         self._accept_unseen = accept_unseen
         self._batch_rows = batch_rows
@@ -126,6 +128,8 @@ class OutboxRelay:
         self._offset = self._sender.send(batch.events) + 1
         self.relayed += len(batch.events)
         self._told.relayed += len(batch.events)
+        self._tally.add(figures.BATCHES, 1, self._chain.name)
+        self._tally.add(figures.ENTRIES, len(batch.events), self._chain.name)
 
     def _rest(self) -> None:
         """Nothing waits and nothing is on its way."""

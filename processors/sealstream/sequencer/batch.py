@@ -15,7 +15,8 @@ was never seen, and the next scribe starts from the chain's tail and reads the s
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -41,9 +42,17 @@ from sealstream.sequencer.statements import Statement
 if TYPE_CHECKING:  # the pure core needs its shape and not the driver
     from sealstream.kafka import Record
 
-__all__ = ["Batch", "Scribe", "garbage_waits", "sealed_time"]
+__all__ = ["Batch", "Counted", "Scribe", "garbage_waits", "sealed_time"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Counted(NamedTuple):
+    """What happened beside sealing: records that became no entry, and the log's own statements by action."""
+
+    refused: int
+    repeated: int
+    statements: Mapping[str, int]
 
 
 class Batch(NamedTuple):
@@ -52,6 +61,7 @@ class Batch(NamedTuple):
     entries: list[tuple[bytes, bytes]]
     dead_letters: list[DeadLetter]
     tip: Tip
+    counted: Counted
 
 
 class _Input:
@@ -125,6 +135,8 @@ class Scribe:
         self._now_ns = 0
         self._entries: list[tuple[bytes, bytes]] = []
         self._dead_letters: list[DeadLetter] = []
+        self._refused = self._repeated = 0
+        self._said: Counter[str] = Counter()
         self._received_ms = -1
         self._received_at = ""
 
@@ -157,6 +169,7 @@ class Scribe:
         if isinstance(event, str):
             record_sha256 = sha256(value or b"").digest()
             account.refused(offset, record_sha256, event)
+            self._refused += 1
             self._bury(source, offset, value, record_sha256, event)
             return
         digest = sha256(event.canonical).digest()
@@ -264,6 +277,7 @@ class Scribe:
 
     def _pass_repeat(self, source: _Input, offset: int, value: bytes | None, verdict: Verdict) -> None:
         record_sha256 = sha256(value or b"").digest()
+        self._repeated += 1
         if verdict.of is not None:
             source.account.repeated(offset, record_sha256, verdict.of.seq)
         else:
@@ -286,6 +300,7 @@ class Scribe:
             metadata=statement.metadata,
         )
         self._append(event, event_id, "log", "")
+        self._said[statement.action] += 1
 
     def settle(self) -> bool:
         """Seal what both inputs passed over and nothing has settled yet; whether there was any."""
@@ -344,6 +359,8 @@ class Scribe:
         for source in self._inputs.values():
             if source.account.records:
                 self._settle(source)
-        batch = Batch(self._entries, self._dead_letters, self.tip)
+        counted = Counted(self._refused, self._repeated, self._said)
+        batch = Batch(self._entries, self._dead_letters, self.tip, counted)
         self._entries, self._dead_letters = [], []
+        self._refused, self._repeated, self._said = 0, 0, Counter()
         return batch

@@ -103,6 +103,11 @@ class Deduplication:
         """Whether more producers are remembered than should be: `to_drop` says who is forgotten."""
         return len(self.producers) > self._max_producers
 
+    @property
+    def missing_ranges(self) -> int:
+        """Runs of numbers that are missing, of all producers together."""
+        return self._ranges
+
     def sealed(self, event: ValidEvent, digest: bytes, seq: int, sequenced_at: str) -> list[Range] | None:
         """The event was sealed as entry `seq`: which of its producer's numbers are now missing that were not before."""
         self.recall(event, digest, seq)

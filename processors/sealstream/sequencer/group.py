@@ -21,7 +21,7 @@ import structlog
 
 from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailable
 from sealstream.kafka import KafkaSettings
-from sealstream.layout import ChainSettings, ChainTopics, sequencer_group
+from sealstream.layout import Alarm, ChainSettings, ChainTopics, Figures, figures, sequencer_group
 from sealstream.sequencer.owned import Pace
 from sealstream.sequencer.ownership import Ownership
 from sealstream.sequencer.sequencer import Sequencer
@@ -38,10 +38,11 @@ _POLL_S = 0.2
 class ChainWorker:
     """One owned chain's thread: builds a sequencer, steps it, and builds it anew after what can be waited out."""
 
-    def __init__(self, name: str, build: Callable[[], Sequencer], taken: Callable[[str], None]) -> None:
+    def __init__(self, name: str, build: Callable[[], Sequencer], taken: Callable[[str], None], tally: Figures) -> None:
         self._name = name
         self._build = build
         self._taken = taken
+        self._tally = tally
         self._log = structlog.get_logger().bind(chain=name)
         self._stopping = threading.Event()
         self._lost = False
@@ -54,21 +55,28 @@ class ChainWorker:
         self._lost = lost
         self._stopping.set()
         self._thread.join()
+        self._tally.forget(figures.CHAIN_TAKEN, self._name)
+        self._tally.forget(figures.STEP_TIME, self._name)
 
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             sequencer: Sequencer | None = None
+            self._tally.set(figures.CHAIN_TAKEN, 0, self._name)
             try:
                 sequencer = self._build()
                 while not self._stopping.is_set():
                     sequencer.step()
+                    self._tally.now(figures.STEP_TIME, self._name)
                     if sequencer.transactions_seen:
                         failures = 0
+                        self._tally.set(figures.CHAIN_TAKEN, 1, self._name)
                         self._taken(self._name)
                 self._close(sequencer)
             except Unavailable as error:
                 failures += 1
+                self._tally.set(figures.CHAIN_TAKEN, 0, self._name)
+                self._tally.add(figures.RESTARTS, 1, self._name)
                 self._failed(failures, error)
                 self._abandon(sequencer)
                 least_s = _FENCED_PAUSE_S if isinstance(error, Fenced) else _FIRST_PAUSE_S
@@ -76,6 +84,7 @@ class ChainWorker:
             except Exception as error:  # noqa: BLE001 - whatever ends a thread is raised by the group's `step()`
                 self.ended_by = error
                 runbook = error.runbook if isinstance(error, SealstreamError) else ""
+                self._tally.alarm(self._name, Alarm(type(error).__name__, str(error), runbook))
                 self._log.critical("chain stopped", kind=type(error).__name__, reason=str(error), runbook=runbook)
                 self._abandon(sequencer)
                 return
@@ -104,7 +113,7 @@ class SequencerGroup:
     """The sequencer process for `chains` (by name), sharing them with every other process of the same group.
 
     All chains have one prefix. `accept_input_lost` is a decision about what is found now: it counts until a chain was
-    taken once, so that a later loss stops the chain again.
+    taken once, so that a later loss stops the chain again. `tally`: counts what its chains do.
     """
 
     def __init__(
@@ -116,8 +125,10 @@ class SequencerGroup:
         randomness: Callable[[int], bytes] = os.urandom,
         accept_input_lost: bool = False,
         pace: Pace | None = None,
+        tally: Figures | None = None,
     ) -> None:
         self._kafka = kafka
+        self._tally = tally or Figures()
         self._by_topic = {ChainTopics.of(chain.name, chain.prefix).raw: chain for chain in chains.values()}
         if not chains:
             raise Misconfigured("a sequencer process was given no chains: make one with `sealstream chain create main`")
@@ -163,7 +174,7 @@ class SequencerGroup:
 
     def _gained(self, topic: str) -> None:
         chain = self._by_topic[topic]
-        self._workers[topic] = ChainWorker(chain.name, lambda: self._build(chain), self._taken)
+        self._workers[topic] = ChainWorker(chain.name, lambda: self._build(chain), self._taken, self._tally)
 
     def _build(self, chain: ChainSettings) -> Sequencer:
         raw = ChainTopics.of(chain.name, chain.prefix).raw
@@ -175,6 +186,7 @@ class SequencerGroup:
             accept_input_lost=chain.name in self._accepting,
             pace=self._pace,
             report_offsets=lambda offsets: self._ownership.report(raw, offsets),
+            tally=self._tally,
         )
 
     def _taken(self, name: str) -> None:

@@ -19,7 +19,7 @@ import structlog
 
 from sealstream.errors import Unavailable
 from sealstream.kafka import CommittedReader
-from sealstream.layout import ChainSettings, ChainTopics
+from sealstream.layout import ChainSettings, ChainTopics, Figures, figures
 from sealstream.sealing import Tip
 from sealstream.sequencer import statements
 from sealstream.sequencer.batch import Scribe, sealed_time
@@ -73,6 +73,7 @@ class OwnedChain:
         randomness: Callable[[int], bytes],
         speaker: Speaker,
         pace: Pace,
+        tally: Figures,
         check_inputs: Callable[[], None],
     ) -> None:
         self._chain = chain
@@ -85,6 +86,7 @@ class OwnedChain:
         self._clock = clock
         self._speaker = speaker
         self._pace = pace
+        self._tally = tally
         self._log = structlog.get_logger().bind(chain=chain.name)
         self._scribe = Scribe(
             chain.name, self._topics, taken.tip, self._memory.events, self._memory.controls, randomness=randomness
@@ -220,6 +222,9 @@ class OwnedChain:
                 reason=dict(batch.dead_letters[0].headers)["reason"].decode(),
                 runbook="docs/runbooks/dead-letters.md",
             )
+        events, controls = self._memory.events, self._memory.controls
+        self._tally.set(figures.PRODUCERS, len(events.producers) + len(controls.producers), self._chain.name)
+        self._tally.set(figures.MISSING_RANGES, events.missing_ranges + controls.missing_ranges, self._chain.name)
         states = [
             (record_key(kind, producer_id), encode_state(state) if state is not None else None)
             for kind, memory in (("event", self._memory.events), ("control", self._memory.controls))

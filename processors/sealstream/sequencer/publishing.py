@@ -97,7 +97,8 @@ class Publication(NamedTuple):
 class Publisher:
     """Writes publications in the order in which they are given, through a producer that is open already.
 
-    `report`: told, in a thread of this object's, the offsets of each publication that was seen.
+    `report`, `count`: told, in a thread of this object's, the offsets and the batch of each publication that was seen;
+    they must neither wait nor raise.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Publisher:
         producer: TransactionalProducer,
         topics: ChainTopics,
         report: Callable[[Mapping[str, int]], None],
+        count: Callable[[Batch], None],
         entries_seen: ReadBack,
         states_seen: ReadBack,
         *,
@@ -114,6 +116,7 @@ class Publisher:
         self._producer = producer
         self._topics = topics
         self._report = report
+        self._count = count
         self._entries_seen = entries_seen
         self._states_seen = states_seen
         self._clock = clock
@@ -187,6 +190,7 @@ class Publisher:
         self._states_seen.expect([_Written(delivered[self._topics.producers][1], as_of)])
         self.transactions_seen += 1
         self._report(publication.offsets)
+        self._count(publication.batch)
 
     def close(self) -> None:
         """Wait for what is under way; the producer, closed after this, aborts what is not committed."""

@@ -25,8 +25,9 @@ from importlib.metadata import version
 import structlog
 
 from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer, check_topics, end_offset
-from sealstream.layout import ChainSettings, ChainTopics, sequencer_transactional_id
+from sealstream.layout import ChainSettings, ChainTopics, Figures, sequencer_transactional_id
 from sealstream.sealing import Tip
+from sealstream.sequencer.counting import count_batch
 from sealstream.sequencer.owned import OwnedChain, Pace, Speaker
 from sealstream.sequencer.publishing import Publisher, ReadBack
 from sealstream.sequencer.taking import check_same, take
@@ -41,8 +42,8 @@ class Sequencer:
 
     `accept_input_lost`: an operator's decision to go on where an input was recreated or trimmed too far. `clock`:
     nanoseconds since 1970. `report_offsets`: told, in another thread, how far each input topic is sealed, plus one, as
-    often as that was seen; it must neither wait nor raise. `open_producer` and `open_reader` make what writes and
-    reads, so that tests can put faults between.
+    often as that was seen; it must neither wait nor raise. `tally`: counts what was sealed. `open_producer` and
+    `open_reader` make what writes and reads, so that tests can put faults between.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Sequencer:
         accept_input_lost: bool = False,
         pace: Pace | None = None,
         report_offsets: Callable[[Mapping[str, int]], None] = lambda _offsets: None,
+        tally: Figures | None = None,
         open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
         open_reader: Callable[..., CommittedReader] = CommittedReader,
     ) -> None:
@@ -66,6 +68,7 @@ class Sequencer:
         self._accept_input_lost = accept_input_lost
         self._pace = pace or Pace()
         self._report_offsets = report_offsets
+        self._tally = tally or Figures()
         self._open_producer = open_producer
         self._open_reader = open_reader
         self._log = structlog.get_logger().bind(chain=chain.name)
@@ -148,6 +151,7 @@ class Sequencer:
                 producer,
                 topics,
                 self._report_offsets,
+                lambda batch: count_batch(self._tally, chain.name, batch),
                 read_back(topics.chain, taken.next_offset, alone=True),
                 read_back(topics.producers, end_offset(kafka, topics.producers, committed=True), alone=False),
                 clock=self._clock,
@@ -164,6 +168,7 @@ class Sequencer:
                 randomness=self._randomness,
                 speaker=Speaker(socket.gethostname() or "unknown", version("sealstream")),
                 pace=pace,
+                tally=self._tally,
                 check_inputs=lambda: check_same(kafka, topics, taken.topic_ids),
             )
             self._held = held.pop_all()

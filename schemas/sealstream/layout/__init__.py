@@ -9,6 +9,7 @@ from sealstream.layout.chains import (
     named_retention,
 )
 from sealstream.layout.entries import HOT_COLUMNS, Entry, WrittenFields, decode_entry
+from sealstream.layout.figures import Alarm, Figure, Figures
 from sealstream.layout.outbox import DEFAULT_OUTBOX, OUTBOX_PRODUCER, OUTBOX_SPARE_BYTES, OutboxTables
 from sealstream.layout.segments import Cut, SegmentCutter
 from sealstream.layout.topics import (
@@ -29,11 +30,14 @@ __all__ = [
     "HOT_COLUMNS",
     "OUTBOX_PRODUCER",
     "OUTBOX_SPARE_BYTES",
+    "Alarm",
     "ChainSettings",
     "ChainTopics",
     "CheckpointHeaders",
     "Cut",
     "Entry",
+    "Figure",
+    "Figures",
     "OutboxTables",
     "Retention",
     "SegmentCutter",

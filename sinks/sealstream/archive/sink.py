@@ -43,7 +43,7 @@ from sealstream.kafka import (
     produce,
     start_offset,
 )
-from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout import ChainSettings, ChainTopics, Figures, decode_entry, figures
 from sealstream.layout.archive import SegmentName
 from sealstream.sealing import (
     EMPTY_RANGE,
@@ -77,7 +77,7 @@ class ArchiveSink:
     """Archives one chain. `step()` handles one segment, or one wait of up to `poll_s`; True: it did work.
 
     `seal_timeout_s`: how long a statement may take to be sealed before the process is built anew and looks again.
-    `trim_every_s`: how often the topics are trimmed of what is archived and old enough (None: never).
+    `tally`: counts. `trim_every_s`: how often the topics are trimmed of what is archived and old enough (None: never).
     Raises `Unavailable` (build it anew, later), `Misconfigured`, `ChainStopped` (an alarm: a person must look).
     """
 
@@ -92,12 +92,15 @@ class ArchiveSink:
         seal_timeout_s: float = 600.0,
         trim_every_s: float | None = 3600.0,
         bucket: Bucket | None = None,
+        tally: Figures | None = None,
     ) -> None:
         self._kafka = kafka
         self._chain = chain
         self._topics = ChainTopics.of(chain.name, chain.prefix)
         self._bucket = bucket or Bucket(settings)
         self._clock = clock
+        self._tally = tally or Figures()
+        self._kept: SegmentFold | None = None  # counted when its statement is sealed
         self._poll_s = poll_s
         self._seal_timeout = timedelta(seconds=seal_timeout_s)
         self._trim_every = None if trim_every_s is None else timedelta(seconds=trim_every_s)
@@ -170,6 +173,7 @@ class ArchiveSink:
             self._say(statement)
         self._segments = SegmentReader(self._kafka, self._chain, segment)
         self._position = _Position(holding.fold.end, segment.chain_offset, holding.manifest_sha256)
+        self._reached(holding.fold, segment.chain_offset)
 
     # One segment
 
@@ -189,6 +193,7 @@ class ArchiveSink:
         kept = self._putting.put(name, data, fold, segment, position.start, position.manifest_sha256)
         self._say(ArchivedStatement(self._chain, kept.manifest, kept.manifest_bytes, kept.manifest_version))
         self._position = _Position(fold.end, segment.chain_offset, sha256(kept.manifest_bytes).digest())
+        self._kept = fold
 
     def _read_entries(self, segment: Segment, position: _Position) -> Iterator[list[bytes]]:
         """The segment's sealed entries, from where the segment before ended."""
@@ -276,6 +281,7 @@ class ArchiveSink:
         if watch.sealed(self._poll_s):
             watch.close()
             self._watch = None
+            self._count_kept()
             return True
         if self._clock() - self._said_at > self._seal_timeout:
             raise Unavailable(
@@ -283,6 +289,19 @@ class ArchiveSink:
                 f"{self._seal_timeout.total_seconds():.0f} s: is the sequencer of {self._chain.name} running?"
             )
         return False
+
+    def _count_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None and self._position is not None:
+            self._tally.add(figures.BATCHES, 1, self._chain.name)
+            self._tally.add(figures.ARCHIVED_SEGMENTS, 1, self._chain.name)
+            self._tally.add(figures.ENTRIES, kept.rows, self._chain.name)
+            self._reached(kept, self._position.chain_offset or 0)
+
+    def _reached(self, fold: SegmentFold, next_offset: int) -> None:
+        self._tally.set(figures.NEXT_OFFSET, next_offset, self._chain.name)
+        self._tally.set(figures.LAST_SEQ, fold.compact_range.size - 1, self._chain.name)
+        self._tally.set(figures.LAST_TIME, fold.last_us / 1e6, self._chain.name)
 
     # Trimming
 

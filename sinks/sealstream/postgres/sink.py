@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from sealstream.errors import ChainBroken, Forked, SealstreamError, WrongRoot
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, check_topics
-from sealstream.layout import ChainSettings, ChainTopics
+from sealstream.layout import ChainSettings, ChainTopics, Figures, figures
 from sealstream.postgres.driver import Session
 from sealstream.postgres.locating import open_at_entry
 from sealstream.postgres.migrating import check_schema
@@ -48,7 +48,7 @@ _READ_AT_ONCE = 500  # entries of 62 KB at most
 
 
 class PostgresSink:
-    """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries.
+    """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries; `tally`: counts.
 
     Building it connects and finds where to go on; raises `Unavailable`, `Misconfigured`, or a `ChainStopped` when what
     is stored does not fit the chain.
@@ -63,13 +63,16 @@ class PostgresSink:
         batch_entries: int = 5_000,
         batch_bytes: int = 8_388_608,
         wait_s: float = 0.2,
+        tally: Figures | None = None,
     ) -> None:
         self._chain = chain
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._wait_s = wait_s
+        self._tally = tally or Figures()
         self._tip: Tip = start_tip(chain.origin)
         self._storing: Future[None] | None = None
+        self._counted_size = 0
         self._close_these: list[Callable[[], None]] = []
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"postgres-sink-{chain.name}")
         try:
@@ -106,7 +109,7 @@ class PostgresSink:
         # The rows below `expected` are stored by now; of those above, the tree has the hashes in memory.
         notes = [self._checked_note(note) for note in due if note.size >= self._tree.segment_size]
         batch = Batch(expected, self._tip.size, self._next_offset, encoded, notes)
-        self._storing = self._database.submit(self._store.store, batch)
+        self._storing = self._database.submit(self._store_and_count, batch, self._tip)
         return True
 
     def close(self) -> None:
@@ -148,8 +151,23 @@ class PostgresSink:
         self._reader: CommittedReader = open_at_entry(kafka, topics.chain, tip, position.chain_offset)
         self._close_these.append(self._reader.close)
         self._next_offset = self._reader.position()
+        self._counted_size = tip.size
+        self._count(self._next_offset, tip)
         self._notes: SignedNotes = SignedNotes(kafka, chain, position.segment, position.newest)
         self._close_these.append(self._notes.close)
+
+    def _store_and_count(self, batch: Batch, tip: Tip) -> None:
+        """On the thread of the database."""
+        self._store.store(batch)
+        self._tally.add(figures.BATCHES, 1, self._chain.name)
+        self._count(batch.chain_offset, tip)
+
+    def _count(self, next_offset: int, tip: Tip) -> None:
+        name = self._chain.name
+        self._tally.add(figures.ENTRIES, tip.size - self._counted_size, name)
+        self._counted_size = tip.size
+        self._tally.set(figures.NEXT_OFFSET, next_offset, name)
+        self._tally.reached(name, tip.size, tip.sequenced_at)
 
     def _in_database(self, work: Callable[[], Result]) -> Result:
         """Runs on the one thread that the connection belongs to."""

@@ -1,0 +1,253 @@
+"""`sealstream status`: every process, every chain in each store, and what is wrong in words, on one screen.
+
+Everything is asked at the same time and given up on after a few seconds, so that a part that is down costs its own
+lines and no more. Where the settings name no address of a process, its chain's stores tell how it does. Reads only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sealstream.cli.context import context_of, out
+from sealstream.cli.settings import DEFAULT_DATA_DIR, Settings, load_settings
+from sealstream.cli.status_view import document, screen
+from sealstream.cli.stores import archive_settings
+from sealstream.devstack import ProcessStatus, status_of, supervisor_of
+from sealstream.devstack.logs import tail
+from sealstream.errors import Misconfigured
+from sealstream.health import program_name
+from sealstream.health.asking import (
+    Sealed,
+    Stored,
+    Trouble,
+    archived,
+    at_once,
+    check_listens,
+    dead_letters,
+    producers,
+    sealed,
+    signed,
+    stored,
+    waiting_since,
+)
+from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.health.scraping import scraped
+from sealstream.layout import ChainTopics
+
+__all__ = ["status_command"]
+
+_CONFIG = "sealstream.toml"
+_FIRST_ROUND_S, _SECOND_ROUND_S = 3.5, 1.0
+_CHAIN_PROCESSES = ("checkpointing", "postgres-sink", "archive-sink")
+
+
+def status_command(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            "-d",
+            help="Where a local stack lives. Default: .sealstream.",
+            envvar="SEALSTREAM_HOME",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data, for programs.")] = False,
+) -> None:
+    """Show every process and chain on one screen, and say what is wrong and which page helps.
+
+    Asks the processes' own figures where the settings say where they are ([metrics], or the local stack), and the
+    stores themselves: Kafka, Postgres, the archive. Answers within some five seconds, whatever is down.
+
+    Exit code 0: all is well. 1: something is wrong. 2: nothing is known to be wrong, but not everything could be asked.
+
+    Examples:
+
+      sealstream status                     the settings in force, or the local stack of this folder
+
+      sealstream status --json | jq -r '.findings[].words'
+
+      sealstream status >/dev/null || echo "somebody should look"
+    """
+    folder = data_dir or DEFAULT_DATA_DIR
+    config = context_of(context).config
+    if data_dir is not None and not config.exists():
+        config = data_dir / _CONFIG
+    local = status_of(folder)
+    if not config.exists() and not local:
+        raise Misconfigured(
+            f"no stack was ever started in {folder}, and there are no settings at {config}: start one with "
+            "`sealstream up`, or name the settings of a system that runs with --config"
+        )
+    settings = load_settings(config, must_exist=False)
+    if config.absolute().parent != folder.absolute():
+        local = []  # the settings are another system's than the local stack's
+    supervised = bool(local) and supervisor_of(folder) is not None
+    now = time.time()
+    views, chains = _ask(settings, local, now)
+    found = findings([view for view in views if supervised or view.state != "stopped"], chains, now)
+    if local and not supervised:
+        again = "" if folder == DEFAULT_DATA_DIR else f" --data-dir {folder}"
+        found = [Finding("unknown", "", f"nothing runs here: `sealstream up{again}` starts it"), *found]
+    if supervised:
+        found += _unserved(settings, local)
+    code = exit_code(found)
+    if as_json:
+        print(json.dumps(document(local, views, chains, found, code, now), indent=2))
+    else:
+        out.print(screen(local, views, chains, found, now))
+    sys.stdout.flush()
+    raise typer.Exit(code)
+
+
+def _ask(settings: Settings, local: list[ProcessStatus], now: float) -> tuple[list[ProcessView], list[ChainView]]:
+    """Everything at the same time; then once more what was not of one moment."""
+    views = _processes(settings, local, now)
+    questions: dict[str, Callable[[], Any]] = {
+        f"process {view.name}": lambda view=view: scraped(view)  # type: ignore[misc]
+        for view in views
+        if view.url and view.state in (None, "running")
+    }
+    for name in sorted(settings.chains):
+        questions |= {f"{part} {name}": question for part, question in _of_chain(settings, name, now).items()}
+    answers = at_once(questions, _FIRST_ROUND_S)
+    views = [_answered(view, answers.get(f"process {view.name}")) for view in views]
+    return views, _once_more(settings, [_chain_view(settings, name, answers) for name in sorted(settings.chains)])
+
+
+def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
+    """The local stack's programs, those that have an address, and those that a chain needs."""
+    addresses = settings.metrics.addresses()
+    views = {
+        status.name: _explained(
+            ProcessView(
+                *(status.name, status.state, status.exit_code, addresses.get(status.name, "")),
+                running_s=now - status.since,
+            ),
+            status,
+        )
+        for status in local
+    }
+    needed = ["sequencer"] if settings.open_chains() else []
+    needed += [program_name(process, chain) for chain in settings.open_chains() for process in _CHAIN_PROCESSES]
+    for name in [*needed, *addresses]:
+        views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))
+    if any(name.startswith("sequencer-") for name in views) and not views["sequencer"].url:
+        del views["sequencer"]  # each chain has a sequencer of its own
+    return list(views.values())
+
+
+def _explained(view: ProcessView, status: ProcessStatus) -> ProcessView:
+    """With the alarm's own words, from the last lines of its log."""
+    if status.state != "stopped: alarm":
+        return view
+    for line in reversed(tail(status.log, 20)):
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict) and told.get("level") == "critical":
+            return view._replace(because=(str(told.get("reason", "")),), runbook=str(told.get("runbook", "")))
+    return view
+
+
+def _answered(view: ProcessView, answer: ProcessView | Trouble | None) -> ProcessView:
+    if isinstance(answer, Trouble):
+        return view._replace(trouble=answer.reason)
+    return view if answer is None else answer
+
+
+def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[], Any]]:
+    """The questions about one chain, by part; each looks first whether anybody listens at all."""
+    chain, kafka = settings.chain(name), settings.kafka_settings()
+    servers = kafka.bootstrap.split(",")
+
+    def ask_kafka(question: Callable[[], Any]) -> Callable[[], Any]:
+        def ask() -> Any:
+            check_listens(servers)
+            return question()
+
+        return ask
+
+    def ask_postgres() -> Stored:
+        check_listens([settings.postgres.reader_dsn])
+        return stored(settings.postgres.reader_dsn, chain)
+
+    def ask_archive() -> Any:
+        if settings.archive.endpoint_url:
+            check_listens([settings.archive.endpoint_url])
+        return archived(archive_settings(settings), chain)
+
+    questions: dict[str, Callable[[], Any]] = {
+        "sealed": ask_kafka(lambda: sealed(kafka, chain)),
+        "signed": ask_kafka(lambda: signed(kafka, chain)),
+        "letters": ask_kafka(lambda: dead_letters(kafka, chain, now)),
+        "producers": ask_kafka(lambda: producers(kafka, chain)),
+        "archived": ask_archive,
+    }
+    if settings.postgres.reader_dsn:
+        questions["stored"] = ask_postgres
+    return questions
+
+
+def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> ChainView:
+    section = settings.chains[name]
+    return ChainView(
+        name,
+        bool(section.closed_at),
+        section.segment_entries,
+        section.segment_seconds,
+        sealed=answers[f"sealed {name}"],
+        signed=answers[f"signed {name}"],
+        letters=answers[f"letters {name}"],
+        producers=answers[f"producers {name}"],
+        stored=answers.get(f"stored {name}"),
+        archived=answers[f"archived {name}"],
+    )
+
+
+def _once_more(settings: Settings, views: list[ChainView]) -> list[ChainView]:
+    """A store that seems to be ahead of Kafka was asked a moment later, perhaps; one that is behind: since when?"""
+    kafka = settings.kafka_settings()
+    questions: dict[str, Callable[[], Any]] = {}
+    for view in views:
+        if not isinstance(view.sealed, Sealed):
+            continue
+        chain = settings.chain(view.chain)
+        topic = ChainTopics.of(chain.name, chain.prefix).chain
+        stores = (view.signed, view.stored, view.archived)
+        others = [part.size for part in stores if part is not None and not isinstance(part, Trouble)]
+        if others and max(others) > view.sealed.size:
+            questions[f"sealed {view.chain}"] = lambda chain=chain: sealed(kafka, chain)  # type: ignore[misc]
+        if isinstance(view.stored, Stored) and view.stored.size < view.sealed.size:
+            offset = view.stored.next_offset
+            questions[f"behind {view.chain}"] = lambda topic=topic, offset=offset: waiting_since(kafka, topic, offset)  # type: ignore[misc]
+    answers = at_once(questions, _SECOND_ROUND_S)
+    seen = []
+    for view in views:
+        again, since = answers.get(f"sealed {view.chain}"), answers.get(f"behind {view.chain}")
+        seen.append(
+            view._replace(
+                sealed=again if isinstance(again, Sealed | Trouble) else view.sealed,
+                behind_since=since if isinstance(since, float) else None,
+            )
+        )
+    return seen
+
+
+def _unserved(settings: Settings, local: list[ProcessStatus]) -> list[Finding]:
+    """A chain that was made while the stack ran has no processes yet."""
+    started = {status.name for status in local}
+    return [
+        Finding("wrong", "", f"chain {chain} is served by no process yet: `sealstream down`, then `sealstream up`")
+        for chain in settings.open_chains()
+        if not {program_name(process, chain) for process in _CHAIN_PROCESSES} <= started
+    ]

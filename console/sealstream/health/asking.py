@@ -1,0 +1,263 @@
+"""What one chain's stores say of themselves: one question for each, each with its own connection, closed when answered.
+
+Kafka says how far the chain is and what waits, Postgres and the archive how far they hold it. Reading only; every
+question answers or raises a `SealstreamError`. How long it may take is for `at_once` to say, which asks many at the
+same time and gives up on those that do not answer.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from sealstream.archive import ArchiveSettings, ArchiveStore
+from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamError, Unavailable
+from sealstream.kafka import (
+    CommittedReader,
+    KafkaSettings,
+    end_offset,
+    last_record,
+    read_until_end,
+    start_offset,
+)
+from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
+from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
+from sealstream.postgres.driver import Session
+from sealstream.sealing import BadNote, open_checkpoint
+from sealstream.sequencer.producers import AS_OF_KEY, decode_state
+
+__all__ = [
+    "Archived",
+    "DeadLetters",
+    "Producers",
+    "Sealed",
+    "Signed",
+    "Stored",
+    "Trouble",
+    "archived",
+    "at_once",
+    "check_listens",
+    "dead_letters",
+    "producers",
+    "sealed",
+    "signed",
+    "stored",
+    "waiting_since",
+]
+
+_Answer = TypeVar("_Answer")
+
+_LETTERS_READ = 500
+_STATES_READ = 500_000
+_RECORD_S = 1.0
+_CONNECT_S = 1.0
+_LOOK_BACK_DAYS = (0, 1, 7, 35)
+
+
+class Trouble(NamedTuple):
+    """A question that was not answered, and why. `is_wrong`: the answer was there and is not as it must be."""
+
+    reason: str
+    runbook: str = ""
+    is_wrong: bool = False
+
+
+class Sealed(NamedTuple):
+    """How far the chain is. `waiting`: records in the raw topic that it does not account for, the oldest of which came
+    at `waiting_since` (times in seconds since 1970).
+    """
+
+    size: int
+    sequenced_at: float | None
+    waiting: int
+    waiting_since: float | None
+
+
+class Signed(NamedTuple):
+    """The newest checkpoint, and the newest end of a segment."""
+
+    size: int
+    at: float | None
+    segment_size: int
+    segment_at: float | None
+
+
+class DeadLetters(NamedTuple):
+    """Kept in the topic (`more`: at least so many), and of the last day."""
+
+    kept: int
+    more: bool
+    last_day: int
+
+
+class Producers(NamedTuple):
+    """Those that are remembered. `missing`: numbers that never came, of `with_gaps` producers."""
+
+    known: int
+    silent: int
+    with_gaps: int
+    missing: int
+
+
+class Stored(NamedTuple):
+    """How far Postgres is; `next_offset`: where the entry after it stands in the chain's topic, or will stand."""
+
+    size: int
+    sequenced_at: float | None
+    next_offset: int
+
+
+class Archived(NamedTuple):
+    """How far the archive is, by its newest manifest."""
+
+    size: int
+    sequenced_at: float | None
+
+
+def sealed(kafka: KafkaSettings, chain: ChainSettings) -> Sealed:
+    """From the chain's last entry and the raw topic's end."""
+    topics = ChainTopics.of(chain.name, chain.prefix)
+    last = last_record(kafka, topics.chain)
+    size, next_offset, sequenced_at = 0, 0, None
+    if last is not None:
+        written = decode_entry(last.value or b"").written
+        size, next_offset = written.seq + 1, written.raw_offset + 1
+        sequenced_at = datetime.fromisoformat(written.sequenced_at).timestamp()
+    waiting = max(end_offset(kafka, topics.raw, committed=True) - next_offset, 0)
+    since = waiting_since(kafka, topics.raw, next_offset) if waiting else None
+    return Sealed(size, sequenced_at, waiting if since is not None else 0, since)
+
+
+def waiting_since(kafka: KafkaSettings, topic: str, offset: int) -> float | None:
+    """When the record at `offset`, or the first behind it, came, by the broker; None: there is none."""
+    try:
+        with CommittedReader(kafka, topic, max(offset, start_offset(kafka, topic)), fetch_wait_s=0.05) as reader:
+            records = reader.read(1, _RECORD_S)
+    except InputLost:  # trimmed or cut off while we looked: whoever reads it says so
+        return None
+    return records[0].timestamp_ms / 1000 if records else None
+
+
+def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:
+    """From the last note of each topic. Raises `BadNote` when the chain's key has not signed it."""
+    topics = ChainTopics.of(chain.name, chain.prefix)
+    found: list[tuple[int, float | None]] = []
+    for topic in (topics.checkpoints, topics.segments):
+        newest = last_record(kafka, topic)
+        if newest is None:
+            found.append((0, None))
+        else:
+            size = open_checkpoint(newest.value or b"", chain.vkey).size
+            found.append((size, newest.timestamp_ms / 1000))
+    (size, at), (segment_size, segment_at) = found
+    if segment_size > size:  # checkpoints are kept for a week, ends of segments for ever
+        size, at = segment_size, segment_at
+    return Signed(size, at, segment_size, segment_at)
+
+
+def dead_letters(kafka: KafkaSettings, chain: ChainSettings, now: float) -> DeadLetters:
+    """Counted among the last so many offsets: a letter can be large."""
+    topic = ChainTopics.of(chain.name, chain.prefix).deadletter
+    first, end = start_offset(kafka, topic), end_offset(kafka, topic, committed=True)
+    begin = max(first, end - _LETTERS_READ)
+    times = [record.timestamp_ms / 1000 for records in read_until_end(kafka, topic, begin) for record in records]
+    return DeadLetters(len(times), begin > first, sum(now - at < 86_400 for at in times))
+
+
+def producers(kafka: KafkaSettings, chain: ChainSettings) -> Producers:
+    """From the topic of their states."""
+    topic = ChainTopics.of(chain.name, chain.prefix).producers
+    states: dict[bytes, bytes] = {}
+    read = 0
+    for records in read_until_end(kafka, topic):
+        read += len(records)
+        if read > _STATES_READ:
+            raise Unavailable(f"{topic} holds too many records to count: the sequencer's own figures tell")
+        for record in records:
+            if record.key and record.key != AS_OF_KEY and record.value:
+                states[record.key] = record.value
+            elif record.key:
+                states.pop(record.key, None)
+    decoded = [decode_state(value) for value in states.values()]
+    gaps = [sum(last - first + 1 for first, last in state.missing) for state in decoded if state.missing]
+    return Producers(len(decoded), sum(state.silent for state in decoded), len(gaps), sum(gaps))
+
+
+def stored(dsn: str, chain: ChainSettings) -> Stored:
+    """From the position row and the last row. `dsn`: of the reader's role."""
+    query = (
+        "SELECT next_seq, chain_offset, (SELECT extract(epoch FROM sequenced_at)::float8 "
+        f"FROM {SCHEMA}.{AUDIT_LOG} l WHERE l.chain = $1 AND l.seq = p.next_seq - 1 LIMIT 1) AS sequenced_at "
+        f"FROM {SCHEMA}.{AUDIT_POSITION} p WHERE p.chain = $1"
+    )
+    with Session(dsn, "sealstream status", command_timeout_s=5) as session:
+        rows = session.fetch("reading the position", query, chain.name)
+    if not rows:
+        return Stored(0, None, 0)
+    return Stored(rows[0]["next_seq"], rows[0]["sequenced_at"], rows[0]["chain_offset"])
+
+
+def archived(settings: ArchiveSettings, chain: ChainSettings) -> Archived:
+    """From the newest manifest: today's, else those of days ago, else of all."""
+    store = ArchiveStore(settings, chain.name)
+    today = datetime.now(UTC)
+    try:
+        for since in (*((today - timedelta(days=days)).strftime("%Y-%m-%d") for days in _LOOK_BACK_DAYS), ""):
+            last = None
+            for segment in store.segments(since):
+                last = segment if segment.manifest.versions else last
+            if last is not None:
+                data = store.read(last.name.manifest_key, last.manifest.versions[0], MAX_MANIFEST_BYTES)
+                newest = datetime.fromisoformat(parse_manifest(data).last_sequenced_at)
+                return Archived(last.name.last_seq + 1, newest.timestamp())
+    finally:
+        store.close()
+    return Archived(0, None)
+
+
+def check_listens(addresses: list[str]) -> None:
+    """Raises `Unavailable` unless somebody listens at one of these host:port: said at once, where drivers try long."""
+    reasons = []
+    for address in addresses:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        try:
+            port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+            socket.create_connection((parts.hostname or "", port), _CONNECT_S).close()
+        except (OSError, ValueError) as error:
+            reasons.append(f"{parts.netloc.rpartition('@')[2]}: {getattr(error, 'strerror', None) or error}")
+        else:
+            return
+    raise Unavailable(f"nobody answers at {'; '.join(reasons) or 'no address'}")
+
+
+def at_once(questions: Mapping[str, Callable[[], _Answer]], timeout_s: float) -> dict[str, _Answer | Trouble]:
+    """Every question's answer, or why there is none; all within the time, whatever a driver does."""
+    found: dict[str, _Answer | Trouble] = {}
+
+    def ask(name: str, question: Callable[[], _Answer]) -> None:
+        try:
+            found[name] = question()
+        except SealstreamError as error:
+            wrong = isinstance(error, ChainStopped | BadNote | NotCanonical) or (
+                bool(error.runbook) and not isinstance(error, Unavailable)
+            )
+            found[name] = Trouble(str(error), error.runbook, wrong)
+        except Exception as error:  # noqa: BLE001 - one part that fails must not hide the others
+            found[name] = Trouble(f"{type(error).__name__}: {error}")
+
+    deadline = time.monotonic() + timeout_s
+    threads = [
+        threading.Thread(target=ask, args=each, name=f"ask-{each[0]}", daemon=True) for each in questions.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    answered = found.copy()
+    return {name: answered.get(name, Trouble(f"no answer within {timeout_s:g} s")) for name in questions}

@@ -1,0 +1,281 @@
+"""What is wrong, in words: from what processes and stores say, to findings with the page that helps. Pure.
+
+**wrong**: somebody must act; **unknown**: a part could not be asked, so nothing is known of it; **note**: worth a look.
+The invariant: a part that does not answer never hides what another one says. The limits are those by which verification
+calls a store stale, with room for a chain that is idle: its heartbeat comes once a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.layout import Figure, figures
+
+__all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "said_age"]
+
+OPERATING = "docs/operating.md"
+RUNBOOKS = "docs/runbooks/README.md"
+LAGGING = "docs/runbooks/lagging-sink.md"
+LOST_KAFKA = "docs/runbooks/lost-kafka.md"
+LOST_POSTGRES = "docs/runbooks/lost-postgres.md"
+DEAD_LETTERS = "docs/runbooks/dead-letters.md"
+
+_STARTS_WITHIN_S = 60.0
+_UNSEALED_S = 60.0
+_NO_HEARTBEAT_S = 180.0
+_UNSIGNED_S = 120.0
+_UNSTORED_S = 180.0
+_UNARCHIVED_S = 600.0
+_ARCHIVE_OLD_S = 25 * 3600.0
+_JUST_ENDED_S = 60.0
+_SEGMENTS_BEHIND = 5
+_CLOCK_AHEAD_S = 60.0
+
+
+class Finding(NamedTuple):
+    """`about`: the process or store; `page`: where it says what to do, empty where the words do."""
+
+    severity: Literal["wrong", "unknown", "note"]
+    about: str
+    words: str
+    page: str = ""
+
+
+class ProcessView(NamedTuple):
+    """One process. `state`: the local supervisor's word, None where nobody was asked. `url`: of its figures, empty
+    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked.
+    `running_s`: for how long the supervisor has it run.
+    """
+
+    name: str
+    state: str | None = None
+    exit_code: int | None = None
+    url: str = ""
+    trouble: str = ""
+    alive: bool | None = None
+    ready: bool | None = None
+    because: tuple[str, ...] = ()
+    runbook: str = ""
+    running_s: float | None = None
+    told: Mapping[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def figure(self, figure: Figure, **labels: str) -> float | None:
+        """The value with these labels, if it was told."""
+        wanted = set(labels.items())
+        found = (value for (name, has), value in self.told.items() if name == figure.name and wanted <= set(has))
+        return next(found, None)
+
+
+class ChainView(NamedTuple):
+    """One chain, by its stores. `stored` None: no DSN is set. `behind_since`: when the first entry came to Kafka that
+    Postgres does not hold. Times in seconds since 1970.
+    """
+
+    chain: str
+    closed: bool
+    segment_entries: int
+    segment_seconds: int
+    sealed: Sealed | Trouble
+    signed: Signed | Trouble
+    letters: DeadLetters | Trouble
+    producers: Producers | Trouble
+    stored: Stored | Trouble | None
+    archived: Archived | Trouble
+    behind_since: float | None = None
+
+    def members(self) -> dict[str, Any]:
+        """For programs."""
+        parts: dict[str, Any] = {}
+        for name in ("sealed", "signed", "letters", "producers", "stored", "archived"):
+            part = getattr(self, name)
+            parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
+        return {"chain": self.chain, "closed": self.closed, **parts, "behind_since": self.behind_since}
+
+
+def exit_code(found: Sequence[Finding]) -> int:
+    """0: well; 1: something is wrong; 2: nothing is known to be, but not everything could be asked."""
+    severities = {finding.severity for finding in found}
+    return 1 if "wrong" in severities else 2 if "unknown" in severities else 0
+
+
+def findings(processes: Sequence[ProcessView], chains: Sequence[ChainView], now: float) -> list[Finding]:
+    """Everything that is to be said, the worst first; the same of several chains once."""
+    found = [finding for process in processes for finding in _of_process(process)]
+    found += [finding for chain in chains for finding in _of_chain(chain, now)]
+    order = ("wrong", "unknown", "note")
+    return sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity))
+
+
+def _of_process(process: ProcessView) -> Iterator[Finding]:
+    name, because = process.name, "; ".join(process.because)
+    if process.state == "stopped: alarm":
+        why = f": {because}" if because else f": `sealstream logs {name}` says why"
+        yield Finding("wrong", name, f"{name} has stopped with an alarm{why}", process.runbook or RUNBOOKS)
+    elif process.state == "restarting":
+        yield Finding("wrong", name, f"{name} ended with exit code {process.exit_code} and is started again", OPERATING)
+    elif process.state == "stopped":
+        yield Finding("wrong", name, f"{name} does not run", OPERATING)
+    elif process.trouble:
+        yield Finding("wrong", name, f"{name} does not answer at {process.url}: {process.trouble}", OPERATING)
+    elif process.alive is False:
+        yield Finding("wrong", name, f"{name} stands: {because}", OPERATING)
+    elif process.ready is False and not process.runbook and (process.running_s or _STARTS_WITHIN_S) < _STARTS_WITHIN_S:
+        yield Finding("unknown", name, f"{name} was started {said_age(process.running_s or 0)} ago: {because}")
+    elif process.ready is False:
+        yield Finding("wrong", name, f"{name} is not ready: {because}", process.runbook or OPERATING)
+    skew = process.figure(figures.CLOCK_SKEW, bound="least")
+    if skew is not None and skew < -_CLOCK_AHEAD_S:
+        yield Finding("note", name, f"a producer's clock is {said_age(-skew)} ahead of the broker's", OPERATING)
+
+
+def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
+    if isinstance(view.sealed, Trouble):
+        yield _trouble("Kafka", view.sealed, LOST_KAFKA)
+    else:
+        yield from _of_sealing(view, view.sealed, now)
+        for part in (view.signed, view.letters, view.producers):
+            if isinstance(part, Trouble):
+                yield _trouble("Kafka", part, LOST_KAFKA)
+    if isinstance(view.signed, Signed) and isinstance(view.sealed, Sealed):
+        yield from _of_signing(view, view.sealed, view.signed, now)
+    if isinstance(view.stored, Trouble):
+        yield _trouble("Postgres", view.stored, LOST_POSTGRES)
+    elif view.stored is not None and isinstance(view.sealed, Sealed):
+        yield from _of_postgres(view, view.sealed, view.stored, now)
+    if isinstance(view.archived, Trouble):
+        yield _trouble("the archive", view.archived, RUNBOOKS)
+    elif isinstance(view.signed, Signed):
+        yield from _of_archive(view, view.signed, view.archived, now)
+    yield from _of_input(view)
+
+
+def _trouble(store: str, trouble: Trouble, page: str) -> Finding:
+    if trouble.is_wrong:
+        return Finding("wrong", store, f"{store}: {trouble.reason}", trouble.runbook or page)
+    return Finding("unknown", store, f"{store} does not answer: {trouble.reason}", trouble.runbook or page)
+
+
+def _of_sealing(view: ChainView, sealed: Sealed, now: float) -> Iterator[Finding]:
+    if view.closed:
+        return
+    if sealed.waiting_since is not None and now - sealed.waiting_since > _UNSEALED_S:
+        yield Finding(
+            "wrong",
+            "sequencer",
+            f"chain {view.chain}: {_count(sealed.waiting, 'event')} not sealed, the oldest for "
+            f"{said_age(now - sealed.waiting_since)}: does the sequencer run?",
+            OPERATING,
+        )
+    elif sealed.sequenced_at is not None and now - sealed.sequenced_at > _NO_HEARTBEAT_S:
+        yield Finding(
+            "wrong",
+            "sequencer",
+            f"chain {view.chain}: nothing was sealed for {said_age(now - sealed.sequenced_at)}, not even the heartbeat "
+            "of each minute: does the sequencer run?",
+            OPERATING,
+        )
+    elif not sealed.size:
+        yield Finding("unknown", "sequencer", f"chain {view.chain}: nothing was ever sealed", OPERATING)
+
+
+def _of_signing(view: ChainView, sealed: Sealed, signed: Signed, now: float) -> Iterator[Finding]:
+    if signed.size > sealed.size:
+        yield _rolled_back(view.chain, "a checkpoint is signed over", signed.size, sealed.size)
+    elif signed.size < sealed.size and signed.at is not None and now - signed.at > _UNSIGNED_S:
+        yield Finding(
+            "wrong",
+            "checkpointing",
+            f"chain {view.chain}: {_count(sealed.size - signed.size, 'entry')} not signed, the last checkpoint is "
+            f"{said_age(now - signed.at)} old: does checkpointing run?",
+            OPERATING,
+        )
+
+
+def _of_postgres(view: ChainView, sealed: Sealed, stored: Stored, now: float) -> Iterator[Finding]:
+    if stored.size > sealed.size:
+        yield _rolled_back(view.chain, "Postgres holds", stored.size, sealed.size)
+    elif view.behind_since is not None and now - view.behind_since > _UNSTORED_S:
+        yield Finding(
+            "wrong",
+            "postgres-sink",
+            f"chain {view.chain}: Postgres is {_count(sealed.size - stored.size, 'entry')} behind, the oldest for "
+            f"{said_age(now - view.behind_since)}",
+            LAGGING,
+        )
+
+
+def _of_archive(view: ChainView, signed: Signed, archived: Archived, now: float) -> Iterator[Finding]:
+    if isinstance(view.sealed, Sealed) and archived.size > view.sealed.size:
+        yield _rolled_back(view.chain, "the archive holds", archived.size, view.sealed.size)
+        return
+    behind = signed.segment_size - archived.size
+    if behind > 0 and signed.segment_at is not None:
+        newest_s = now - signed.segment_at
+        age_s = now - (signed.segment_at if archived.sequenced_at is None else archived.sequenced_at)
+        long_s = 3 * view.segment_seconds + _UNARCHIVED_S
+        long_since = newest_s > _UNARCHIVED_S or (age_s > long_s and newest_s > _JUST_ENDED_S)
+        if long_since or behind >= _SEGMENTS_BEHIND * view.segment_entries:
+            yield Finding(
+                "wrong",
+                "archive-sink",
+                f"chain {view.chain}: {_count(behind, 'entry')} of ended segments not archived; the archive's newest "
+                f"entry is {said_age(age_s)} old",
+                LAGGING,
+            )
+    elif archived.sequenced_at is not None and not view.closed and now - archived.sequenced_at > _ARCHIVE_OLD_S:
+        yield Finding(
+            "wrong",
+            "archive-sink",
+            f"chain {view.chain}: the archive's newest entry is {said_age(now - archived.sequenced_at)} old: even an "
+            "idle chain ends a segment each day",
+            LAGGING,
+        )
+
+
+def _of_input(view: ChainView) -> Iterator[Finding]:
+    if isinstance(view.letters, DeadLetters) and view.letters.last_day:
+        yield Finding(
+            "wrong",
+            "dead letters",
+            f"chain {view.chain}: {_count(view.letters.last_day, 'record')} refused or too late in the last day: "
+            f"`sealstream deadletters list --chain {view.chain}` says why",
+            DEAD_LETTERS,
+        )
+    if isinstance(view.producers, Producers):
+        if view.producers.with_gaps:
+            yield Finding(
+                "note",
+                "producers",
+                f"chain {view.chain}: {view.producers.missing:,} numbers of "
+                f"{_count(view.producers.with_gaps, 'producer')} never came: lost before Kafka, or still in a spool",
+                OPERATING,
+            )
+        if view.producers.silent:
+            yield Finding(
+                "note",
+                "producers",
+                f"chain {view.chain}: {_count(view.producers.silent, 'producer')} silent for a day, not closed",
+                OPERATING,
+            )
+
+
+def _rolled_back(chain: str, who: str, theirs: int, ours: int) -> Finding:
+    words = f"chain {chain}: {who} {theirs:,} entries, but Kafka holds {ours:,}: it was rolled back"
+    return Finding("wrong", "Kafka", words, LOST_KAFKA)
+
+
+def _count(number: int, what: str) -> str:
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def said_age(seconds: float) -> str:
+    """A time as people say it."""
+    whole = int(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h" if whole < 172_800 else f"{whole // 86_400} days"

@@ -1,0 +1,238 @@
+"""What each process counts: every figure's name, kind and meaning, and the tally that a process keeps of them.
+
+The one list: metrics, `sealstream status` and the table in docs/operating.md come from it. Names follow Prometheus'
+conventions (base units, `_total` for what only rises). Every figure carries the label `process` beside its own.
+
+A `Figures` is written by a process's own threads, once a batch and never once an event, and read at any moment by
+another thread. The invariant: reading takes a copy, in one step of the interpreter, so it neither waits for a writer
+nor makes one wait. Each value has one writing thread. Nothing is kept: a new process counts from zero, as Prometheus
+expects of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+__all__ = [
+    "AGES",
+    "ALARMS",
+    "ALL",
+    "ARCHIVED_SEGMENTS",
+    "BATCHES",
+    "CHAIN_TAKEN",
+    "CHECKPOINTS",
+    "CHECKPOINT_AGE",
+    "CHECKPOINT_SIZE",
+    "CHECKPOINT_TIME",
+    "CLOCK_SKEW",
+    "DEAD_LETTERS",
+    "ENTRIES",
+    "FIGURES",
+    "GAPS",
+    "INFO",
+    "LAG_ENTRIES",
+    "LAG_SECONDS",
+    "LAST_AGE",
+    "LAST_SEQ",
+    "LAST_TIME",
+    "MISSING_RANGES",
+    "NEXT_OFFSET",
+    "PRODUCERS",
+    "READY",
+    "REFUSED",
+    "REPEATED",
+    "RESTARTS",
+    "SEGMENTS",
+    "STATEMENTS",
+    "STEP_TIME",
+    "STORE_REACHABLE",
+    "Alarm",
+    "Figure",
+    "Figures",
+    "figures_of",
+]
+
+ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay")
+_SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
+_CHAIN = ("chain",)
+
+
+class Figure(NamedTuple):
+    """One figure. `labels`: beside `process`; `processes`: which have it."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    meaning: str
+    labels: tuple[str, ...] = _CHAIN
+    processes: tuple[str, ...] = ALL
+
+
+INFO = Figure("sealstream_process_info", "gauge", "Always 1; which version runs.", ("version",))
+READY = Figure("sealstream_ready", "gauge", "1 while /readyz says yes, else 0.", ())
+STEP_TIME = Figure(
+    "sealstream_last_step_timestamp_seconds", "gauge", "When the loop last moved; of a sequencer, each chain's too."
+)
+RESTARTS = Figure(
+    "sealstream_restarts_total",
+    "counter",
+    "How often it was built anew after a fault that can be waited out; without a chain: the whole process.",
+)
+ALARMS = Figure(
+    "sealstream_alarms_total",
+    "counter",
+    "Chains that it has stopped with an alarm. A process whose last chain has stopped ends with exit code 1.",
+    ("chain", "kind"),
+)
+STORE_REACHABLE = Figure(
+    "sealstream_store_reachable", "gauge", "1 when the store answered the last time it was asked, else 0.", ("store",)
+)
+BATCHES = Figure("sealstream_batches_total", "counter", "Batches done: committed and read back, signed, stored, put.")
+ENTRIES = Figure(
+    "sealstream_entries_total", "counter", "Entries sealed, checked, stored or archived; events that were relayed."
+)
+LAST_SEQ = Figure(
+    "sealstream_last_seq",
+    "gauge",
+    "The last entry that this process has done with: sealed, checked, stored, archived.",
+    processes=ALL[:4],
+)
+LAST_TIME = Figure("sealstream_last_seq_timestamp_seconds", "gauge", "That entry's `sequenced_at`.", processes=ALL[:4])
+LAST_AGE = Figure(
+    "sealstream_last_seq_age_seconds",
+    "gauge",
+    "How old that entry is now; of the archive sink, the age of the archive.",
+    processes=ALL[:4],
+)
+NEXT_OFFSET = Figure(
+    "sealstream_next_offset",
+    "gauge",
+    "Where it goes on: the next offset of the chain's topic (sequencer: of the raw topic).",
+    processes=ALL[:4],
+)
+LAG_ENTRIES = Figure(
+    "sealstream_lag_entries",
+    "gauge",
+    "How many wait for this process: records in the raw topic, entries of the chain, rows of the outbox.",
+)
+LAG_SECONDS = Figure("sealstream_lag_seconds", "gauge", "How long the oldest of them has waited; 0 when none does.")
+CHAIN_TAKEN = Figure(
+    "sealstream_chain_taken", "gauge", "1: it seals this chain; 0: it is taking it; absent: another does.", _CHAIN,
+    _SEQUENCER,
+)  # fmt: skip
+DEAD_LETTERS = Figure(
+    "sealstream_dead_letters_total", "counter", "Records copied to the dead letters.", _CHAIN, _SEQUENCER
+)
+REFUSED = Figure("sealstream_refused_records_total", "counter", "Records that are no valid event.", _CHAIN, _SEQUENCER)
+REPEATED = Figure(
+    "sealstream_repeated_records_total", "counter", "Records that were sealed before.", _CHAIN, _SEQUENCER
+)
+GAPS = Figure(
+    "sealstream_producer_gaps_total", "counter", "`producer.gap` statements: numbers were skipped.", _CHAIN, _SEQUENCER
+)
+STATEMENTS = Figure(
+    "sealstream_statements_total", "counter", "Entries that the log says itself, by action.", ("chain", "action"),
+    _SEQUENCER,
+)  # fmt: skip
+MISSING_RANGES = Figure(
+    "sealstream_missing_ranges", "gauge", "Runs of producers' numbers that are missing now.", _CHAIN, _SEQUENCER
+)
+PRODUCERS = Figure("sealstream_producers", "gauge", "Producers that are remembered.", _CHAIN, _SEQUENCER)
+CLOCK_SKEW = Figure(
+    "sealstream_producer_clock_skew_seconds",
+    "gauge",
+    "Broker's time minus `timestamp`, the least and the greatest of some events of the last batch: "
+    "below 0 a producer's clock is ahead, above it is behind or the event came late.",
+    ("chain", "bound"),
+    _SEQUENCER,
+)
+CHECKPOINTS = Figure("sealstream_checkpoints_total", "counter", "Checkpoints signed.", _CHAIN, _CHECKPOINTING)
+SEGMENTS = Figure("sealstream_segments_total", "counter", "Of these, ends of segments.", _CHAIN, _CHECKPOINTING)
+CHECKPOINT_SIZE = Figure(
+    "sealstream_last_checkpoint_size", "gauge", "Entries under the newest checkpoint.", _CHAIN, _CHECKPOINTING
+)
+CHECKPOINT_TIME = Figure(
+    "sealstream_last_checkpoint_timestamp_seconds", "gauge", "When it was signed.", _CHAIN, _CHECKPOINTING
+)
+CHECKPOINT_AGE = Figure(
+    "sealstream_last_checkpoint_age_seconds", "gauge", "How long ago that was.", _CHAIN, _CHECKPOINTING
+)
+ARCHIVED_SEGMENTS = Figure(
+    "sealstream_archived_segments_total", "counter", "Segments archived and sealed as archived.", _CHAIN,
+    ("archive-sink",),
+)  # fmt: skip
+
+FIGURES = (
+    *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
+    *(LAST_SEQ, LAST_TIME, LAST_AGE, NEXT_OFFSET, LAG_ENTRIES, LAG_SECONDS),
+    *(CHAIN_TAKEN, DEAD_LETTERS, REFUSED, REPEATED, GAPS, STATEMENTS, MISSING_RANGES, PRODUCERS, CLOCK_SKEW),
+    *(CHECKPOINTS, SEGMENTS, CHECKPOINT_SIZE, CHECKPOINT_TIME, CHECKPOINT_AGE),
+    ARCHIVED_SEGMENTS,
+)
+"""All, in the order in which they are shown."""
+
+AGES = {LAST_AGE: LAST_TIME, CHECKPOINT_AGE: CHECKPOINT_TIME}
+"""Figures that are reckoned from another one when somebody asks."""
+
+
+def figures_of(process: str) -> list[Figure]:
+    """The figures that a process of this name has."""
+    return [figure for figure in FIGURES if process in figure.processes]
+
+
+class Alarm(NamedTuple):
+    """Why a chain was stopped. `kind`: the error's class; `runbook`: the page that helps."""
+
+    kind: str
+    reason: str
+    runbook: str
+
+
+class Figures:
+    """One process's tally. `clock`: seconds since 1970; without one, moments are not known, as in a simulated world."""
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
+        self._values: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._alarms: dict[str, Alarm] = {}
+
+    def add(self, figure: Figure, count: float, *labels: str) -> None:
+        """So many more. Labels in the figure's order."""
+        key = (figure.name, labels)
+        self._values[key] = self._values.get(key, 0.0) + count
+
+    def set(self, figure: Figure, value: float, *labels: str) -> None:
+        """It is this now."""
+        self._values[figure.name, labels] = value
+
+    def now(self, figure: Figure, *labels: str) -> None:
+        """It happened at this moment."""
+        self._values[figure.name, labels] = self._clock()
+
+    def reached(self, chain: str, size: int, sequenced_at: str) -> None:
+        """The process has done with the chain's first `size` entries; the last was sealed then."""
+        if size:
+            self.set(LAST_SEQ, size - 1, chain)
+            self.set(LAST_TIME, datetime.fromisoformat(sequenced_at).timestamp(), chain)
+
+    def forget(self, figure: Figure, *labels: str) -> None:
+        """There is no such thing (any more)."""
+        self._values.pop((figure.name, labels), None)
+
+    def alarm(self, chain: str, alarm: Alarm) -> None:
+        """This chain was stopped: only a person decides when it goes on."""
+        self._alarms[chain] = alarm
+        self.add(ALARMS, 1, chain, alarm.kind)
+
+    def value(self, figure: Figure, *labels: str) -> float | None:
+        """As of now; None where nothing was counted."""
+        return self._values.get((figure.name, labels))
+
+    def values(self) -> Mapping[tuple[str, tuple[str, ...]], float]:
+        """A copy of everything, by the figure's name and labels."""
+        return self._values.copy()
+
+    def alarms(self) -> Mapping[str, Alarm]:
+        """A copy of the alarms, by chain."""
+        return self._alarms.copy()

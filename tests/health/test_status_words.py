@@ -1,0 +1,204 @@
+"""What status says is wrong, in words, and with which page: pure, from what stores and processes answered."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from tests.pipeline import say
+
+from sealstream.cli.settings import write_settings
+from sealstream.errors import RolledBack, Unavailable
+from sealstream.health.asking import (
+    Archived,
+    DeadLetters,
+    Producers,
+    Sealed,
+    Signed,
+    Stored,
+    Trouble,
+    at_once,
+    check_listens,
+)
+from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.layout.figures import ALL
+from sealstream.sealing import new_signing_key, signer
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000.0
+WELL = ChainView(
+    "main",
+    closed=False,
+    segment_entries=100_000,
+    segment_seconds=300,
+    sealed=Sealed(1_000, NOW - 5, 0, None),
+    signed=Signed(1_000, NOW - 4, 900, NOW - 200),
+    letters=DeadLetters(0, False, 0),
+    producers=Producers(3, 0, 0, 0),
+    stored=Stored(1_000, NOW - 5, 1_100),
+    archived=Archived(900, NOW - 210),
+)
+RUNNING = ProcessView("sequencer", "running", url="http://127.0.0.1:1", alive=True, ready=True)
+
+
+def found(view: ChainView | None = None, *processes: ProcessView) -> list[Finding]:
+    return findings(processes, [view] if view is not None else [], NOW)
+
+
+def test_nothing_is_said_of_what_is_well() -> None:
+    assert found(WELL, RUNNING) == []
+    assert exit_code([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "page"),
+    [
+        ({"sealed": Sealed(1_000, NOW - 5, 12, NOW - 400)}, "12 events not sealed, the oldest for 6 min", "operating"),
+        ({"sealed": Sealed(1_000, NOW - 300, 0, None)}, "not even the heartbeat of each minute", "operating"),
+        (
+            {"signed": Signed(900, NOW - 300, 900, NOW - 400)},
+            "100 entries not signed, the last checkpoint is 5 min old",
+            "",
+        ),
+        ({"signed": Signed(1_001, NOW, 900, NOW - 200)}, "1,001 entries, but Kafka holds 1,000: it was", "lost-kafka"),
+        ({"stored": Stored(1_500, NOW, 0)}, "Postgres holds 1,500 entries, but Kafka holds 1,000", "lost-kafka"),
+        ({"archived": Archived(1_100, NOW)}, "the archive holds 1,100 entries", "lost-kafka"),
+        ({"stored": Stored(7, None, 7), "behind_since": NOW - 600}, "Postgres is 993 entries behind", "lagging-sink"),
+        (
+            {"archived": Archived(0, None), "signed": Signed(1_000, NOW, 900, NOW - 700)},
+            "900 entries of ended",
+            "lagging",
+        ),
+        ({"archived": Archived(800, NOW - 90_001)}, "25 h old", "lagging-sink"),
+        ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
+        ({"signed": Trouble("not signed by the chain's key", "", True)}, "Kafka: not signed by", "lost-kafka"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_page(change: dict[str, object], words: str, page: str) -> None:
+    (said,) = found(WELL._replace(**change))
+    assert said.severity == "wrong"
+    assert words in said.words
+    assert page in said.page
+    assert (ROOT / said.page).is_file(), said.page
+    assert exit_code([said]) == 1
+
+
+def test_an_idle_chain_and_a_burst_are_no_faults() -> None:
+    idle = {"sealed": Sealed(1_000, NOW - 61, 0, None), "signed": Signed(999, NOW - 119, 900, NOW - 40_000)}
+    assert found(WELL._replace(**idle, archived=Archived(900, NOW - 40_100))) == []
+    burst = {"sealed": Sealed(90_000, NOW, 5_000, NOW - 2), "signed": Signed(88_000, NOW - 1, 900, NOW - 200)}
+    assert found(WELL._replace(**burst, behind_since=NOW - 20)) == []
+    first_after_a_quiet_day = {"signed": Signed(1_000, NOW, 1_000, NOW - 10), "archived": Archived(900, NOW - 70_000)}
+    assert found(WELL._replace(**first_after_a_quiet_day)) == []
+
+
+def test_a_store_that_does_not_answer_is_unknown_and_hides_nothing() -> None:
+    down = Trouble("nobody answers at 127.0.0.1:5432: Connection refused")
+    said = found(WELL._replace(stored=down, letters=DeadLetters(5, False, 5)))
+    assert [each.severity for each in said] == ["wrong", "unknown"]
+    assert said[1].words == "Postgres does not answer: nobody answers at 127.0.0.1:5432: Connection refused"
+    assert said[1].page == "docs/runbooks/lost-postgres.md"
+    kafka = dict.fromkeys(("sealed", "signed", "letters", "producers"), Trouble("no answer within 3.5 s"))
+    (one,) = found(WELL._replace(**kafka))
+    assert one.words == "Kafka does not answer: no answer within 3.5 s"
+    assert exit_code([one]) == 2
+
+
+def test_gaps_and_silence_are_worth_a_look_and_no_alarm() -> None:
+    said = found(WELL._replace(producers=Producers(5, 2, 1, 44)))
+    assert [each.severity for each in said] == ["note", "note"]
+    assert "44 numbers of 1 producer never came" in said[0].words
+    assert "2 producers silent for a day" in said[1].words
+    assert exit_code(said) == 0
+
+
+@pytest.mark.parametrize(
+    ("process", "words"),
+    [
+        (
+            RUNNING._replace(state="stopped: alarm", because=("two roots",), runbook="docs/runbooks/fork.md"),
+            "two roots",
+        ),
+        (RUNNING._replace(state="restarting", exit_code=2), "ended with exit code 2 and is started again"),
+        (RUNNING._replace(state=None, trouble="Connection refused"), "does not answer at http://127.0.0.1:1"),
+        (RUNNING._replace(alive=False, because=("the loop has not moved for 300 s",)), "stands: the loop has not"),
+        (RUNNING._replace(ready=False, because=("postgres does not answer",)), "is not ready: postgres does not"),
+    ],
+)
+def test_a_process_says_what_it_lacks(process: ProcessView, words: str) -> None:
+    (said,) = found(None, process)
+    assert (said.severity, said.about) == ("wrong", "sequencer")
+    assert words in said.words
+    assert (ROOT / said.page).is_file()
+
+
+def test_a_process_that_has_just_been_started_is_waited_for() -> None:
+    (said,) = found(None, RUNNING._replace(ready=False, because=("it is starting",), running_s=3.0))
+    assert (said.severity, said.words) == ("unknown", "sequencer was started 3 s ago: it is starting")
+
+
+def test_a_producers_clock_that_is_ahead_is_told() -> None:
+    labels = (("bound", "least"), ("chain", "main"), ("process", "sequencer"))
+    (said,) = found(None, RUNNING._replace(told={("sealstream_producer_clock_skew_seconds", labels): -7_300.0}))
+    assert (said.severity, said.words) == ("note", "a producer's clock is 2 h ahead of the broker's")
+
+
+def test_all_is_asked_at_once_and_given_up_in_time() -> None:
+    def late() -> str:
+        time.sleep(5)
+        return "too late"
+
+    def away() -> str:
+        raise Unavailable("nobody there")
+
+    def rolled_back() -> str:
+        raise RolledBack("less than was signed")
+
+    begun = time.monotonic()
+    answers = at_once(
+        {"late": late, "away": away, "rolled back": rolled_back, "bug": lambda: str(1 / 0), "well": lambda: "yes"}, 0.3
+    )
+    assert time.monotonic() - begun < 2
+    assert answers["late"] == Trouble("no answer within 0.3 s")
+    assert answers["away"] == Trouble("nobody there")
+    assert answers["rolled back"] == Trouble("less than was signed", RolledBack.runbook, True)
+    assert answers["bug"] == Trouble("ZeroDivisionError: division by zero")
+    assert answers["well"] == "yes"
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    with pytest.raises(Unavailable) as raised:
+        check_listens(["postgresql://reader:secret@127.0.0.1:1/sealstream"])
+    assert re.search(r"^nobody answers at 127\.0\.0\.1:1: .*refused", str(raised.value))
+
+
+def test_status_works_when_everything_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    key = new_signing_key("audit.example.com/main")
+    write_settings(
+        tmp_path / "sealstream.toml",
+        {
+            "log": "audit.example.com",
+            "kafka": {"bootstrap": "127.0.0.1:1"},
+            "postgres": {"reader_dsn": "postgresql://reader:secret@127.0.0.1:1/sealstream"},
+            "archive": {"endpoint_url": "http://127.0.0.1:1"},
+            "chains": {"main": {"vkey": signer(key).vkey}},
+        },
+    )
+    begun = time.monotonic()
+    said = say(tmp_path / "sealstream.toml", "status")
+    assert time.monotonic() - begun < 5
+    assert said.code == 2
+    for store in ("Kafka", "Postgres", "the archive"):
+        assert f"{store} does not answer: nobody answers at 127.0.0.1:1: Connection refused" in said.out
+    assert "secret" not in said.out
+    write_settings(tmp_path / "sealstream.toml", {"metrics": {"ports": {"sequencer": 1}}})
+    said = say(tmp_path / "sealstream.toml", "status", "--json")
+    told = json.loads(said.out)
+    assert (said.code, told["verdict"], told["exit_code"]) == (1, "wrong", 1)
+    assert told["findings"][0]["words"] == "sequencer does not answer at http://127.0.0.1:1: Connection refused"
+    assert {each["name"] for each in told["processes"]} == {*ALL[:4]}
