@@ -38,11 +38,13 @@ _POLL_S = 0.2
 class ChainWorker:
     """One owned chain's thread: builds a sequencer, steps it, and builds it anew after what can be waited out."""
 
-    def __init__(self, name: str, build: Callable[[], Sequencer], taken: Callable[[str], None], tally: Figures) -> None:
+    def __init__(
+        self, name: str, build: Callable[[], Sequencer], taken: Callable[[str], None], tally: Figures | None = None
+    ) -> None:
         self._name = name
         self._build = build
         self._taken = taken
-        self._tally = tally
+        self._tally = tally or Figures()
         self._log = structlog.get_logger().bind(chain=name)
         self._stopping = threading.Event()
         self._lost = False
