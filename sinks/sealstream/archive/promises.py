@@ -1,9 +1,9 @@
 """How long the chain itself has promised to keep things, and that nobody is told to keep them for less.
 
 Entry 0 says it first, and each sealed `retention.extended` says it for the entries behind it. The settings must promise
-at least as much: a shorter lock can't be told from a sealed promise that was broken, and a longer one can't be taken
-back, so neither is guessed; a person mends the settings. The invariant: no segment that holds a promise, and none behind
-it, is put under settings that fall short of it. Reading only; a crash leaves nothing.
+at least as much. Where they don't, the sink does not go by the statement of its own accord: a lock can't be taken back,
+so a person mends the settings. The invariant: no segment that holds a promise, and none behind it, is put under
+settings that fall short of it. Reading only; a crash leaves nothing.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def check_promises(chain: ChainSettings, values: Iterable[bytes]) -> None:
 def check_newest_holding(kafka: KafkaSettings, chain: ChainSettings, newest: Holding) -> None:
     """The same for what earlier lives have archived already: the newest lock tells whether there may be such a promise.
 
-    A lock of whole days beyond the settings' was made under a longer policy (or, once in a day's seconds, by a sink that
-    was late): then the chain is read for it, and where it no longer reaches back, the lock itself is believed.
+    A lock of whole days beyond the settings' was made under a longer policy (or, once in a day's seconds, by a sink
+    that was late): then the chain is read for it, and where it no longer reaches back, the lock itself is believed.
     """
     ends = parse_timestamp(newest.manifest.last_sequenced_at)
     days, rest = divmod(parse_timestamp(newest.manifest.retain_until) - ends, _DAY)

@@ -223,7 +223,7 @@ class _Comparison:
                     self._fault("postgres", FaultKind.INSERTED, AUDIT_LOG, detail, low, high - 1)
 
     def _may_be_trimmed(self, name: str) -> bool:
-        """Whether the policy in force lets this store lose its oldest entries, or (Kafka) did before it was extended."""
+        """Whether the policy lets this store lose its oldest entries, or (Kafka) did so before it was extended."""
         if name == "archive" or self._chain.retention.online_days is not None:
             return name != "archive"
         if name != "kafka" or self._sources.kafka is None:
