@@ -72,7 +72,7 @@ def policy_line(retention: Retention) -> str:
 
 
 def meaning(retention: Retention, topics: ChainTopics, now: datetime | None = None) -> dict[str, str]:
-    """What the policy means, by store: when Kafka's topics are trimmed, when months may leave, until when locks hold."""
+    """What the policy means, by store: when topics are trimmed, when months may leave, until when locks hold."""
     until = (now or datetime.now(UTC)) + timedelta(days=retention.archive_days)
     days = f"{retention.archive_days:,} days after its last entry"
     if retention.online_days is None:

@@ -92,8 +92,8 @@ def producers_command(
 ) -> None:
     """List the producers of a chain: numbers that are missing, silence, who closed in order.
 
-    A producer (a process, a spool file, an outbox) numbers its events from 0. A number that is missing is an event that
-    was reported and did not arrive, or was refused; it may still come. docs/runbooks/missing-numbers.md says what to do.
+    A producer (a process, a spool file, an outbox) numbers its events from 0. A missing number is an event that was
+    reported and did not arrive, or was refused; it may still come. docs/runbooks/missing-numbers.md says what to do.
     """
     settings = context_of(context).settings()
     topics = ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix)

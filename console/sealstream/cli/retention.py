@@ -167,8 +167,8 @@ def _extend(
     out.print(f"chain     entry {seq} says so ({RETENTION_EXTENDED})")
     out.print(
         f"Entries behind {seq} are kept so. What is archived already keeps its locks: `sealstream chain retention "
-        f"{name} --extend-objects` lengthens them.\nProcesses that run elsewhere need the same settings; the archive sink ends "
-        "when it comes to that entry with the old ones, and goes on when it is started with the new.",
+        f"{name} --extend-objects` lengthens them.\nProcesses that run elsewhere need the same settings; the archive "
+        "sink ends when it comes to that entry with the old ones, and goes on when it is started with the new.",
         soft_wrap=True,
     )
     return chain._replace(retention=after)

@@ -134,6 +134,10 @@ def named_retention(policy: str) -> Retention:
     duration = policy.removeprefix("gdpr:")
     days_each = {"d": 1, "m": 31, "y": 366}
     match = re.fullmatch(r"([1-9][0-9]{0,4})([dmy])", duration)
+    if policy == "gdpr":
+        raise Misconfigured(
+            "retention policy 'gdpr': GDPR names no time, your purpose does: gdpr:<duration>, as gdpr:2y"
+        )
     if match is None:
         raise Misconfigured(
             f"retention policy {policy!r}: expected hipaa, pci, soc2, gdpr:<duration> or <duration>, "
