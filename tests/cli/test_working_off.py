@@ -191,7 +191,7 @@ def locks(pipeline: Pipeline) -> dict[int, timedelta]:
 def test_a_policy_is_extended_and_never_shortened(lived: Pipeline) -> None:
     lived.wait_archived(20)
     shown = retention(lived)
-    assert "1d: all of it stays online, 1 days locked in the archive" in shown.out.replace("\n", " ")
+    assert "1d: all of it stays online, 1 day locked in the archive" in shown.out.replace("\n", " ")
     extended = retention(lived, "gdpr:10d", "--by", "bea")
     assert extended.code == 0, extended.err
     assert "the same" in extended.out  # Kafka and Postgres

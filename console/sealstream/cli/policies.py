@@ -67,23 +67,23 @@ def policy_line(retention: Retention) -> str:
     if retention.online_days is None:
         online = "all of it stays online"
     else:
-        online = f"{retention.online_days:,} days online"
-    return f"{retention.policy}: {online}, {retention.archive_days:,} days locked in the archive"
+        online = f"{_days(retention.online_days)} online"
+    return f"{retention.policy}: {online}, {_days(retention.archive_days)} locked in the archive"
 
 
 def meaning(retention: Retention, topics: ChainTopics, now: datetime | None = None) -> dict[str, str]:
     """What the policy means, by store: when topics are trimmed, when months may leave, until when locks hold."""
     until = (now or datetime.now(UTC)) + timedelta(days=retention.archive_days)
-    days = f"{retention.archive_days:,} days after its last entry"
+    days = f"{_days(retention.archive_days)} after its last entry"
     if retention.online_days is None:
         chain, months = "never trimmed", "no month ever leaves"
     else:
         chain = (
-            f"trimmed of what is archived and {retention.online_days:,} days old, but for the newest "
+            f"trimmed of what is archived and {_days(retention.online_days)} old, but for the newest "
             f"{KEPT_ENTRIES:,} entries"
         )
         months = (
-            f"a month may leave when it is archived and its last entry is {retention.online_days:,} days old; nothing "
+            f"a month may leave when it is archived and its last entry is {_days(retention.online_days)} old; nothing "
             "drops it by itself"
         )
     return {
@@ -92,6 +92,10 @@ def meaning(retention: Retention, topics: ChainTopics, now: datetime | None = No
         "postgres": months,
         "archive": f"each object is locked (COMPLIANCE) until {days}: what is sealed today until {until:%Y-%m-%d}",
     }
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count:,} days"
 
 
 def sealed_retention(settings: Settings, chain: str) -> Sealed:

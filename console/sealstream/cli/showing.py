@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import typer
@@ -60,19 +61,21 @@ def show_chain(
         "postgres": lambda: _postgres(settings, name),
         "archive": lambda: _archive(settings, name),
     }
-    troubled = False
-    for part, look in parts.items():
-        try:
-            document[part] = look()
-        except SealstreamError as error:
-            document[part] = {"error": str(error)}
-            troubled = True
+    with ThreadPoolExecutor(len(parts), thread_name_prefix="show") as pool:  # a store that is down is waited for once
+        document |= pool.map(_looked, parts, parts.values())
     if as_json:
         print(json.dumps(document, indent=2))
     else:
         _print(document, chain, topics)
-    if troubled:
+    if any("error" in document[part] for part in parts):
         raise typer.Exit(2)
+
+
+def _looked(part: str, look: Callable[[], Document]) -> tuple[str, Document]:
+    try:
+        return part, look()
+    except SealstreamError as error:
+        return part, {"error": str(error)}
 
 
 def _state(section: ChainSection) -> Document:
@@ -86,8 +89,13 @@ def _state(section: ChainSection) -> Document:
 
 
 def _retention(settings: Settings, chain: ChainSettings, topics: ChainTopics) -> Document:
-    """What is in force: what the settings and the chain itself promise."""
-    sealed = sealed_retention(settings, chain.name)
+    """What is in force: what the settings and the chain itself promise; by the settings, where that can't be asked."""
+    try:
+        sealed = sealed_retention(settings, chain.name)
+    except SealstreamError as error:
+        line = f"{policy_line(chain.retention)} (by the settings; the chain can't be asked)"
+        means = meaning(chain.retention, topics)
+        return retention_members(chain.retention) | {"line": line, "means": means, "sealed": None, "why": str(error)}
     in_force = chain.retention if sealed.retention is None else longest_retention(sealed.retention, chain.retention)
     return retention_members(in_force) | {
         "line": policy_line(in_force),
@@ -134,7 +142,7 @@ def _topics(settings: Settings, topics: ChainTopics) -> Document:
 
 def _postgres(settings: Settings, chain: str) -> Document:
     if not settings.postgres.reader_dsn:
-        return {"error": "postgres.reader_dsn is not set"}
+        return {"entries": 0, "note": "postgres.reader_dsn is not set"}
     with PostgresStore(settings.postgres.reader_dsn) as store:
         bounds, notes = store.seq_bounds(chain), store.notes(chain)
         return {
@@ -147,7 +155,7 @@ def _postgres(settings: Settings, chain: str) -> Document:
 
 def _archive(settings: Settings, chain: str) -> Document:
     if not settings.archive.bucket:
-        return {"error": "archive.bucket is not set"}
+        return {"segments": 0, "note": "archive.bucket is not set"}
     store, bucket = ArchiveStore(archive_settings(settings), chain), Bucket(archive_settings(settings))
     try:
         segments = size_bytes = 0
@@ -235,7 +243,7 @@ def _sealed_line(sealed: Document) -> str:
 
 def _postgres_line(stored: Document) -> str:
     if not stored["entries"]:
-        return "holds nothing of it yet"
+        return str(stored.get("note", "holds nothing of it yet"))
     return (
         f"{stored['entries']:,} entries, {stored['first_seq']:,} to {stored['last_seq']:,}; "
         f"signed up to size {stored['signed_size']:,}"
@@ -244,7 +252,7 @@ def _postgres_line(stored: Document) -> str:
 
 def _archive_line(archived: Document) -> str:
     if not archived["segments"]:
-        return f"bucket {archived['bucket']} holds nothing of it yet"
+        return str(archived.get("note") or f"bucket {archived['bucket']} holds nothing of it yet")
     return (
         f"bucket {archived['bucket']}: {archived['segments']:,} segments, {archived['bytes']:,} bytes, entries "
         f"{archived['first_seq']:,} to {archived['last_seq']:,} ({archived['first_date']} to {archived['last_date']}); "
