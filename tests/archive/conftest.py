@@ -33,6 +33,7 @@ from sealstream.layout import (
     SegmentLimits,
     checkpoint_headers,
     decode_entry,
+    retention_members,
 )
 from sealstream.layout.manifests import Manifest, parse_manifest
 from sealstream.sealing import (
@@ -113,7 +114,7 @@ class MadeChain:
                 "origin": self.origin,
                 "vkey": self.signer.vkey,
                 "nonce": "5e" * 32,
-                "retention": {"policy": self.retention.policy, "archive_days": self.retention.archive_days},
+                "retention": retention_members(self.retention),
                 "segment_entries": self.limits.entries,
                 "segment_bytes": self.limits.bytes,
                 "segment_seconds": self.limits.seconds,

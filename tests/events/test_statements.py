@@ -53,6 +53,11 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
         ],
     },
     "input.lost": {"topic": "control", "old_topic_id": "a", "new_topic_id": "b", "first": 7},
+    "retention.extended": {
+        "from": {"policy": "pci", "archive_days": 732, "online_days": 366},
+        "to": {"policy": "hipaa", "archive_days": 2196},
+    },
+    "deadletter.retried": {"letter": 4, "topic": "raw", "offset": 17, "sha256": HEX, "event": ID, "corrects": 12},
     "producer.gap": {"producer_id": "p", "ranges": [[1, 2], [5, 5]]},
     "producer.unsure": {"producer_id": "p", "ranges": [[1, 1]]},
     "producer.conflict": {"seq": 9, "of": 3, "digest": HEX, "of_digest": HEX},
@@ -87,7 +92,13 @@ def raw(action: str, metadata: object) -> bytes:
 def test_the_table_is_complete():
     assert set(EXAMPLES) == set(STATEMENTS)
     assert len(OF_KIND["log"]) == 12
-    assert OF_KIND["control"] == ["segment.archived", "store.expired", "store.repaired"]
+    assert OF_KIND["control"] == [
+        "segment.archived",
+        "store.expired",
+        "store.repaired",
+        "retention.extended",
+        "deadletter.retried",
+    ]
     assert OF_KIND["event"] == ["producer.closed", "audit.loss"]
 
 

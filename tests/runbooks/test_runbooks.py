@@ -83,10 +83,31 @@ def test_dead_letters(patient: Patient) -> None:
     patient.events = 255
     patient.settle()
     patient.sees("dead-letters", "sequencer")
-    patient.play("dead-letters")
+
+    def correct() -> None:
+        Path("event.json").write_bytes(pipeline.event(255, producer="p"))
+        patient.events = 256
+
+    patient.play("dead-letters", **{"write the corrected event of letter 0 to event.json": correct})
+    patient.settle()
     shown = pipeline.command("deadletters", "show", "0", "--chain", pipeline.name)
     assert shown.out == '{"id": 1}\n'
     assert pipeline.command("deadletters", "show", "1", "--chain", pipeline.name).code == 2
+
+
+def test_missing_numbers(patient: Patient) -> None:
+    pipeline, begin = patient.pipeline, patient.events
+    missing = pipeline.event(begin + 1, producer="p")
+    pipeline.send([pipeline.event(begin, producer="p", number=begin + 1)])
+    patient.events += 1
+    patient.settle()
+
+    def arrive() -> None:
+        pipeline.send([missing.replace(f'"producer_seq":{begin + 1}'.encode(), f'"producer_seq":{begin}'.encode())])
+        patient.events += 1
+        patient.settle()
+
+    patient.play("missing-numbers", **{"the missing events arrive": arrive})
 
 
 @drill

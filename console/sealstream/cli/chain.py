@@ -1,4 +1,4 @@
-"""`sealstream chain`: make a chain - key, topics, bucket, roles, settings - and list those that there are.
+"""`sealstream chain`: make a chain (key, topics, bucket, roles, settings) and list those that there are.
 
 Each step is repeatable and the settings are written last, by rename: after a crash at any line the same command goes
 on, with the key that it made the first time.
@@ -24,7 +24,14 @@ from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings, migrate_postgres
 from sealstream.errors import Misconfigured
 from sealstream.kafka import create_topics, topic_ids
-from sealstream.layout import ChainTopics, SegmentLimits, check_chain_name, check_log_name, named_retention
+from sealstream.layout import (
+    RETENTION_HELP,
+    ChainTopics,
+    SegmentLimits,
+    check_chain_name,
+    check_log_name,
+    named_retention,
+)
 
 __all__ = ["TopicsLost", "app", "create_chain", "make_chain"]
 
@@ -35,7 +42,7 @@ class TopicsLost(Misconfigured):
     runbook = "docs/runbooks/lost-kafka.md"
 
 
-app = typer.Typer(help="Make and list chains.", no_args_is_help=True)
+app = typer.Typer(help="Make chains, show them, keep them for longer.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -49,8 +56,7 @@ def create(
     retention: Annotated[
         str,
         typer.Option(
-            help="hipaa (6 years), pci (12 months online and 12 archived), soc2 (1 year), gdpr:<duration> or an own "
-            "<duration> such as 90d, 18m, 6y."
+            help=f"{RETENTION_HELP} It can be extended later (`sealstream chain retention`), never shortened."
         ),
     ] = "soc2",
     segment_entries: Annotated[
@@ -62,7 +68,7 @@ def create(
     """Make a chain: its signing key, its Kafka topics, the archive bucket, Postgres roles and tables, and settings.
 
     Repeatable: what is there already is checked and kept. Entry 0 seals origin, public key, retention and segment
-    limits when the sequencer first runs; they can't be changed afterwards.
+    limits when the sequencer first runs; they can't be changed afterwards, but for retention, which can be extended.
     """
     shared = context_of(context)
     settings = shared.settings(must_exist=False)
@@ -119,7 +125,8 @@ def make_chain(
     ):
         raise Misconfigured(
             f"chain {name!r} exists with retention {kept.retention} and segments of {kept.segment_entries} entries, "
-            f"{kept.segment_bytes} bytes, {kept.segment_seconds} s: these are sealed in entry 0 and can't be changed"
+            f"{kept.segment_bytes} bytes, {kept.segment_seconds} s: these are sealed in entry 0 and can't be changed; "
+            f"`sealstream chain retention {name}` keeps it for longer"
         )
     days = named_retention(retention)
     origin = f"{log}/{name}"
@@ -192,9 +199,19 @@ def chain_status(
 
 
 @app.command("list")
-def list_chains(context: typer.Context) -> None:
-    """List the chains in the settings."""
+def list_chains(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the chains in the settings. `sealstream chain show NAME` shows everything of one."""
     settings = context_of(context).settings()
+    if as_json:
+        listed = [
+            {"chain": name, "origin": f"{settings.log}/{name}", **section.model_dump(exclude={"continues"})}
+            for name, section in sorted(settings.chains.items())
+        ]
+        print(json.dumps(listed, indent=2))
+        return
     table = Table("chain", "origin", "retention", "segments end at", "state", box=None)
     for name, section in sorted(settings.chains.items()):
         table.add_row(

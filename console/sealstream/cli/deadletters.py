@@ -1,7 +1,6 @@
-"""`sealstream deadletters`: what the sequencer refused, and why. Reads only; nothing here can be lost in a crash.
+"""`sealstream deadletter`: what the sequencer refused and why, and what was sent again since. Reads only.
 
-A dead letter is a copy: the record itself stays in its input topic until that is trimmed, and the chain accounts for
-it. Nothing is ever sealed from here: who mends a producer sends the event again.
+Nothing is ever sealed from the letters' topic: `retry` (in `retrying.py`) sends an event of its own.
 """
 
 from __future__ import annotations
@@ -9,40 +8,39 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
-from sealstream.errors import Misconfigured
-from sealstream.kafka import CommittedReader, KafkaSettings, read_until_end, start_offset
-from sealstream.layout import ChainTopics
+from sealstream.cli.letters import Letter, all_letters, one_letter
+from sealstream.cli.sealed import sealed_statements
+from sealstream.cli.settings import Settings
+from sealstream.layout import ChainTopics, Entry
 
-__all__ = ["app"]
+__all__ = ["RETRIED", "ChainOption", "app", "retries"]
 
-app = typer.Typer(help="Records that were refused: how many, why, and their bytes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Records that were refused: how many, why, their bytes; and sending them again, corrected.",
+    no_args_is_help=True,
+)
 
+RETRIED = "deadletter.retried"
 _SHOWN_BYTES = 60
-_WAIT_S = 10.0
 
 ChainOption = Annotated[str, typer.Option("--chain", help="The chain.")]
+RetryKey = tuple[int, str]
 
 
-class _Letter(NamedTuple):
-    """One dead letter: its own offset, and what its headers say of the record."""
-
-    offset: int
-    refused_at: datetime
-    reason: str
-    topic: str
-    topic_offset: int
-    length: int
-    sha256: str
-    value: bytes
+def retries(settings: Settings, chain: str, oldest: Letter) -> dict[RetryKey, Entry]:
+    """The sealed `deadletter.retried` statements since the oldest letter, by the record's offset and SHA-256."""
+    found: dict[RetryKey, Entry] = {}
+    for entry in sealed_statements(settings, chain, [RETRIED], since=oldest.refused_at):
+        said = entry.metadata or {}
+        found.setdefault((int(said["offset"]), str(said["sha256"])), entry)
+    return found
 
 
 @app.command("list")
@@ -50,29 +48,33 @@ def list_letters(
     context: typer.Context,
     chain: ChainOption = "main",
     limit: Annotated[int, typer.Option(min=1, help="The last so many, the newest at the end.")] = 20,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those that nobody has retried.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """List the last dead letters, and count all that are kept (90 days) by reason."""
-    newest: deque[_Letter] = deque(maxlen=limit)
+    """List the last dead letters and what became of them, and count all that are kept (90 days) by reason."""
+    settings = context_of(context).settings()
+    kafka = settings.kafka_settings()
+    topics = ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix)
+    newest: deque[Letter] = deque(maxlen=None if waiting else limit)
     reasons: Counter[str] = Counter()
-    for letter in _letters(context, chain):
-        newest.append(letter)
+    for letter in all_letters(kafka, topics):
+        newest.append(letter._replace(value=letter.value[:_SHOWN_BYTES]) if not as_json else letter)
         reasons[letter.reason] += 1
+    retried = retries(settings, chain, newest[0]) if newest else {}
+    shown = [letter for letter in newest if not waiting or _key(letter) not in retried][-limit:]
     if as_json:
-        for letter in newest:
+        for letter in shown:
             members = letter._asdict() | {"refused_at": letter.refused_at.isoformat()}
-            print(json.dumps(members | {"value": letter.value.decode(errors="backslashreplace")}))
+            members["value"] = letter.value.decode(errors="backslashreplace")
+            print(json.dumps(members | {"retried": _retried_members(retried.get(_key(letter)))}))
         return
     if not newest:
         out.print(f"no dead letters of chain {chain}")
         return
-    table = Table("letter", "refused at", "record", "reason", "begins with", box=None, padding=(0, 2, 0, 0))
-    for letter in newest:
-        begins = letter.value[:_SHOWN_BYTES].decode(errors="backslashreplace")
-        at = letter.refused_at.strftime("%Y-%m-%d %H:%M:%SZ")
-        record = f"{letter.topic} offset {letter.topic_offset}"
-        table.add_row(str(letter.offset), at, Text(record), Text(letter.reason, style="red"), Text(begins))
-    out.print(table)
+    if shown:
+        out.print(_table(shown, retried))
+    else:
+        out.print("no dead letter waits: each was retried")
     out.print(f"{reasons.total():,} in all, by reason:")
     for reason, count in reasons.most_common():
         out.print(Text(f"  {count:,}  {reason}"), soft_wrap=True)
@@ -85,14 +87,9 @@ def show_letter(
     chain: ChainOption = "main",
 ) -> None:
     """Print one dead letter's bytes as they came (their first 65,536), and what is known of it to standard error."""
-    kafka, topic = _topic(context, chain)
-    with CommittedReader(kafka, topic, max(letter, start_offset(kafka, topic))) as reader:
-        records = reader.read(1, _WAIT_S)
-    if not records or records[0].offset != letter:
-        raise Misconfigured(
-            f"there is no dead letter {letter} of chain {chain}: `sealstream deadletters list` shows all"
-        )
-    found = _letter(records[0].offset, records[0].timestamp_ms, dict(records[0].headers), records[0].value or b"")
+    settings = context_of(context).settings()
+    topics = ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix)
+    found = one_letter(settings.kafka_settings(), topics, letter)
     print(
         f"{found.topic} offset {found.topic_offset}, {found.length} bytes, SHA-256 {found.sha256}: {found.reason}",
         file=sys.stderr,
@@ -101,26 +98,26 @@ def show_letter(
     sys.stdout.write("\n")
 
 
-def _topic(context: typer.Context, chain: str) -> tuple[KafkaSettings, str]:
-    settings = context_of(context).settings()
-    return settings.kafka_settings(), ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix).deadletter
+def _key(letter: Letter) -> RetryKey:
+    return letter.topic_offset, letter.sha256
 
 
-def _letters(context: typer.Context, chain: str) -> Iterator[_Letter]:
-    kafka, topic = _topic(context, chain)
-    for records in read_until_end(kafka, topic):
-        for record in records:
-            yield _letter(record.offset, record.timestamp_ms, dict(record.headers), record.value or b"")
+def _retried_members(entry: Entry | None) -> dict[str, object] | None:
+    if entry is None:
+        return None
+    return {"seq": entry.written.seq, "event": (entry.metadata or {}).get("event"), "by": entry.actor_id}
 
 
-def _letter(offset: int, timestamp_ms: int, headers: dict[str, bytes], value: bytes) -> _Letter:
-    def text(name: str) -> str:
-        return headers.get(name, b"").decode(errors="replace")
-
-    def number(name: str) -> int:
-        return int(text(name)) if text(name).isdigit() else -1
-
-    refused_at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    return _Letter(
-        offset, refused_at, text("reason"), text("topic"), number("offset"), number("length"), text("sha256"), value
-    )
+def _table(letters: list[Letter], retried: dict[RetryKey, Entry]) -> Table:
+    table = Table("letter", "refused at", "record", "reason", "retried", "begins with", box=None, padding=(0, 2, 0, 0))
+    for letter in letters:
+        entry = retried.get(_key(letter))
+        table.add_row(
+            str(letter.offset),
+            letter.refused_at.strftime("%Y-%m-%d %H:%M:%SZ"),
+            Text(f"{letter.topic} offset {letter.topic_offset}"),
+            Text(letter.reason, style="red" if entry is None else "dim"),
+            Text("" if entry is None else f"entry {entry.written.seq}", style="green"),
+            Text(letter.value[:_SHOWN_BYTES].decode(errors="backslashreplace")),
+        )
+    return table

@@ -15,11 +15,15 @@ from sealstream.cli import (
     deadletters,
     keys,
     outbox,
+    producers,
     reconcile,
     repair,
     replay,
     restore,
+    retention,
+    retrying,
     run_process,
+    showing,
     spool,
     stack,
     status,
@@ -44,13 +48,18 @@ app = typer.Typer(
 )
 app.add_typer(chain.app, name="chain")
 chain.app.command("continue")(continuing.continue_chain)
+chain.app.command("show")(showing.show_chain)
+chain.app.command("retention")(retention.chain_retention)
 app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)
 app.add_typer(stores.ask_app, name="ask")
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
-app.add_typer(deadletters.app, name="deadletters")
+deadletters.app.command("retry")(retrying.retry_letter)
+app.add_typer(deadletters.app, name="deadletter")
+app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
+app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("reconcile")(reconcile.reconcile_command)

@@ -38,8 +38,8 @@ class ChainProgress(NamedTuple):
         return None if self.size is None or reached is None else max(self.size - reached, 0)
 
 
-def chain_progress(settings: Settings, name: str) -> ChainProgress:
-    """Ask every store once; a store that does not answer is no reason not to show the others."""
+def chain_progress(settings: Settings, name: str, *, stores: bool = True) -> ChainProgress:
+    """Ask every store once (without `stores`: Kafka alone); one that is down is no reason not to show the others."""
     kafka, topics = settings.kafka_settings(), ChainTopics.of(name, settings.kafka.prefix)
     troubles: list[str] = []
     size = waiting = signed_size = postgres_size = archive_size = None
@@ -49,6 +49,8 @@ def chain_progress(settings: Settings, name: str) -> ChainProgress:
         signed_size, signed_age_s = _signed(kafka, topics, settings.chain(name).vkey)
     except SealstreamError as error:
         troubles.append(f"kafka: {error}")
+    if not stores:
+        return ChainProgress(name, size, waiting, signed_size, signed_age_s, None, None, tuple(troubles))
     if settings.postgres.reader_dsn:
         try:
             with PostgresStore(settings.postgres.reader_dsn) as store:

@@ -269,13 +269,13 @@ def _could_not(store: str, error: str, *, as_json: bool) -> None:
 
 
 class _Bar(AbstractContextManager[Callable[[int, int | None], None]]):
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, unit: str) -> None:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn(title),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("entries"),
+            TextColumn(unit),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
@@ -290,9 +290,11 @@ class _Bar(AbstractContextManager[Callable[[int, int | None], None]]):
         self._progress.stop()
 
 
-def progress_bar(title: str, *, shown: bool) -> AbstractContextManager[Callable[[int, int | None], None]]:
+def progress_bar(
+    title: str, *, shown: bool, unit: str = "entries"
+) -> AbstractContextManager[Callable[[int, int | None], None]]:
     if shown and sys.stderr.isatty():
-        return _Bar(title)
+        return _Bar(title, unit)
     return nullcontext(lambda _done, _total: None)
 
 

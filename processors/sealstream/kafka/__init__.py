@@ -4,12 +4,12 @@ No exception of the driver crosses this package. `Unavailable`: try again later;
 `Misconfigured`: a topic or a setting must be mended; `InputLost`: a position no longer exists, a person must decide.
 """
 
-from sealstream.kafka.lookup import last_record, read_until_end, record_before
+from sealstream.kafka.lookup import last_record, offset_reaching, read_until_end, record_before
 from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.sending import produce
 from sealstream.kafka.settings import KafkaSettings
-from sealstream.kafka.topics import check_topics, create_topics, topic_ids, trim
+from sealstream.kafka.topics import check_topics, create_topics, topic_configs, topic_ids, trim
 from sealstream.kafka.transactions import TransactionalProducer
 
 __all__ = [
@@ -21,10 +21,12 @@ __all__ = [
     "create_topics",
     "end_offset",
     "last_record",
+    "offset_reaching",
     "produce",
     "read_until_end",
     "record_before",
     "start_offset",
+    "topic_configs",
     "topic_ids",
     "trim",
 ]

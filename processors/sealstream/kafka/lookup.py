@@ -7,14 +7,14 @@ looked for from ever further back. Each look opens and closes its own connection
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sealstream.errors import InputLost, Unavailable
 from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.settings import KafkaSettings
 
-__all__ = ["last_record", "read_until_end", "record_before"]
+__all__ = ["last_record", "offset_reaching", "read_until_end", "record_before"]
 
 _BATCH = 10_000
 _FIRST_SPAN = 64
@@ -89,3 +89,23 @@ def _batches_below(reader: CommittedReader, end: int) -> Iterator[list[Record]]:
             deadline = time.monotonic() + _STANDSTILL_S
         elif time.monotonic() > deadline:
             raise Unavailable(f"no record and no end came in {_STANDSTILL_S:.0f} s from offset {before}, below {end}")
+
+
+def offset_reaching(kafka: KafkaSettings, topic: str, reached: Callable[[Record], bool]) -> int:
+    """The offset of the first committed record for which `reached` holds, or the end as committed when there is none.
+
+    By bisection: `reached` must hold for every record behind one for which it holds.
+    """
+    low, high = start_offset(kafka, topic), end_offset(kafka, topic, committed=True)
+    if low >= high:
+        return high
+    with CommittedReader(kafka, topic, low, fetch_wait_s=_FETCH_WAIT_S, ahead_kb=64) as reader:
+        while low < high:
+            middle = (low + high) // 2
+            reader.seek(middle)
+            found = next(_batches_below(reader, high), None)  # None: nothing but markers from here to `high`
+            if found is None or reached(found[0]):
+                high = middle
+            else:
+                low = found[0].offset + 1
+    return high

@@ -17,7 +17,7 @@ from sealstream.kafka.admin import answers, describe
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, translated
 from sealstream.layout import TopicConfig
 
-__all__ = ["check_topics", "create_topics", "topic_ids", "trim"]
+__all__ = ["check_topics", "create_topics", "topic_configs", "topic_ids", "trim"]
 
 _AT_LEAST = ("retention.ms", "retention.bytes")
 _PAUSE_S = 0.05
@@ -48,26 +48,35 @@ def check_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig]) -> None:
     Longer retention than described is no difference.
     """
     described = describe(kafka, [topic.name for topic in topics])
-    resources = {ConfigResource(ConfigResource.Type.TOPIC, topic.name): topic for topic in topics}
-    found = answers(
-        kafka,
-        "reading the configuration of topics",
-        lambda client: client.describe_configs(list(resources)),
-    )
+    found = topic_configs(kafka, [topic.name for topic in topics])
     differences = []
-    for resource, answer in found.items():
-        topic = resources[resource]
-        if isinstance(answer, KafkaError):
-            raise translated(answer, kafka, f"reading the configuration of {topic.name}", topic.name)
+    for topic in topics:
         partitions = len(described[topic.name].partitions)
         if partitions != topic.partitions:
             differences.append(f"{topic.name} has {partitions} partitions: expected {topic.partitions}")
-        differences += _differences(topic, {name: entry.value for name, entry in answer.items()})
+        differences += _differences(topic, found[topic.name])
     if differences:
         raise Misconfigured(
             f"topics at Kafka {kafka.bootstrap} are not as they must be: {'; '.join(differences)}. Mend them with "
             "`kafka-configs.sh --alter --entity-type topics --entity-name TOPIC --add-config NAME=VALUE`"
         )
+
+
+def topic_configs(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Each topic's configuration as the broker has it now."""
+    resources = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in names}
+    found = answers(
+        kafka,
+        "reading the configuration of topics",
+        lambda client: client.describe_configs(list(resources)),
+    )
+    configs = {}
+    for resource, answer in found.items():
+        name = resources[resource]
+        if isinstance(answer, KafkaError):
+            raise translated(answer, kafka, f"reading the configuration of {name}", name)
+        configs[name] = {key: entry.value for key, entry in answer.items()}
+    return configs
 
 
 def topic_ids(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sealstream.layout import ChainSettings
+from sealstream.layout import ChainSettings, retention_members
 from sealstream.layout.chains import Continued
 from sealstream.sealing import canonical_json
 from sealstream.sequencer.account import Item
@@ -45,14 +45,11 @@ class Statement(NamedTuple):
 
 def chain_created(chain: ChainSettings, nonce: bytes) -> Statement:
     """Entry 0. `nonce`: 32 random bytes, so that no two chains begin alike."""
-    retention: dict[str, object] = {"policy": chain.retention.policy, "archive_days": chain.retention.archive_days}
-    if chain.retention.online_days is not None:
-        retention["online_days"] = chain.retention.online_days
     facts = {
         "origin": chain.origin,
         "vkey": chain.vkey,
         "nonce": nonce.hex(),
-        "retention": retention,
+        "retention": retention_members(chain.retention),
         "segment_entries": chain.limits.entries,
         "segment_bytes": chain.limits.bytes,
         "segment_seconds": chain.limits.seconds,

@@ -61,6 +61,8 @@ _PRODUCERS = _object(
         }
     }
 )
+_RETENTION = _object({"policy": _TEXT, "archive_days": _POSITIVE}, {"online_days": _POSITIVE})
+_UUID: JsonSchema = {"type": "string", "pattern": f"^[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}{END}"}
 _SEQUENCER = {"host": _TEXT, "version": _TEXT}
 _PASSED = {"first": _COUNT, "last": _COUNT}
 _INPUT_PASSED = _object(
@@ -90,7 +92,7 @@ STATEMENTS: dict[str, Statement] = {
                 "origin": _ORIGIN,
                 "vkey": _VKEY,
                 "nonce": _HEX_64,
-                "retention": _object({"policy": _TEXT, "archive_days": _POSITIVE}, {"online_days": _POSITIVE}),
+                "retention": _RETENTION,
                 "segment_entries": _POSITIVE,
                 "segment_bytes": _POSITIVE,
                 "segment_seconds": _POSITIVE,
@@ -150,6 +152,25 @@ STATEMENTS: dict[str, Statement] = {
     ),
     "store.expired": Statement("control", _STORE, "entries were dropped from a store when their time was over"),
     "store.repaired": Statement("control", _STORE, "entries of a store were built anew and swapped in"),
+    "retention.extended": Statement(
+        "control",
+        _object({"from": _RETENTION, "to": _RETENTION}),
+        "entries after this one are kept for longer than entry 0, or an earlier extension, says",
+    ),
+    "deadletter.retried": Statement(
+        "control",
+        _object(
+            {
+                "letter": _COUNT,
+                "topic": _TOPIC,
+                "offset": _COUNT,
+                "sha256": _HEX_64,
+                "event": _UUID,
+            },
+            {"corrects": _COUNT},
+        ),
+        "a refused record was sent again, corrected, as this event",
+    ),
     "producer.closed": Statement(
         "event", _object({}, {"next": _COUNT}), "a producer ends its stream; next: the number it would have used"
     ),

@@ -1,12 +1,17 @@
 """Names and shapes: topics, tables, archive paths, Parquet schema, segments. Pure; the only spelling of each."""
 
 from sealstream.layout.chains import (
+    RETENTION_HELP,
     ChainSettings,
     Retention,
     SegmentLimits,
     check_chain_name,
     check_log_name,
+    longest_retention,
     named_retention,
+    read_retention,
+    retention_members,
+    shortens,
 )
 from sealstream.layout.entries import HOT_COLUMNS, Entry, WrittenFields, decode_entry
 from sealstream.layout.figures import Alarm, Figure, Figures
@@ -30,6 +35,7 @@ __all__ = [
     "HOT_COLUMNS",
     "OUTBOX_PRODUCER",
     "OUTBOX_SPARE_BYTES",
+    "RETENTION_HELP",
     "Alarm",
     "ChainSettings",
     "ChainTopics",
@@ -49,8 +55,12 @@ __all__ = [
     "checkpoint_headers",
     "checkpointing_transactional_id",
     "decode_entry",
+    "longest_retention",
     "named_retention",
     "parse_checkpoint_headers",
+    "read_retention",
+    "retention_members",
     "sequencer_group",
     "sequencer_transactional_id",
+    "shortens",
 ]

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, NotCanonical
 
 __all__ = [
+    "RETENTION_EXTENDED",
+    "RETENTION_HELP",
     "ChainSettings",
     "Continued",
     "Retention",
     "SegmentLimits",
     "check_chain_name",
     "check_log_name",
+    "longest_retention",
     "named_retention",
     "original_name",
+    "read_retention",
+    "retention_members",
+    "shortens",
     "successor_name",
 ]
+
+RETENTION_EXTENDED = "retention.extended"
+"""The action of the control statement that a chain's retention was extended."""
+
+RETENTION_HELP = (
+    "hipaa (6 years), pci (12 months online, 12 more in the archive), soc2 (1 year), gdpr:<duration> for a purpose of "
+    "your own (often 1 to 3 years), or a <duration>: a number and d, m or y, such as 90d, 18m, 6y."
+)
 
 _CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _SUCCESSOR = re.compile(r"-r([0-9]+)$")
@@ -119,9 +134,50 @@ def named_retention(policy: str) -> Retention:
     duration = policy.removeprefix("gdpr:")
     days_each = {"d": 1, "m": 31, "y": 366}
     match = re.fullmatch(r"([1-9][0-9]{0,4})([dmy])", duration)
+    if policy == "gdpr":
+        raise Misconfigured(
+            "retention policy 'gdpr': GDPR names no time, your purpose does: gdpr:<duration>, as gdpr:2y"
+        )
     if match is None:
         raise Misconfigured(
             f"retention policy {policy!r}: expected hipaa, pci, soc2, gdpr:<duration> or <duration>, "
             "a duration being a number and d, m or y (90d, 18m, 6y)"
         )
     return Retention(policy, archive_days=int(match[1]) * days_each[match[2]])
+
+
+def retention_members(retention: Retention) -> dict[str, object]:
+    """As statements carry it: `policy`, `archive_days`, and `online_days` unless it is never trimmed."""
+    members: dict[str, object] = {"policy": retention.policy, "archive_days": retention.archive_days}
+    return members if retention.online_days is None else members | {"online_days": retention.online_days}
+
+
+def read_retention(members: Mapping[str, object]) -> Retention:
+    """The reverse, of a statement that fits its schema. Raises `NotCanonical` for one that does not."""
+    policy, archive_days, online_days = members.get("policy"), members.get("archive_days"), members.get("online_days")
+    if not isinstance(policy, str) or not isinstance(archive_days, int):
+        raise NotCanonical(f"no retention: expected policy and archive_days, got {dict(members)!r}")
+    return Retention(policy, archive_days, online_days if isinstance(online_days, int) else None)
+
+
+def shortens(before: Retention, after: Retention) -> str:
+    """Why `after` would keep something for less long than `before` promises; empty: it does not."""
+    if after.archive_days < before.archive_days:
+        return (
+            f"the archive would be locked for {after.archive_days:,} days after an entry, "
+            f"{before.policy} promises {before.archive_days:,}"
+        )
+    if after.online_days is not None and (before.online_days is None or after.online_days < before.online_days):
+        promised = "that they are never trimmed" if before.online_days is None else f"{before.online_days:,} days"
+        return (
+            f"Kafka and Postgres could be trimmed after {after.online_days:,} days, {before.policy} promises {promised}"
+        )
+    return ""
+
+
+def longest_retention(one: Retention, other: Retention) -> Retention:
+    """What keeps both promises; `other` itself where it shortens nothing."""
+    if not shortens(one, other):
+        return other
+    online = None if None in (one.online_days, other.online_days) else max(one.online_days or 0, other.online_days or 0)
+    return Retention(one.policy, max(one.archive_days, other.archive_days), online)

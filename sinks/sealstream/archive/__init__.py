@@ -17,18 +17,22 @@ from sealstream.archive.columns import (
     sealed_table,
 )
 from sealstream.archive.folding import SegmentFold, Start
-from sealstream.archive.init import init_bucket
+from sealstream.archive.init import init_bucket, lengthen_default_retention
+from sealstream.archive.lengthening import Lengthened, lengthen_locks
 from sealstream.archive.settings import ArchiveSettings
 from sealstream.archive.sink import ArchiveSink
 from sealstream.archive.store import ArchiveStore, StoredSegment
-from sealstream.archive.trimming import Trimmer
+from sealstream.archive.trimming import INPUT_DAYS, KEPT_ENTRIES, Trimmer
 
 __all__ = [
+    "INPUT_DAYS",
+    "KEPT_ENTRIES",
     "ArchiveSettings",
     "ArchiveSink",
     "ArchiveStore",
     "Bucket",
     "ColumnMaker",
+    "Lengthened",
     "Lock",
     "ObjectBuilder",
     "SegmentFold",
@@ -40,6 +44,8 @@ __all__ = [
     "check_object",
     "init_bucket",
     "leaf_hashes",
+    "lengthen_default_retention",
+    "lengthen_locks",
     "open_parquet",
     "raw_hashes",
     "read_groups",

@@ -8,7 +8,7 @@ from sealstream.archive.settings import ArchiveSettings
 from sealstream.errors import Misconfigured
 from sealstream.layout import Retention
 
-__all__ = ["init_bucket"]
+__all__ = ["init_bucket", "lengthen_default_retention"]
 
 
 def init_bucket(settings: ArchiveSettings, retention: Retention) -> str:
@@ -42,6 +42,18 @@ def init_bucket(settings: ArchiveSettings, retention: Retention) -> str:
         "What can: the default retention for new objects, and who may read.",
     ]
     return "\n".join(lines)
+
+
+def lengthen_default_retention(settings: ArchiveSettings, retention: Retention) -> str:
+    """Makes the default retention of a bucket that is there at least as long as this; says, as text, what it is now."""
+    bucket = Bucket(settings)
+    try:
+        bucket.check()
+        days, before = _default_retention(bucket, retention.archive_days)
+    finally:
+        bucket.close()
+    was = "it was so" if days == before else f"it was {'none' if before is None else f'{before:,} days'}"
+    return f"bucket {settings.bucket}: default retention {days:,} days ({was})"
 
 
 def _create(bucket: Bucket) -> bool:

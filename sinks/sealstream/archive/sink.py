@@ -27,6 +27,7 @@ from sealstream.archive.bucket import Bucket
 from sealstream.archive.building import ObjectBuilder, unseal
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start
+from sealstream.archive.promises import check_newest_holding, check_promises, refuse_shorter
 from sealstream.archive.putting import Putting
 from sealstream.archive.resuming import newest_holding
 from sealstream.archive.segments import Segment, SegmentReader
@@ -43,7 +44,7 @@ from sealstream.kafka import (
     produce,
     start_offset,
 )
-from sealstream.layout import ChainSettings, ChainTopics, Figures, decode_entry, figures
+from sealstream.layout import ChainSettings, ChainTopics, Figures, decode_entry, figures, read_retention
 from sealstream.layout.archive import SegmentName
 from sealstream.sealing import (
     EMPTY_RANGE,
@@ -162,6 +163,7 @@ class ArchiveSink:
             self._position = _Position(Start(EMPTY_RANGE, genesis_hash(self._chain.origin)), None, None)
             return
         segment, holding = found
+        check_newest_holding(self._kafka, self._chain, holding)
         statement = ArchivedStatement(
             self._chain,
             holding.manifest,
@@ -182,6 +184,7 @@ class ArchiveSink:
         builder = ObjectBuilder(position.start, self._chain.limits, self._maker)
         try:
             for values in self._read_entries(segment, position):
+                check_promises(self._chain, values)
                 builder.add(values)
             data = builder.finish()
             fold = builder.fold
@@ -252,7 +255,6 @@ class ArchiveSink:
             )
         if seq == 0:
             created = decode_entry(sealed.body).metadata or {}
-            created |= {"archive_days": (created.get("retention") or {}).get("archive_days")}
             limits = self._chain.limits
             for member, ours in (
                 ("origin", self._chain.origin),
@@ -260,13 +262,13 @@ class ArchiveSink:
                 ("segment_entries", limits.entries),
                 ("segment_bytes", limits.bytes),
                 ("segment_seconds", limits.seconds),
-                ("archive_days", self._chain.retention.archive_days),
             ):
                 if created.get(member) != ours:
                     raise Misconfigured(
                         f"chain {self._chain.name} was created with {member} {created.get(member)!r}, but the settings "
                         f"say {ours!r}; set them to what entry 0 says"
                     )
+            refuse_shorter(self._chain, read_retention(created.get("retention") or {}), "entry 0")
 
     # The statement
 

@@ -7,7 +7,7 @@ row can stop the reading: columns come as the bytes that Postgres would send.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -34,6 +34,11 @@ _ROWS = (
     f"SELECT seq, body, prev_hash, hash, {_COLUMNS} FROM {SCHEMA}.{AUDIT_LOG} "
     "WHERE chain = $1 AND seq >= $2 AND seq < $3 ORDER BY seq, sequenced_at"
 )
+_STATEMENTS = (
+    f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} "
+    "WHERE chain = $1 AND kind = 'control' AND action = ANY($2::text[]) ORDER BY seq"
+)
+_BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
 _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
     f"FROM {SCHEMA}.{AUDIT_CHECKPOINT} WHERE chain = $1 ORDER BY size, ends_segment"
@@ -123,6 +128,16 @@ class PostgresStore:
         while records := self._session.run("reading rows", lambda _: cursor.fetch(at_once)):
             # A column without its NOT NULL may hold none: that is no entry, and for the reader to say.
             yield [StoredRow(row[0], row[1] or b"", row[2] or b"", row[3] or b"", tuple(row)[4:]) for row in records]
+
+    def statements(self, chain: str, actions: Sequence[str]) -> list[bytes]:
+        """The bodies of the `control` entries with these actions, in order of seq; unverified."""
+        rows = self._session.fetch("looking for statements", _STATEMENTS, chain, list(actions))
+        return [row["body"] for row in rows]
+
+    def with_ids(self, chain: str, ids: Sequence[str]) -> list[bytes]:
+        """The bodies of the entries with these ids, in order of seq; unverified."""
+        rows = self._session.fetch("looking for entries by id", _BY_ID, chain, list(ids))
+        return [row["body"] for row in rows]
 
     def close(self) -> None:
         """Ends the view and its connection."""

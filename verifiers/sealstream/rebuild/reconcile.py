@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from sealstream.errors import Misconfigured, NotCanonical
-from sealstream.layout import ChainSettings
+from sealstream.kafka import start_offset
+from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION
 from sealstream.rebuild.archive_view import ArchiveView, Verified
 from sealstream.rebuild.differences import (
@@ -33,6 +35,7 @@ from sealstream.rebuild.postgres_view import PostgresView, column_differences
 from sealstream.rebuild.reconciliation import ComparedStore, Reconciliation, Sources, kafka_notes
 from sealstream.rebuild.spans import Leaf, Span, spans_between
 from sealstream.sealing import entry_hash, read_written, split_sealed
+from sealstream.verify.kafka import formerly_online
 from sealstream.verify.report import Fault, FaultKind
 from sealstream.verify.signed import StoredNote, signed_sizes
 
@@ -93,6 +96,7 @@ class _Comparison:
         progress: Progress,
     ) -> None:
         self._chain = chain
+        self._sources = sources
         self._progress = progress
         self._views: dict[str, _View] = {}
         self._faults: list[Difference] = []
@@ -194,11 +198,10 @@ class _Comparison:
 
     def _ends(self) -> None:
         """Where each store begins and ends, and where it must."""
-        trimmed = self._chain.retention.online_days is not None
         highest = max(stop for _, stop in self._bounds.values())
         for name, (first, stop) in self._bounds.items():
             if first > 0:
-                if trimmed and name != "archive":
+                if self._may_be_trimmed(name):
                     self._notes.append(f"{name} begins with entry {first}: older ones were trimmed")
                 else:
                     self._fault(name, FaultKind.MISSING, name, "not there", 0, first - 1)
@@ -218,6 +221,16 @@ class _Comparison:
                 if low < high:
                     detail = "rows with numbers that no entry has"
                     self._fault("postgres", FaultKind.INSERTED, AUDIT_LOG, detail, low, high - 1)
+
+    def _may_be_trimmed(self, name: str) -> bool:
+        """Whether the policy lets this store lose its oldest entries, or (Kafka) did so before it was extended."""
+        if name == "archive" or self._chain.retention.online_days is not None:
+            return name != "archive"
+        if name != "kafka" or self._sources.kafka is None:
+            return False
+        topic = ChainTopics.of(self._chain.name, self._chain.prefix).chain
+        start = start_offset(self._sources.kafka, topic)
+        return formerly_online(self._sources.kafka, topic, start, datetime.now(UTC))[0] is not None
 
     def _span(self, span: Span, answers: dict[str, _Answers]) -> None:
         wrong = [name for name in self._views if answers[name].folds.get(span.first) is False]

@@ -105,6 +105,7 @@ class _Archive:
         finally:
             self._columns.close()
         self._manifest_chain(segments[first:])
+        self._promised(read, examination)
         self._sealed_statements(read, examination)
         for key in self._store.foreign:
             self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
@@ -305,6 +306,23 @@ class _Archive:
                     f"{former.manifest_sha256}"
                 )
                 self._fault(FaultKind.EDITED, former.name.manifest_key, detail, former.name)
+
+    def _promised(self, segments: list[_Segment], examination: Examination) -> None:
+        """What was archived is locked for as long as the chain promised when the segment's first entry was sealed."""
+        for segment in segments:
+            promise = examination.history.promised(segment.name.first_seq)
+            if promise is None or segment.manifest is None:
+                continue
+            until = parse_timestamp(segment.manifest.last_sequenced_at) + timedelta(days=promise.archive_days)
+            sealed = examination.history.archived.get(segment.name.first_seq)  # a manifest that differs is said already
+            said = segment.manifest.retain_until if sealed is None else str(sealed.metadata["retain_until"])
+            if parse_timestamp(said) < until - _CLOCK_GRACE:
+                self._locked = False
+                detail = (
+                    f"was archived with retain_until {said}: the chain promises {promise.policy}, "
+                    f"{promise.archive_days} days, so at least until {until.isoformat()}"
+                )
+                self._fault(FaultKind.UNLOCKED, segment.name.manifest_key, detail, segment.name)
 
     def _sealed_statements(self, segments: list[_Segment], examination: Examination) -> None:
         """What was read is what the chain sealed as archived."""

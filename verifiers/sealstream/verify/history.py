@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from sealstream.errors import NotCanonical
 from sealstream.events import parse_timestamp
+from sealstream.layout import Retention, longest_retention, read_retention
+from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.sealing import EMPTY_RANGE, CompactRange, extend, root
 from sealstream.verify.producers import ProducerLedger, Ranges
 from sealstream.verify.report import Fault, FaultKind, Report
@@ -66,6 +69,7 @@ class History:
         self.archived: dict[int, Statement] = {}
         self.created: Statement | None = None
         self.continued: Statement | None = None
+        self._extended: list[Statement] = []
         self.faults: list[Fault] = []
 
     def add(self, result: WalkResult, reached: int) -> None:
@@ -108,6 +112,8 @@ class History:
                 self.continued = statement
             elif statement.action == "segment.archived":
                 self._archived(statement)
+            elif statement.action == RETENTION_EXTENDED:
+                self._extended.append(statement)
 
     def _entry_zero(self, statement: Statement) -> None:
         for name, expected in (("origin", self._identity.origin), ("vkey", self._identity.vkey)):
@@ -117,6 +123,23 @@ class History:
                     f"entry 0 says {name} {came!r}: the verifier's is {expected!r}; this is another chain's history"
                 )
                 self.faults.append(Fault(FaultKind.FORKED, self._store, detail, 0, 0))
+
+    def promised(self, seq: int) -> Retention | None:
+        """How long the chain promises to keep entry `seq`: by entry 0 and what was extended before it; None: not read.
+
+        An extension that shortens something counts for what it lengthens: nobody can take a promise back.
+        """
+        said = [self.created] if self.created is not None else []
+        said += [statement for statement in self._extended if statement.seq < seq]
+        promise: Retention | None = None
+        for statement in said:
+            members = statement.metadata.get("retention" if statement is self.created else "to")
+            try:
+                read = read_retention(members if isinstance(members, dict) else {})
+            except NotCanonical:
+                continue  # against the rules, and reported as that
+            promise = read if promise is None else longest_retention(promise, read)
+        return promise
 
     def _archived(self, statement: Statement) -> None:
         first_seq = _first_seq(str(statement.metadata.get("object", "")))
@@ -191,6 +214,7 @@ class History:
         self._found_elsewhere()
         if self.continued is not None:
             report.notes.append(_continuation(self.continued))
+        report.notes += [_extension(statement) for statement in self._extended]
         highest = self._sizes[self._next - 1].size if self._next else 0
         if self._last_matching is not None:
             report.size = self._last_matching.size
@@ -246,6 +270,12 @@ def _continuation(statement: Statement) -> str:
     if isinstance(first, int) and isinstance(last, int) and first <= last:
         lost = f"entries {first} to {last} of it are lost, as the log itself says"
     return f"entry 1: this chain goes on where {said.get('origin')} was closed; {lost}"
+
+
+def _extension(statement: Statement) -> str:
+    policies = [statement.metadata.get(member, {}) for member in ("from", "to")]
+    before, after = (f"{policy.get('policy')} ({policy.get('archive_days')} days)" for policy in policies)
+    return f"entry {statement.seq}: retention extended from {before} to {after}; entries behind it are kept so"
 
 
 def _span(age: timedelta) -> str:

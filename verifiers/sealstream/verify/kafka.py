@@ -7,19 +7,21 @@ still hold the records, each is decided again (`inputs.py`). Reads only, as comm
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sealstream.errors import SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.kafka import KafkaSettings, end_offset, read_until_end, start_offset
-from sealstream.layout import DEFAULT_PREFIX, ChainTopics, decode_entry, parse_checkpoint_headers
+from sealstream.layout import DEFAULT_PREFIX, ChainTopics, decode_entry, parse_checkpoint_headers, read_retention
+from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.verify.inputs import InputAccount
 from sealstream.verify.report import Report
 from sealstream.verify.signed import SignedSize, StoredNote
 from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Verification
 
-__all__ = ["verify_kafka"]
+__all__ = ["formerly_online", "verify_kafka"]
 
+_EXTENDED = b'"action":"' + RETENTION_EXTENDED.encode() + b'"'
 _TRIM_GRACE = timedelta(days=1)  # an entry that is just old enough goes with the segment that it stands in
 
 
@@ -28,7 +30,8 @@ def verify_kafka(
 ) -> Report:
     """The report on the chain's topics. Raises `Unavailable` and `Misconfigured` when they can't be read at all.
 
-    `online_days`: after how many days the chain's topic may be trimmed; None: never, so its head must be there.
+    `online_days`: after how many days the chain's topic may be trimmed; None: never, so its head must be there, unless
+    it was trimmed before an extension ended that.
     """
     topics = ChainTopics.of(asked.identity.name, prefix)
     segments = list(_notes(kafka, topics.segments))
@@ -40,7 +43,7 @@ def verify_kafka(
     if at is not None:
         first_offset = since_offset
     elif first_offset > 0:
-        first_seq = _trimmed_to(kafka, topics.chain, first_offset, asked, online_days)
+        first_seq, online_days = _trimmed_to(kafka, topics.chain, first_offset, asked, online_days)
     account = InputAccount(kafka, topics, from_the_start=at is None and first_offset == 0)
     try:
         examination.begin(
@@ -62,18 +65,43 @@ def verify_kafka(
     return examination.finish(stale_after=ONLINE_STALE_AFTER, assurance="self-signed")
 
 
-def _trimmed_to(kafka: KafkaSettings, topic: str, start: int, asked: Verification, online_days: int | None) -> int:
-    """The seq that a rightly trimmed topic begins with; 0 where nothing may have been trimmed: then it is missing."""
+def _trimmed_to(
+    kafka: KafkaSettings, topic: str, start: int, asked: Verification, online_days: int | None
+) -> tuple[int, int | None]:
+    """The seq that a rightly trimmed topic begins with, and after how many days; 0 where nothing may have been trimmed:
+    then it is missing.
+    """
+    as_of = asked.now
     if online_days is None:
-        return 0
+        online_days, as_of = formerly_online(kafka, topic, start, asked.now)
+    if online_days is None:
+        return 0, None
     for batch in read_until_end(kafka, topic, start):
         try:
             written = decode_entry(batch[0].value or b"").written
-            youngest_trimmed = asked.now - parse_timestamp(written.sequenced_at)
+            youngest_trimmed = as_of - parse_timestamp(written.sequenced_at)
         except SealstreamError:
-            return 0
-        return written.seq if youngest_trimmed >= timedelta(days=online_days) - _TRIM_GRACE else 0
-    return 0
+            return 0, None
+        rightly = youngest_trimmed >= timedelta(days=online_days) - _TRIM_GRACE
+        return (written.seq, online_days) if rightly else (0, None)
+    return 0, None
+
+
+def formerly_online(kafka: KafkaSettings, topic: str, start: int, now: datetime) -> tuple[int | None, datetime]:
+    """After how many days, and until when, the topic was trimmed before that was ended by an extension. What is read
+    here is verified with everything else afterwards.
+    """
+    for batch in read_until_end(kafka, topic, start):
+        for record in batch:
+            if _EXTENDED in (record.value or b""):
+                try:
+                    entry = decode_entry(record.value or b"")
+                    before = read_retention((entry.metadata or {}).get("from") or {})
+                    if entry.written.kind == "control" and before.online_days is not None:
+                        return before.online_days, parse_timestamp(entry.written.sequenced_at)
+                except SealstreamError:
+                    continue
+    return None, now
 
 
 def _notes(kafka: KafkaSettings, topic: str) -> Iterator[tuple[StoredNote, int, int]]:

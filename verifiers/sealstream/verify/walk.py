@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
 from sealstream.events import FIELDS, STATEMENTS, check_metadata, validate_control, validate_event
 from sealstream.layout import Entry, decode_entry
+from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.sealing import (
     SEAL_BYTES,
     Sealed,
@@ -47,6 +48,7 @@ _STATEMENTS_KEPT = {
     "chain.continued": "log",
     "chain.created": "log",
     "producer.gap": "log",
+    RETENTION_EXTENDED: "control",
     "segment.archived": "control",
 }
 _WRITTEN = b',"written":{'

@@ -1,0 +1,133 @@
+"""A retention policy in words: what it means for Kafka, Postgres and the archive; and which is in force for a chain.
+
+Two say it: the settings, which the processes follow, and the chain itself, in entry 0 and in each sealed
+`retention.extended`, which is what an auditor goes by. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from sealstream.archive import INPUT_DAYS, KEPT_ENTRIES
+from sealstream.cli.sealed import sealed_statements
+from sealstream.cli.settings import Settings
+from sealstream.errors import SealstreamError, Unavailable
+from sealstream.kafka import read_until_end, start_offset
+from sealstream.layout import (
+    ChainTopics,
+    Entry,
+    Retention,
+    decode_entry,
+    longest_retention,
+    read_retention,
+    retention_members,
+)
+from sealstream.layout.chains import RETENTION_EXTENDED
+from sealstream.postgres import PostgresStore
+
+__all__ = ["Promised", "Sealed", "meaning", "policy_line", "sealed_retention"]
+
+
+class Promised(NamedTuple):
+    """One promise in the chain: entry 0's, or an extension's."""
+
+    seq: int
+    sealed_at: str
+    by: str
+    retention: Retention
+
+    def to_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "seq": self.seq,
+            "sealed_at": self.sealed_at,
+            "by": self.by,
+            "retention": retention_members(self.retention),
+        }
+
+
+class Sealed(NamedTuple):
+    """What the chain itself promises, in order; none: entry 0 is not sealed yet."""
+
+    promises: tuple[Promised, ...]
+
+    @property
+    def retention(self) -> Retention | None:
+        """All promises together."""
+        together: Retention | None = None
+        for promise in self.promises:
+            together = promise.retention if together is None else longest_retention(together, promise.retention)
+        return together
+
+
+def policy_line(retention: Retention) -> str:
+    """A policy in one line."""
+    if retention.online_days is None:
+        online = "all of it stays online"
+    else:
+        online = f"{_days(retention.online_days)} online"
+    return f"{retention.policy}: {online}, {_days(retention.archive_days)} locked in the archive"
+
+
+def meaning(retention: Retention, topics: ChainTopics, now: datetime | None = None) -> dict[str, str]:
+    """What the policy means, by store: when topics are trimmed, when months may leave, until when locks hold."""
+    until = (now or datetime.now(UTC)) + timedelta(days=retention.archive_days)
+    days = f"{_days(retention.archive_days)} after its last entry"
+    if retention.online_days is None:
+        chain, months = "never trimmed", "no month ever leaves"
+    else:
+        chain = (
+            f"trimmed of what is archived and {_days(retention.online_days)} old, but for the newest "
+            f"{KEPT_ENTRIES:,} entries"
+        )
+        months = (
+            f"a month may leave when it is archived and its last entry is {_days(retention.online_days)} old; nothing "
+            "drops it by itself"
+        )
+    return {
+        "kafka": f"{topics.chain}: {chain}; {topics.raw} and {topics.control}: trimmed of what is archived and "
+        f"{INPUT_DAYS} days old, under every policy",
+        "postgres": months,
+        "archive": f"each object is locked (COMPLIANCE) until {days}: what is sealed today until {until:%Y-%m-%d}",
+    }
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count:,} days"
+
+
+def sealed_retention(settings: Settings, chain: str) -> Sealed:
+    """What the chain promises. Raises `Unavailable` when neither Kafka nor Postgres can show entry 0."""
+    first = _entry_0(settings, chain)
+    if first is None:
+        return Sealed(())
+    promises = [_promise(first, "retention")]
+    promises += [_promise(entry, "to") for entry in sealed_statements(settings, chain, [RETENTION_EXTENDED])]
+    return Sealed(tuple(promises))
+
+
+def _promise(entry: Entry, member: str) -> Promised:
+    said = (entry.metadata or {}).get(member)
+    retention = read_retention(said if isinstance(said, Mapping) else {})
+    return Promised(entry.written.seq, entry.written.sequenced_at, entry.actor_id, retention)
+
+
+def _entry_0(settings: Settings, chain: str) -> Entry | None:
+    """Entry 0, from Kafka, or from Postgres where Kafka was trimmed; None: the chain is empty."""
+    kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
+    if start_offset(kafka, topic) == 0:
+        first = next(read_until_end(kafka, topic), None)
+        return None if first is None else decode_entry(first[0].value or b"")
+    why = "postgres.reader_dsn is not set"
+    if settings.postgres.reader_dsn:
+        try:
+            with PostgresStore(settings.postgres.reader_dsn) as store:
+                rows = next(store.rows(chain, 0, 1), None)
+            if rows:
+                return decode_entry(rows[0].body)
+            why = "Postgres does not hold it"
+        except SealstreamError as error:
+            why = f"Postgres can't be asked: {error}"
+    raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was trimmed, and {why}")

@@ -1,0 +1,247 @@
+"""`sealstream deadletter retry`: a refused event is sent again, corrected, and the chain says that it is.
+
+Two records are sent: the event, to the raw topic like any producer's, and the control statement `deadletter.retried`,
+which ties it to the refusal that the chain holds already. The log takes no side: the refusal stays, the correction is a
+new entry by whoever gives it. Their ids follow from the refused record, their bytes are written down before they are
+sent (`saying.py`), and both are seen sealed before the command ends; so a kill between any two lines, and a second
+operator, leave one correction or none, and running the command again finishes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.text import Text
+
+from sealstream.cli.context import context_of, out
+from sealstream.cli.deadletters import RETRIED, ChainOption, retries
+from sealstream.cli.editing import edit as edit_file
+from sealstream.cli.letters import Letter, Refusal, one_letter, refusal_of
+from sealstream.cli.saying import Message, Pending, say_until_sealed, this_person
+from sealstream.cli.sealed import sealed_with_ids
+from sealstream.cli.settings import Settings
+from sealstream.errors import InvalidEvent, Misconfigured, NotCanonical
+from sealstream.events import canonical_event, control_statement, format_timestamp, validate_event
+from sealstream.kafka import KafkaSettings, read_until_end
+from sealstream.layout import ChainTopics, Entry
+from sealstream.sealing import parse_json
+from sealstream.sequencer.judging import REPEATED
+from sealstream.sequencer.producers import decode_state, record_key
+
+__all__ = ["retry_letter"]
+
+
+class _Correction(NamedTuple):
+    """What is sent instead. `notes`: what was changed of it besides, for the person to read."""
+
+    event: bytes
+    id: str
+    notes: list[str]
+
+
+def retry_letter(
+    context: typer.Context,
+    letter: Annotated[int, typer.Argument(min=0, help="Its number, as `list` shows it.")],
+    chain: ChainOption = "main",
+    event: Annotated[
+        Path | None,
+        typer.Option("--event", "-e", help="The corrected event, as JSON; - reads it from standard input."),
+    ] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="Correct it in $EDITOR.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Who corrects it. Default: the user of this system.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds until both are sealed.")] = 60,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal before it is sent.")] = False,
+) -> None:
+    """Send a refused event again, corrected: it is sealed as new, and a statement ties it to the refusal.
+
+    Without a correction the event is sent as it was, if it holds by now. Safe to run again: nothing is sent twice.
+
+      sealstream deadletter show 4 > event.json       # then mend event.json
+      sealstream deadletter retry 4 --event event.json
+    """
+    shared = context_of(context)
+    settings = shared.settings()
+    kafka, known = settings.kafka_settings(), settings.running_chain(chain)
+    topics = ChainTopics.of(known.name, known.prefix)
+    found = one_letter(kafka, topics, letter)
+    _check_may_be_retried(found, topics)
+    name = uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, known.origin), _record(found))
+    pending = Pending(shared.config, f"deadletter-{known.name}-{name}")
+    begun = pending.read()
+    done = retries(settings, chain, found).get((found.topic_offset, found.sha256))
+    if done is not None and (begun is None or not _says(done, begun)):
+        pending.remove()
+        out.print(
+            f"letter {letter} was retried already, by {done.actor_id}: entry {done.written.seq} says that event "
+            f"{(done.metadata or {}).get('event')} replaces it; nothing was sent",
+            soft_wrap=True,
+        )
+        return
+    if begun is not None:
+        out.print("a retry of this letter was begun before: it is finished, with the correction that it had")
+    else:
+        correction = _correction(settings, chain, _given(found, event, edit), str(uuid.uuid5(name, "event")))
+        _check_number(kafka, topics, correction.event)
+        refusal = refusal_of(kafka, topics, found)
+        if refusal is not None and refusal.what != "refused":
+            raise Misconfigured(
+                f"entry {refusal.seq} of the chain says that this record was {refusal.what}: no refusal"
+            )
+        _show(found, correction, refusal)
+        if sys.stdin.isatty() and not yes:
+            typer.confirm("send it?", abort=True)
+        own_id = str(uuid.uuid5(name, "statement"))
+        statement = _statement(found, correction.id, own_id, by or this_person(), refusal)
+        pending.write([Message("raw", correction.id, correction.event), Message("control", own_id, statement)])
+    sealed = say_until_sealed(settings, known.name, pending, wait_s=wait)
+    entries = " and ".join(str(seq) for seq in sorted(sealed.values()))
+    out.print(
+        f"sealed: entries {entries} of chain {chain}, the event and the statement that it corrects letter {letter}",
+        soft_wrap=True,
+    )
+
+
+def _says(done: Entry, begun: list[Message]) -> bool:
+    """Whether it was this very retry that the chain has sealed, and not another person's."""
+    own = json.loads(begun[-1].value)
+    return (own["timestamp"], own["actor_id"]) == (done.timestamp, done.actor_id)
+
+
+def _record(letter: Letter) -> str:
+    """Names the refused record: its offset alone would not, where a topic was made anew."""
+    return f"deadletter/{letter.topic_offset}/{letter.sha256}"
+
+
+def _check_may_be_retried(letter: Letter, topics: ChainTopics) -> None:
+    if letter.reason == REPEATED:
+        raise Misconfigured(
+            f"letter {letter.offset} is a repeat: its event was sealed long ago, under its producer's number, and came "
+            "once more. There is nothing to mend, and sending it again would only be passed over again"
+        )
+    if letter.topic != topics.raw:
+        raise Misconfigured(
+            f"letter {letter.offset} was refused from {letter.topic}: a control record speaks for a process or a "
+            "person, and only who made it can make it anew: mend what wrote it, and let it say it again"
+        )
+
+
+def _given(letter: Letter, event: Path | None, edit: bool) -> bytes:
+    """The corrected event's bytes, or the record's own."""
+    if event is not None and edit:
+        raise Misconfigured("--event and --edit are two ways to give the correction: use one")
+    if event is not None:
+        try:
+            return sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
+        except OSError as error:
+            raise Misconfigured(f"--event: {event} can't be read: {error}") from error
+    if len(letter.value) < letter.length:
+        raise Misconfigured(
+            f"letter {letter.offset} holds the first {len(letter.value):,} of {letter.length:,} bytes: give the whole "
+            "event, corrected, with --event FILE"
+        )
+    if not edit:
+        return letter.value
+    path = edit_file(letter.value, f"letter-{letter.offset}")
+    out.print(f"the correction is in {path}: --event {path} uses it again", soft_wrap=True)
+    return path.read_bytes()
+
+
+def _correction(settings: Settings, chain: str, given: bytes, derived_id: str) -> _Correction:
+    """The event that is sent, in canonical form. Raises `Misconfigured` that names the field at fault."""
+    notes: list[str] = []
+    try:
+        fields = _object(given)
+        if "id" not in fields:
+            fields["id"] = derived_id
+            notes.append(f"it had no id: {derived_id} is its own")
+        event = canonical_event(fields)
+        taken = next(sealed_with_ids(settings, chain, [validate_event(event).id]), None)
+        if taken is not None and not taken[1].startswith(event[:-1] + b',"written":'):
+            fields["id"] = derived_id
+            notes.append(f"its id is that of another entry, {taken[0].written.seq}: {derived_id} is its own")
+            event = canonical_event(fields)
+    except InvalidEvent as error:
+        where = f" ({error.field})" if error.field and error.field not in error.reason else ""
+        raise Misconfigured(
+            f"the sequencer would refuse this event again: {error.reason}{where}. Nothing was sent; correct it, and "
+            "give it with --event FILE or --edit"
+        ) from error
+    return _Correction(event, validate_event(event).id, notes)
+
+
+def _object(given: bytes) -> dict[str, Any]:
+    try:
+        parsed = parse_json(given)
+    except (NotCanonical, ValueError, RecursionError):
+        parsed = None
+    if isinstance(parsed, dict):
+        return parsed
+    validate_event(given)  # says what is wrong with it
+    raise InvalidEvent("event is not a JSON object")
+
+
+def _check_number(kafka: KafkaSettings, topics: ChainTopics, event: bytes) -> None:
+    """A number that was sealed meanwhile belongs to another event: ours would be passed over, or be a conflict."""
+    valid = validate_event(event)
+    if valid.producer_id is None or valid.producer_seq is None:
+        return
+    key, value = record_key("event", valid.producer_id), None
+    for records in read_until_end(kafka, topics.producers):
+        for record in records:
+            value = record.value if record.key == key else value
+    if value is not None and decode_state(value).knows(valid.producer_seq) == "seen":
+        raise Misconfigured(
+            f"producer_seq: number {valid.producer_seq} of producer {valid.producer_id} was sealed meanwhile: it seems "
+            "that its producer has sent it again itself. If this is another event, leave producer_id and producer_seq "
+            "out of the correction"
+        )
+
+
+def _statement(letter: Letter, event_id: str, own_id: str, person: str, refusal: Refusal | None) -> bytes:
+    metadata: dict[str, object] = {
+        "letter": letter.offset,
+        "topic": "raw",
+        "offset": letter.topic_offset,
+        "sha256": letter.sha256,
+        "event": event_id,
+    }
+    if refusal is not None:
+        metadata["corrects"] = refusal.seq
+    return control_statement(
+        RETRIED,
+        id=own_id,
+        timestamp=format_timestamp(datetime.now(UTC)),
+        actor_id=person,
+        actor_type="admin",
+        resource_type="event",
+        resource_id=event_id,
+        metadata=metadata,
+    )
+
+
+def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> None:
+    """The correction beside what was refused."""
+    account = "the chain's topic no longer reaches back to it" if refusal is None else f"entry {refusal.seq}"
+    out.print(Text(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
+    new = json.loads(correction.event)
+    try:
+        old = _object(letter.value)
+    except InvalidEvent:
+        old = {}
+    for field in sorted({*old, *new}, key=list({**old, **new}).index):
+        before, after = (json.dumps(event[field]) if field in event else None for event in (old, new))
+        if before == after:
+            out.print(Text(f"    {field}: {after}"), soft_wrap=True)
+            continue
+        if before is not None:
+            out.print(Text(f"  - {field}: {before}", style="red"), soft_wrap=True)
+        if after is not None:
+            out.print(Text(f"  + {field}: {after}", style="green"), soft_wrap=True)
+    for note in correction.notes:
+        out.print(Text(f"  {note}", style="dim"), soft_wrap=True)

@@ -1,0 +1,256 @@
+"""Dead letters retried, missing numbers listed, a chain shown and kept for longer: on one chain that lives on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline import Pipeline, Said, wait_until
+
+from sealstream.archive import ArchiveStore
+from sealstream.cli import saying
+from sealstream.cli.letters import Letter
+from sealstream.cli.retrying import _check_may_be_retried
+from sealstream.errors import Misconfigured
+from sealstream.layout import SegmentLimits
+from sealstream.sequencer.judging import REPEATED
+
+# Letters of the chain, by number: each an event that lacks its action, and has one of the producer's numbers.
+PLAIN, BEFORE_RAW, AFTER_RAW, AFTER_CONTROL, AFTER_SEALED, SENT_AGAIN = range(6)
+
+
+@pytest.fixture(scope="module")
+def lived(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+    """30 events of producer `p`, six of them refused; 7 and 8 never came; and a refused control record."""
+    pipeline = make_pipeline(SegmentLimits(entries=20, bytes=1_000_000, seconds=3_600))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(pipeline.folder / "state"))
+        for n in (n for n in range(30) if n not in (7, 8)):
+            event = pipeline.event(n, producer="p")
+            if 10 <= n < 16:
+                event = event.replace(b'"action":"read",', b"")
+            pipeline.send([event])
+        pipeline.start()
+        pipeline.wait_sealed()
+        pipeline.send([b"{}"], topic=pipeline.topics.control)
+        wait_until(lambda: len(pipeline.records(pipeline.topics.deadletter)) == 7, 60, pipeline.why)
+        yield pipeline
+        pipeline.kill_all()
+
+
+def corrected(pipeline: Pipeline, letter: int) -> Path:
+    """A file with the letter's event as it should have been, as a person would write it."""
+    event = json.loads(pipeline.event(10 + letter, producer="p"))
+    path = pipeline.folder / f"letter-{letter}.json"
+    path.write_text(json.dumps(event | {"action": "mended"}, indent=2))
+    return path
+
+
+def retry(pipeline: Pipeline, letter: int, *more: str) -> Said:
+    return pipeline.command("deadletter", "retry", str(letter), "--chain", pipeline.name, "--by", "ann", *more)
+
+
+def sealed(pipeline: Pipeline, action: str) -> list[dict[str, Any]]:
+    return [entry for entry in pipeline.entries() if entry["action"] == action]
+
+
+def producers(pipeline: Pipeline, *more: str) -> dict[str, Any]:
+    said = pipeline.command("producers", "--chain", pipeline.name, "--json", *more)
+    assert said.code == 0, said.err
+    return json.loads(said.out)
+
+
+def test_missing_numbers_are_listed_with_what_to_do(lived: Pipeline) -> None:
+    found = producers(lived, "--gaps")
+    assert (found["producers"], found["with_gaps"]) == (1, 1)
+    (shown,) = found["shown"]
+    assert (shown["producer_id"], shown["state"], shown["next"], shown["missing"]) == ("p", "open", 30, 8)
+    assert shown["missing_ranges"] == [[7, 8], [10, 15]]
+    said = lived.command("producers", "--chain", lived.name)
+    assert "7-8, 10-15" in said.out
+    assert "missing-numbers.md" in said.out
+
+
+def test_a_letter_that_still_does_not_hold_is_not_sent(lived: Pipeline) -> None:
+    size = lived.size()
+    said = retry(lived, PLAIN)
+    assert (said.code, "action is missing" in said.err) == (2, True), said
+    assert lived.size() == size
+    assert not (lived.folder / "pending").exists()
+    said = retry(lived, 99)
+    assert (said.code, "there is no dead letter 99" in said.err) == (2, True)
+
+
+def test_a_retry_seals_the_correction_beside_the_refusal_once(lived: Pipeline) -> None:
+    said = retry(lived, PLAIN, "--event", str(corrected(lived, PLAIN)))
+    assert said.code == 0, said.err
+    assert '+ action: "mended"' in said.out
+    (statement,) = sealed(lived, "deadletter.retried")
+    entries = {entry["written"]["seq"]: entry for entry in lived.entries()}
+    facts = statement["metadata"]
+    refusal = entries[facts["corrects"]]
+    assert refusal["action"] == "input.passed"
+    assert any(item["first"] <= facts["offset"] <= item["last"] for item in refusal["metadata"]["items"])
+    (event,) = (entry for entry in entries.values() if entry["id"] == facts["event"])
+    assert (event["action"], event["producer_seq"], event["written"]["kind"]) == ("mended", 10, "event")
+    assert (statement["actor_id"], statement["written"]["kind"]) == ("ann", "control")
+    assert producers(lived)["shown"][0]["missing_ranges"] == [[7, 8], [11, 15]]
+
+    again = retry(lived, PLAIN, "--event", str(corrected(lived, PLAIN)))
+    assert (again.code, "was retried already, by ann" in again.out) == (0, True), again
+    assert len(sealed(lived, "deadletter.retried")) == 1
+    listed = lived.command("deadletters", "list", "--chain", lived.name, "--json")
+    first, second = (json.loads(line) for line in listed.out.splitlines()[:2])
+    assert first["retried"] == {"seq": statement["written"]["seq"], "event": facts["event"], "by": "ann"}
+    assert second["retried"] is None
+    waiting = lived.command("deadletter", "list", "--chain", lived.name, "--waiting", "--json")
+    assert [json.loads(line)["offset"] for line in waiting.out.splitlines()][:5] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("letter", [BEFORE_RAW, AFTER_RAW, AFTER_CONTROL, AFTER_SEALED])
+def test_a_retry_that_was_killed_is_finished_by_the_next(
+    lived: Pipeline, letter: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between any two of: written down, event sent, statement sent, both sealed, file removed."""
+    produce, sent = saying.produce, 0
+
+    def killed(*arguments: Any, **more: Any) -> None:
+        nonlocal sent
+        if letter == BEFORE_RAW:
+            raise KeyboardInterrupt
+        produce(*arguments, **more)
+        sent += 1
+        if (letter, sent) in ((AFTER_RAW, 1), (AFTER_CONTROL, 2)):
+            raise KeyboardInterrupt
+
+    def not_removed(self: saying.Pending) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saying, "produce", killed)
+        patch.setattr(saying.Pending, "remove", not_removed)
+        assert retry(lived, letter, "--event", str(corrected(lived, letter))).code == 130
+    said = retry(lived, letter)  # without the correction: it was written down
+    assert said.code == 0, said.err
+    offsets = [entry["metadata"]["letter"] for entry in sealed(lived, "deadletter.retried")]
+    assert offsets.count(letter) == 1
+    assert [e["producer_seq"] for e in sealed(lived, "mended")].count(10 + letter) == 1
+    assert not list((lived.folder / "pending").iterdir())
+
+
+def test_what_may_not_be_retried_is_said_why(lived: Pipeline) -> None:
+    lived.send([lived.event(10 + SENT_AGAIN, producer="p")])  # its producer was mended, and has sent it itself
+    lived.wait_sealed()
+    said = retry(lived, SENT_AGAIN, "--event", str(corrected(lived, SENT_AGAIN)))
+    assert (said.code, "number 15 of producer p was sealed meanwhile" in said.err) == (2, True), said
+    of_control = lived.records(lived.topics.deadletter)[6].offset
+    said = retry(lived, of_control)
+    assert (said.code, "only who made it can make it anew" in said.err) == (2, True), said
+    repeat = Letter(9, datetime.now(UTC), REPEATED, lived.topics.raw, 5, 2, "ab" * 32, b"{}")
+    with pytest.raises(Misconfigured, match="was sealed long ago"):
+        _check_may_be_retried(repeat, lived.topics)
+
+
+def test_a_letter_of_which_the_chain_knows_nothing_is_refused(lived: Pipeline) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": lived.kafka.bootstrap})
+    event = lived.event(500)
+    headers = {"reason": b"forged", "topic": lived.topics.raw.encode(), "offset": b"3", "sha256": b"ab" * 32}
+    producer.produce(
+        lived.topics.deadletter, event, partition=0, headers={**headers, "length": str(len(event)).encode()}
+    )
+    producer.flush(10)
+    number = lived.records(lived.topics.deadletter)[-1].offset
+    said = retry(lived, number)
+    assert (said.code, "the chain does not say that offset 3" in said.err) == (2, True), said
+
+
+def retention(pipeline: Pipeline, *arguments: str) -> Said:
+    return pipeline.command("chain", "retention", pipeline.name, *arguments)
+
+
+def locks(pipeline: Pipeline) -> dict[int, timedelta]:
+    """For how long each segment's object and manifest are locked at least, counted from its day's end; by first seq."""
+    found: dict[int, timedelta] = {}
+    store = ArchiveStore(pipeline.archive, pipeline.name)
+    try:
+        for segment in store.segments():
+            day = datetime.fromisoformat(segment.name.date).replace(tzinfo=UTC)
+            held = [store.lock(each.key, each.versions[0]) for each in (segment.object, segment.manifest)]
+            found[segment.name.first_seq] = min(lock.until for lock in held if lock is not None) - day
+    finally:
+        store.close()
+    return found
+
+
+def test_a_policy_is_extended_and_never_shortened(lived: Pipeline) -> None:
+    lived.wait_archived(20)
+    shown = retention(lived)
+    assert "1d: all of it stays online, 1 day locked in the archive" in shown.out.replace("\n", " ")
+    extended = retention(lived, "gdpr:10d", "--by", "bea")
+    assert extended.code == 0, extended.err
+    assert "the same" in extended.out  # Kafka and Postgres
+    (statement,) = sealed(lived, "retention.extended")
+    assert (statement["actor_id"], statement["written"]["kind"]) == ("bea", "control")
+    assert statement["metadata"] == {
+        "from": {"policy": "1d", "archive_days": 1},
+        "to": {"policy": "gdpr:10d", "archive_days": 10},
+    }
+    for shorter, why in (("9d", "locked for 9 days"), ("pci", "Kafka and Postgres could be trimmed after 366 days")):
+        said = retention(lived, shorter)
+        assert (said.code, why in said.err) == (2, True), said
+    again = retention(lived, "gdpr:10d")
+    assert (again.code, "is kept so already" in again.out) == (0, True), again
+    assert len(sealed(lived, "retention.extended")) == 1
+
+    # What is archived from the statement on has the new lock: the sink with the old settings ends, and is started anew.
+    lived.send([lived.event(n) for n in range(1_000, 1_045)])
+    wait_until(lambda: lived.running["archive-sink"].poll() is not None, 60, lived.why)
+    assert "promises gdpr:10d" in lived.log("archive-sink")
+    assert lived.running.pop("archive-sink").returncode == 2
+    lived.start("archive-sink")
+    lived.wait_archived(statement["written"]["seq"] + 1)
+    assert {days.days for days in locks(lived).values()} >= {1, 10}
+    assert lived.verify("archive").faults == []
+
+    lengthened = retention(lived, "--extend-objects")
+    assert lengthened.code == 0, lengthened.err
+    assert min(locks(lived).values()) >= timedelta(days=10)
+    assert " 0 locks lengthened" in retention(lived, "--extend-objects").out
+    report = lived.verify("archive")
+    assert report.faults == []
+    assert any("retention extended from 1d (1 days) to gdpr:10d (10 days)" in note for note in report.notes)
+
+
+def test_a_chain_is_shown_with_a_store_down(lived: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lived.command("chain", "show", lived.name, "--json")
+    assert whole.code == 0, whole.err
+    found = json.loads(whole.out)
+    assert (found["origin"], found["state"]) == (lived.chain.origin, {"open": True})
+    assert found["retention"]["archive_days"] == 10
+    assert [promise["retention"]["policy"] for promise in found["retention"]["sealed"]] == ["1d", "gdpr:10d"]
+    assert found["sealed"]["size"] == lived.size()
+    assert found["sealed"]["checkpoint"]["size"] > 0
+    assert found["topics"][lived.topics.producers]["cleanup"] == "compact"
+    assert found["postgres"]["first_seq"] == 0
+    assert found["archive"]["segments"] >= 2
+    assert found["archive"]["oldest_locked_until"] is not None
+    monkeypatch.setenv("SEALSTREAM_ARCHIVE__ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SEALSTREAM_POSTGRES__READER_DSN", "postgresql://nobody@127.0.0.1:9/none")
+    down = lived.command("chain", "show", lived.name)
+    assert down.code == 2
+    assert lived.chain.origin in down.out
+    assert "no answer from Postgres" in down.out.replace("\n", " ")
+    listed = json.loads(lived.command("chain", "list", "--json").out)
+    assert [chain["retention"] for chain in listed] == ["gdpr:10d"]
+
+
+def test_the_correction_hurts_no_verifier(lived: Pipeline) -> None:
+    lived.wait_stored(lived.wait_sealed())
+    for store in ("kafka", "postgres"):
+        assert lived.verify(store).faults == []
