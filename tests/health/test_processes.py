@@ -80,7 +80,7 @@ def test_systemd_is_told_that_each_is_ready_and_alive(watched: Running) -> None:
 
 def test_status_asks_them_all(watched: Running) -> None:
     pipeline, _ = watched
-    said = pipeline.command("status", "--json")
+    said = pipeline.command("status", "--json", "--timeout", "30")
     document = json.loads(said.out)
     assert said.code == document["exit_code"] == 1
     assert [each["about"] for each in document["findings"] if each["severity"] != "note"] == ["dead letters"]
@@ -90,7 +90,7 @@ def test_status_asks_them_all(watched: Running) -> None:
     assert sequencer["figures"][figures.LAST_SEQ.name][0]["value"] == document["chains"][0]["sealed"]["size"] - 1
     assert document["chains"][0]["letters"]["last_day"] == 1
     assert document["chains"][0]["producers"]["missing"] == 7
-    shown = pipeline.command("status").out
+    shown = pipeline.command("status", "--timeout", "30").out
     assert "1 record refused or too late in the last day" in " ".join(shown.split())
     assert "docs/runbooks/dead-letters.md" in shown
 
@@ -105,7 +105,7 @@ def test_each_stops_in_order_and_goes_on_where_it_was(watched: Running) -> None:
         assert "STOPPING=1" in processes[name].heard
         processes[name].close()
 
-    down = json.loads(pipeline.command("status", "--json").out)
+    down = json.loads(pipeline.command("status", "--json", "--timeout", "30").out)
     assert {each["severity"] for each in down["findings"] if "does not answer at http" in each["words"]} == {"wrong"}
 
     pipeline.send([pipeline.event(n, producer="p-1", number=n) for n in range(700, 710)])
