@@ -67,8 +67,8 @@ def status_command(
 ) -> None:
     """Show every process and chain on one screen, and say what is wrong and which page helps.
 
-    Asks the processes' own figures where the settings say where they are ([metrics], or the local stack), and the
-    stores themselves: Kafka, Postgres, the archive. Answers within some five seconds, whatever is down (--timeout).
+    Asks the processes for their own figures, where the settings' section metrics says where they are, and the stores
+    themselves: Kafka, Postgres, the archive. Answers within some five seconds, whatever is down (--timeout).
 
     Exit code 0: all is well. 1: something is wrong. 2: nothing is known to be wrong, but not everything could be asked.
 
