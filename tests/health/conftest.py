@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,7 +24,7 @@ from sealstream.devstack.running import spawn
 from sealstream.layout import DEFAULT_OUTBOX, Figure, OutboxTables, SegmentLimits
 from sealstream.relaying import make_outbox
 
-__all__ = ["Answer", "Watched", "make_pipeline", "pipeline_roles"]
+__all__ = ["Answer", "Away", "Watched", "make_pipeline", "pipeline_roles"]
 
 PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay")
 
@@ -34,10 +36,20 @@ class Answer(NamedTuple):
     said: dict[str, Any]
 
 
+class Away(NamedTuple):
+    """Settings whose servers are all away, with what `Watched` needs of a pipeline."""
+
+    folder: Path
+    name: str
+    config: Path
+    admin_dsn: str
+    running: dict[str, subprocess.Popen[bytes]]
+
+
 class Watched:
     """One process with a free metrics port and a service manager that listens."""
 
-    def __init__(self, pipeline: Pipeline, name: str) -> None:
+    def __init__(self, pipeline: Pipeline | Away, name: str) -> None:
         self.name = name
         self._log = pipeline.folder / f"{name}.log"
         self._log_from = self._log.stat().st_size if self._log.exists() else 0

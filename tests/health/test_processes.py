@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
-from tests.health.conftest import PROCESSES, Watched
+from tests.health.conftest import PROCESSES, Away, Watched
 from tests.pipeline import Pipeline, sql, wait_until
 
+from sealstream.cli.settings import write_settings
 from sealstream.layout import figures
 from sealstream.layout.figures import figures_of
+from sealstream.sealing import new_signing_key, signer
 
 Running = tuple[Pipeline, dict[str, Watched]]
 
@@ -80,7 +83,7 @@ def test_systemd_is_told_that_each_is_ready_and_alive(watched: Running) -> None:
 
 def test_status_asks_them_all(watched: Running) -> None:
     pipeline, _ = watched
-    said = pipeline.command("status", "--json")
+    said = pipeline.command("status", "--json", "--timeout", "30")
     document = json.loads(said.out)
     assert said.code == document["exit_code"] == 1
     assert [each["about"] for each in document["findings"] if each["severity"] != "note"] == ["dead letters"]
@@ -90,7 +93,7 @@ def test_status_asks_them_all(watched: Running) -> None:
     assert sequencer["figures"][figures.LAST_SEQ.name][0]["value"] == document["chains"][0]["sealed"]["size"] - 1
     assert document["chains"][0]["letters"]["last_day"] == 1
     assert document["chains"][0]["producers"]["missing"] == 7
-    shown = pipeline.command("status").out
+    shown = pipeline.command("status", "--timeout", "30").out
     assert "1 record refused or too late in the last day" in " ".join(shown.split())
     assert "docs/runbooks/dead-letters.md" in shown
 
@@ -105,7 +108,7 @@ def test_each_stops_in_order_and_goes_on_where_it_was(watched: Running) -> None:
         assert "STOPPING=1" in processes[name].heard
         processes[name].close()
 
-    down = json.loads(pipeline.command("status", "--json").out)
+    down = json.loads(pipeline.command("status", "--json", "--timeout", "30").out)
     assert {each["severity"] for each in down["findings"] if "does not answer at http" in each["words"]} == {"wrong"}
 
     pipeline.send([pipeline.event(n, producer="p-1", number=n) for n in range(700, 710)])
@@ -121,3 +124,39 @@ def test_each_stops_in_order_and_goes_on_where_it_was(watched: Running) -> None:
     assert len(ids) == len(set(ids)) == 598 + 3 + 10
     for each in again.values():
         each.close()
+
+
+def test_a_process_whose_servers_are_away_says_so_and_still_stops_in_time(tmp_path: Path) -> None:
+    key = new_signing_key("audit.example.com/away")
+    (tmp_path / "away.key").write_text(key)
+    (tmp_path / "away.key").chmod(0o600)
+    dsn, config = "postgresql://nobody:secret@127.0.0.1:1/nothing", tmp_path / "sealstream.toml"
+    write_settings(
+        config,
+        {
+            "log": "audit.example.com",
+            "kafka": {"bootstrap": "127.0.0.1:1"},
+            "postgres": {"sink_dsn": dsn},
+            "archive": {"endpoint_url": "http://127.0.0.1:1", "access_key": "a", "secret_key": "b"},
+            "chains": {"away": {"vkey": signer(key).vkey, "key_file": "away.key"}},
+            "metrics": {"ask_every_seconds": 0.5},
+        },
+    )
+    away = Away(tmp_path, "away", config, dsn, {})
+    processes = {name: Watched(away, name) for name in PROCESSES}
+    try:
+        for each in processes.values():
+            wait_until(lambda each=each: bool(each.url()), 60, each.log)
+            wait_until(lambda each=each: not each.probe("/readyz").said["ready"], 10, each.log)
+            assert each.probe("/healthz").code == 200, "waiting is moving"
+        begun = time.monotonic()
+        for each in processes.values():
+            each.process.terminate()
+        assert {name: each.process.wait(30) for name, each in processes.items()} == dict.fromkeys(PROCESSES, 0)
+        assert time.monotonic() - begun < 10
+        assert not any("READY=1" in each.heard for each in processes.values())
+    finally:
+        for each in processes.values():
+            each.process.kill()
+            each.process.wait()
+            each.close()

@@ -8,6 +8,7 @@ import time
 import urllib.request
 
 import pytest
+from tests.pipeline import wait_until
 
 from sealstream.cli.service import serve
 from sealstream.errors import ChainBroken, Fenced, Unavailable
@@ -16,6 +17,7 @@ from sealstream.health.notify import ServiceManager
 from sealstream.health.serving import MetricsServer
 from sealstream.health.watching import Health
 from sealstream.layout import Alarm, Figures, figures
+from sealstream.sequencer.group import ChainWorker
 
 
 class Clock:
@@ -116,6 +118,39 @@ def test_the_service_tells_how_it_goes() -> None:
     assert seen == [(False,), (False,), (True,)]
     assert vitals.tally.value(figures.RESTARTS, "") == 1
     assert vitals.tally.value(figures.ALARMS, "main", "ChainBroken") == 1
+
+
+def test_a_chain_that_an_alarm_has_stopped_does_not_make_the_others_process_look_dead(clock: Clock) -> None:
+    vitals = vitals_of(clock, "sequencer")
+    failing = [ChainBroken("entry 7")]
+
+    class Sealing:
+        transactions_seen = 1
+
+        def step(self) -> bool:
+            if failing and vitals.tally.value(figures.CHAIN_TAKEN, "main") == 1:
+                raise failing.pop()
+            time.sleep(0.001)
+            return True
+
+        def close(self) -> None:
+            pass
+
+        abandon = close
+
+    worker = ChainWorker("main", Sealing, lambda _name: None, vitals.tally)  # type: ignore[arg-type]
+    wait_until(lambda: worker.ended_by is not None, 5)
+    clock.now += 500
+    vitals.stepped()
+    assert vitals.alive().holds
+    assert vitals.ready().because == ("chain main was stopped by an alarm, ChainBroken: entry 7",)
+    worker.give_up(lost=False)
+
+    again = ChainWorker("main", Sealing, lambda _name: None, vitals.tally)  # type: ignore[arg-type]
+    wait_until(lambda: vitals.tally.value(figures.CHAIN_TAKEN, "main") == 1, 5)
+    assert vitals.ready().holds
+    again.give_up(lost=False)
+    assert vitals.tally.value(figures.CHAIN_TAKEN, "main") is None
 
 
 def test_systemds_socket_is_found_by_either_name(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -44,7 +44,7 @@ from sealstream.layout import ChainTopics
 __all__ = ["status_command"]
 
 _CONFIG = "sealstream.toml"
-_FIRST_ROUND_S, _SECOND_ROUND_S = 3.5, 1.0
+_ANSWER_S = 3.5
 _CHAIN_PROCESSES = ("checkpointing", "postgres-sink", "archive-sink")
 
 
@@ -61,11 +61,14 @@ def status_command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as data, for programs.")] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.5, max=60, help="How many seconds a part may take to answer.")
+    ] = _ANSWER_S,
 ) -> None:
     """Show every process and chain on one screen, and say what is wrong and which page helps.
 
-    Asks the processes' own figures where the settings say where they are ([metrics], or the local stack), and the
-    stores themselves: Kafka, Postgres, the archive. Answers within some five seconds, whatever is down.
+    Asks the processes for their own figures, where the settings' section metrics says where they are, and the stores
+    themselves: Kafka, Postgres, the archive. Answers within some five seconds, whatever is down (--timeout).
 
     Exit code 0: all is well. 1: something is wrong. 2: nothing is known to be wrong, but not everything could be asked.
 
@@ -92,7 +95,7 @@ def status_command(
         local = []  # the settings are another system's than the local stack's
     supervised = bool(local) and supervisor_of(folder) is not None
     now = time.time()
-    views, chains = _ask(settings, local, now)
+    views, chains = _ask(settings, local, now, timeout)
     found = findings([view for view in views if supervised or view.state != "stopped"], chains, now)
     if local and not supervised:
         again = "" if folder == DEFAULT_DATA_DIR else f" --data-dir {folder}"
@@ -108,19 +111,22 @@ def status_command(
     raise typer.Exit(code)
 
 
-def _ask(settings: Settings, local: list[ProcessStatus], now: float) -> tuple[list[ProcessView], list[ChainView]]:
-    """Everything at the same time; then once more what was not of one moment."""
+def _ask(
+    settings: Settings, local: list[ProcessStatus], now: float, timeout_s: float
+) -> tuple[list[ProcessView], list[ChainView]]:
+    """Everything at the same time; then, in a third of the time, once more what was not of one moment."""
     views = _processes(settings, local, now)
     questions: dict[str, Callable[[], Any]] = {
-        f"process {view.name}": lambda view=view: scraped(view)  # type: ignore[misc]
+        f"process {view.name}": lambda view=view: scraped(view, timeout_s / 3)  # type: ignore[misc]
         for view in views
         if view.url and view.state in (None, "running")
     }
     for name in sorted(settings.chains):
         questions |= {f"{part} {name}": question for part, question in _of_chain(settings, name, now).items()}
-    answers = at_once(questions, _FIRST_ROUND_S)
+    answers = at_once(questions, timeout_s)
     views = [_answered(view, answers.get(f"process {view.name}")) for view in views]
-    return views, _once_more(settings, [_chain_view(settings, name, answers) for name in sorted(settings.chains)])
+    chains = [_chain_view(settings, name, answers) for name in sorted(settings.chains)]
+    return views, _once_more(settings, chains, timeout_s / 3)
 
 
 def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
@@ -214,7 +220,7 @@ def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> Chain
     )
 
 
-def _once_more(settings: Settings, views: list[ChainView]) -> list[ChainView]:
+def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> list[ChainView]:
     """A store that seems to be ahead of Kafka was asked a moment later, perhaps; one that is behind: since when?"""
     kafka = settings.kafka_settings()
     questions: dict[str, Callable[[], Any]] = {}
@@ -230,7 +236,7 @@ def _once_more(settings: Settings, views: list[ChainView]) -> list[ChainView]:
         if isinstance(view.stored, Stored) and view.stored.size < view.sealed.size:
             offset = view.stored.next_offset
             questions[f"behind {view.chain}"] = lambda topic=topic, offset=offset: waiting_since(kafka, topic, offset)  # type: ignore[misc]
-    answers = at_once(questions, _SECOND_ROUND_S)
+    answers = at_once(questions, timeout_s)
     seen = []
     for view in views:
         again, since = answers.get(f"sealed {view.chain}"), answers.get(f"behind {view.chain}")

@@ -55,7 +55,7 @@ _Answer = TypeVar("_Answer")
 
 _LETTERS_READ = 500
 _STATES_READ = 500_000
-_RECORD_S = 1.0
+_RECORD_S = 3.0
 _CONNECT_S = 1.0
 _LOOK_BACK_DAYS = (0, 1, 7, 35)
 
@@ -135,13 +135,22 @@ def sealed(kafka: KafkaSettings, chain: ChainSettings) -> Sealed:
 
 
 def waiting_since(kafka: KafkaSettings, topic: str, offset: int) -> float | None:
-    """When the record at `offset`, or the first behind it, came, by the broker; None: there is none."""
+    """When the record at `offset`, or the first behind it, came, by the broker; None: there are only markers.
+
+    The topic goes on behind `offset`. Raises `Unavailable` when neither a record nor the end comes.
+    """
+    offset = max(offset, start_offset(kafka, topic))
+    deadline = time.monotonic() + _RECORD_S
     try:
-        with CommittedReader(kafka, topic, max(offset, start_offset(kafka, topic)), fetch_wait_s=0.05) as reader:
-            records = reader.read(1, _RECORD_S)
+        with CommittedReader(kafka, topic, offset, fetch_wait_s=0.05) as reader:
+            while time.monotonic() < deadline:
+                if records := reader.read(1, 0.1):
+                    return records[0].timestamp_ms / 1000
+                if reader.position() > offset:
+                    return None
     except InputLost:  # trimmed or cut off while we looked: whoever reads it says so
         return None
-    return records[0].timestamp_ms / 1000 if records else None
+    raise Unavailable(f"{topic}: nothing came from offset {offset} in {_RECORD_S:.0f} s")
 
 
 def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:

@@ -71,6 +71,7 @@ class Vitals:
         """A step was made, so it has its place."""
         now = self._clock()
         self._moved_at = now
+        self.tally.now(figures.STEP_TIME, "")
         if self._placed_at is None:
             self._placed_at, self._waits, self._runbook = now, "", ""
 

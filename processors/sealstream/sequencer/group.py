@@ -62,6 +62,7 @@ class ChainWorker:
 
     def _run(self) -> None:
         failures = 0
+        self._tally.resumed(self._name)
         while not self._stopping.is_set():
             sequencer: Sequencer | None = None
             self._tally.set(figures.CHAIN_TAKEN, 0, self._name)
@@ -86,6 +87,7 @@ class ChainWorker:
             except Exception as error:  # noqa: BLE001 - whatever ends a thread is raised by the group's `step()`
                 self.ended_by = error
                 runbook = error.runbook if isinstance(error, SealstreamError) else ""
+                self._tally.set(figures.CHAIN_TAKEN, 0, self._name)
                 self._tally.alarm(self._name, Alarm(type(error).__name__, str(error), runbook))
                 self._log.critical("chain stopped", kind=type(error).__name__, reason=str(error), runbook=runbook)
                 self._abandon(sequencer)

@@ -225,6 +225,10 @@ class Figures:
         self._alarms[chain] = alarm
         self.add(ALARMS, 1, chain, alarm.kind)
 
+    def resumed(self, chain: str) -> None:
+        """It is tried again, so what stopped it before is over, or will be said again."""
+        self._alarms.pop(chain, None)
+
     def value(self, figure: Figure, *labels: str) -> float | None:
         """As of now; None where nothing was counted."""
         return self._values.get((figure.name, labels))
