@@ -14,7 +14,7 @@ from tests.pipeline import Pipeline, Said, wait_until
 from sealstream.archive import ArchiveStore
 from sealstream.cli import saying
 from sealstream.cli.letters import Letter
-from sealstream.cli.retrying import _check_may_be_retried
+from sealstream.cli.retrying import check_may_be_retried
 from sealstream.errors import Misconfigured
 from sealstream.layout import SegmentLimits
 from sealstream.sequencer.judging import REPEATED
@@ -152,7 +152,7 @@ def test_what_may_not_be_retried_is_said_why(lived: Pipeline) -> None:
     assert (said.code, "only who made it can make it anew" in said.err) == (2, True), said
     repeat = Letter(9, datetime.now(UTC), REPEATED, lived.topics.raw, 5, 2, "ab" * 32, b"{}")
     with pytest.raises(Misconfigured, match="was sealed long ago"):
-        _check_may_be_retried(repeat, lived.topics)
+        check_may_be_retried(repeat, lived.topics)
 
 
 def test_a_letter_of_which_the_chain_knows_nothing_is_refused(lived: Pipeline) -> None:

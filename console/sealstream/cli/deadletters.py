@@ -19,6 +19,7 @@ from sealstream.cli.letters import Letter, all_letters, one_letter
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
 from sealstream.layout import ChainTopics, Entry
+from sealstream.sequencer.judging import REPEATED
 
 __all__ = ["RETRIED", "ChainOption", "app", "retries"]
 
@@ -48,7 +49,9 @@ def list_letters(
     context: typer.Context,
     chain: ChainOption = "main",
     limit: Annotated[int, typer.Option(min=1, help="The last so many, the newest at the end.")] = 20,
-    waiting: Annotated[bool, typer.Option("--waiting", help="Only those that nobody has retried.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only those that nobody has retried (repeats need not be).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """List the last dead letters and what became of them, and count all that are kept (90 days) by reason."""
@@ -61,7 +64,7 @@ def list_letters(
         newest.append(letter._replace(value=letter.value[:_SHOWN_BYTES]) if not as_json else letter)
         reasons[letter.reason] += 1
     retried = retries(settings, chain, newest[0]) if newest else {}
-    shown = [letter for letter in newest if not waiting or _key(letter) not in retried][-limit:]
+    shown = [letter for letter in newest if not waiting or _waits(letter, retried)][-limit:]
     if as_json:
         for letter in shown:
             members = letter._asdict() | {"refused_at": letter.refused_at.isoformat()}
@@ -74,7 +77,7 @@ def list_letters(
     if shown:
         out.print(_table(shown, retried))
     else:
-        out.print("no dead letter waits: each was retried")
+        out.print("no dead letter waits: each was retried, or need not be")
     out.print(f"{reasons.total():,} in all, by reason:")
     for reason, count in reasons.most_common():
         out.print(Text(f"  {count:,}  {reason}"), soft_wrap=True)
@@ -96,6 +99,11 @@ def show_letter(
     )
     sys.stdout.write(found.value.decode(errors="backslashreplace"))
     sys.stdout.write("\n")
+
+
+def _waits(letter: Letter, retried: dict[RetryKey, Entry]) -> bool:
+    """Whether something is to be done about it: a repeat's event is sealed."""
+    return letter.reason != REPEATED and _key(letter) not in retried
 
 
 def _key(letter: Letter) -> RetryKey:

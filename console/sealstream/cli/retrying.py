@@ -34,7 +34,7 @@ from sealstream.sealing import parse_json
 from sealstream.sequencer.judging import REPEATED
 from sealstream.sequencer.producers import decode_state, record_key
 
-__all__ = ["retry_letter"]
+__all__ = ["check_may_be_retried", "retry_letter"]
 
 
 class _Correction(NamedTuple):
@@ -70,7 +70,7 @@ def retry_letter(
     kafka, known = settings.kafka_settings(), settings.running_chain(chain)
     topics = ChainTopics.of(known.name, known.prefix)
     found = one_letter(kafka, topics, letter)
-    _check_may_be_retried(found, topics)
+    check_may_be_retried(found, topics)
     name = uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, known.origin), _record(found))
     pending = Pending(shared.config, f"deadletter-{known.name}-{name}")
     begun = pending.read()
@@ -118,7 +118,8 @@ def _record(letter: Letter) -> str:
     return f"deadletter/{letter.topic_offset}/{letter.sha256}"
 
 
-def _check_may_be_retried(letter: Letter, topics: ChainTopics) -> None:
+def check_may_be_retried(letter: Letter, topics: ChainTopics) -> None:
+    """Raises `Misconfigured` that says why, for a letter of which nothing can be mended here."""
     if letter.reason == REPEATED:
         raise Misconfigured(
             f"letter {letter.offset} is a repeat: its event was sealed long ago, under its producer's number, and came "
