@@ -1,9 +1,11 @@
 """Searching the log: GitHub's audit-log syntax, asked of Postgres or of the archive, with the same answers.
 
 `parse` makes a `Query` of what a person wrote, or raises a `QueryError` that `render` draws with a caret. A
-`SearchSource` answers it: `PostgresSource` online. `matches` is what a query means, in plain Python.
+`SearchSource` answers it: `PostgresSource` online, `ArchiveSource` for ever. `matches` is what a query means,
+in plain Python.
 """
 
+from sealstream.search.archive_source import ArchiveSource
 from sealstream.search.errors import BadCursor, BadPlace, QueryError, SearchTooBroad, render
 from sealstream.search.fields import COUNTABLE, FIELDS, TIME_KEYS, Field, countable, nearest_key
 from sealstream.search.found import COUNT_SORTS, SORTS, Count, Found, Having, Page, SearchSource
@@ -19,6 +21,7 @@ __all__ = [
     "FIELDS",
     "SORTS",
     "TIME_KEYS",
+    "ArchiveSource",
     "BadCursor",
     "BadPlace",
     "Condition",
