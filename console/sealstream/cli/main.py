@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sealstream.cli import (
     chain,
+    chain_showing,
     continuing,
     deadletters,
     keys,
@@ -23,7 +24,7 @@ from sealstream.cli import (
     retention,
     retrying,
     run_process,
-    showing,
+    search,
     spool,
     stack,
     status,
@@ -48,12 +49,15 @@ app = typer.Typer(
 )
 app.add_typer(chain.app, name="chain")
 chain.app.command("continue")(continuing.continue_chain)
-chain.app.command("show")(showing.show_chain)
+chain.app.command("show")(chain_showing.show_chain)
 chain.app.command("retention")(retention.chain_retention)
 app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)
 app.add_typer(stores.ask_app, name="ask")
+app.command("search", cls=search.QueryCommand, help=search.SEARCH_HELP)(search.search_command)
+app.command("show")(search.show_command)
+app.command("tail", cls=search.QueryCommand)(search.tail_command)
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
 deadletters.app.command("retry")(retrying.retry_letter)
