@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sealstream.cli import (
     chain,
+    config,
     continuing,
     deadletters,
     keys,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(chain.app, name="chain")
 chain.app.command("continue")(continuing.continue_chain)
+app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)
