@@ -124,6 +124,10 @@ class PostgresSection(_Section):
     keeper_dsn: Dsn = ""
     """The role `sealstream_keeper`: repair and replay."""
 
+    def by_role(self) -> dict[str, str]:
+        """Each role's DSN, empty where none is given."""
+        return {name.removesuffix("_dsn"): getattr(self, name) for name in type(self).model_fields}
+
 
 class ArchiveSection(_Section):
     """The bucket with Object Lock."""
