@@ -162,9 +162,17 @@ def reference_command() -> None:
 
 
 def reference_text() -> str:
-    """All settings, and the variables that are none, as Markdown."""
+    """All settings, the variables that are none, and the ACLs that each client of Kafka needs, as Markdown."""
     others = [
         f"| `{name}` | {meaning} |" for name, meaning in OTHER_VARIABLES.items() if not meaning.startswith("the tests")
     ]
     table = "\n".join(["### Variables that are no settings", "", "| variable | what it is |", "|---|---|", *others])
-    return f"{reference(Settings)}\n{table}\n"
+    needed = [
+        f"| {client} | {needed.resource} `{needed.name}` | {', '.join(needed.operations)} |"
+        for client in CLIENTS
+        for needed in permissions(client, "main", "audit")
+    ]
+    ruled = "\n".join(
+        ["### ACLs, for a chain `main`", "", "| client | resource | operations |", "|---|---|---|", *needed]
+    )
+    return f"{reference(Settings)}\n{table}\n\n{ruled}\n"

@@ -62,11 +62,11 @@ def answers(
             unanswered = any(isinstance(each, KafkaError) and each.code() in _NO_ANSWER for each in found.values())
         except KafkaException as error:
             failure, unanswered = error, error_of(error).code() in _NO_ANSWER
+        reason = why_unconnected(heard) if unanswered else None
+        if reason is not None and reason.code() != KafkaError._TRANSPORT:  # a certificate, a password: told aside alone
+            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {reason.str()}") from failure
         if not unanswered or time.monotonic() - begun > 0.75 * ANSWER_S:  # a question with its own, longer time
             break
-    reason = why_unconnected(heard) if unanswered else None
-    if reason is not None and reason.code() != KafkaError._TRANSPORT:  # a certificate, a password: only told aside
-        raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {reason.str()}") from failure
     if failure is not None:
         raise translated(error_of(failure), kafka, doing, topic) from failure
     return found
@@ -80,15 +80,19 @@ def _asked(
     heard: list[KafkaError],
 ) -> dict[Any, _T | KafkaError]:
     client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000), "error_cb": heard.append}))
-    futures = request(client)
     found: dict[Any, _T | KafkaError] = {}
-    for item, future in futures.items():
-        try:
-            found[item] = future.result(timeout=2 * ANSWER_S)
-        except KafkaException as error:
-            found[item] = error_of(error)
-        except TimeoutError as error:
-            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap} did not answer in {2 * ANSWER_S:.0f} s") from error
+    try:
+        for item, future in request(client).items():
+            try:
+                found[item] = future.result(timeout=2 * ANSWER_S)
+            except KafkaException as error:
+                found[item] = error_of(error)
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"{doing}: Kafka at {kafka.bootstrap} did not answer in {2 * ANSWER_S:.0f} s"
+                ) from error
+    finally:
+        client.poll(0)  # what was reported beside the answers is heard now
     return found
 
 

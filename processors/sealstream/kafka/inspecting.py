@@ -22,6 +22,9 @@ from sealstream.layout import TopicConfig
 __all__ = ["ClusterView", "TopicView", "inspect"]
 
 
+_ALL_DOWN_S = 1.0
+
+
 class TopicView(NamedTuple):
     """`there`: False: it does not exist, None: this user may not see it. `differences`: None: it may not ask for them.
     `operations`: what the user may do with it, in capitals.
@@ -49,7 +52,11 @@ def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, tim
         client = AdminClient(client_config(kafka, {**own, "error_cb": heard.append}))
     except KafkaException as error:
         raise translated(error_of(error), kafka, "opening a client") from error
-    cluster = _answer(client.describe_cluster(request_timeout=timeout_s))
+    asked = client.describe_cluster(request_timeout=timeout_s)
+    begun = time.monotonic()
+    while not asked.done() and not _hopeless(heard, time.monotonic() - begun):
+        client.poll(0.05)
+    cluster = _answer(asked) if asked.done() else KafkaError(KafkaError._TIMED_OUT)
     if isinstance(cluster, KafkaError):
         _raise(cluster, heard, kafka)
     names = [topic.name for topic in topics]
@@ -65,6 +72,14 @@ def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, tim
     }
     found = _answer(groups[group])
     return ClusterView(len(cluster.nodes), views, frozenset() if isinstance(found, KafkaError) else _operations(found))
+
+
+def _hopeless(heard: Sequence[KafkaError], after_s: float) -> bool:
+    """A certificate or a password stays refused; brokers that refuse to connect are given a second."""
+    reason = why_unconnected(heard)
+    if reason is not None and reason.code() != KafkaError._TRANSPORT:
+        return True
+    return after_s > _ALL_DOWN_S and any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in heard)
 
 
 def _answer(future: Future[Any]) -> Any:
@@ -89,7 +104,6 @@ def _operations(described: Any) -> frozenset[str]:
 
 
 def _raise(error: KafkaError, heard: Sequence[KafkaError], kafka: KafkaSettings) -> None:
-    time.sleep(0.1)  # the reason comes through another thread
     reason = why_unconnected(heard)
     if reason is not None:
         kind = Unavailable if reason.code() == KafkaError._TRANSPORT else Misconfigured
