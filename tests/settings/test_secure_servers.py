@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 from tests.pipeline import Said, say, sql
 from tests.settings.conftest import PASSWORD, Secured
@@ -18,15 +19,14 @@ from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.chain import create_chain
 from sealstream.cli.settings import Settings, load_settings, write_settings
 from sealstream.cli.stores import archive_settings
-from sealstream.client import AuditClient
+from sealstream.client import AuditClient, Outbox
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.kafka import KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
+from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
 from sealstream.layout import ChainTopics, SegmentLimits
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
 CHAIN = "main"
-PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink")
 
 
 class World(NamedTuple):
@@ -71,7 +71,7 @@ def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     create_chain(config, load_settings(config), CHAIN, retention="1d", limits=SegmentLimits(20, 1_000_000, 300))
     made = World(secured, folder, prefix)
-    for client in ("producer", *PROCESSES, "verifier"):
+    for client in CLIENTS:
         secured.make_user(client, permissions(client, CHAIN, prefix))
     return made
 
@@ -86,13 +86,21 @@ def step_until(process: Any, done: Callable[[], bool], steps: int = 40) -> None:
     raise AssertionError(f"{process} did not get there in {steps} steps")
 
 
-def test_each_process_works_with_the_acls_that_it_needs(world: World) -> None:
+def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events = 45
     kafka = world.kafka("producer")
     with AuditClient(CHAIN, kafka.bootstrap, prefix=world.prefix, kafka_options=kafka.options) as client:
         for n in range(events):
             client.emit("read", resource_type="record", resource_id=n, actor_id="a", actor_type="user")
         assert client.flush(20) == 0
+    dsn = world.servers.admin_dsn("sealstream")
+    (world.folder / "outbox-dsn").write_text(f"{dsn}\n")
+    monkeypatch.setenv("SEALSTREAM_OUTBOX_DSN_FILE", str(world.folder / "outbox-dsn"))
+    relaying = world.config("outbox-relay")
+    assert say(relaying, "outbox", "init").code == 0
+    with psycopg.connect(dsn) as connection:
+        Outbox().emit(connection, "write", resource_type="r", resource_id="1", actor_id="a", actor_type="user")
+    assert say(relaying, "outbox", "relay", "--once").out == "sent 1 events\n"
     topics = ChainTopics.of(CHAIN, world.prefix)
     produce(kafka, topics.raw, [b"no event"])
     verifier = world.kafka("verifier")

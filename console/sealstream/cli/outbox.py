@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -20,6 +22,7 @@ from sealstream.cli.service import configure_logging, serve
 from sealstream.errors import Misconfigured
 from sealstream.layout import DEFAULT_OUTBOX, OutboxTables
 from sealstream.relaying import OutboxRelay, make_outbox, outbox_status, renew_outbox
+from sealstream.settings import secret_in
 
 __all__ = ["app"]
 
@@ -27,6 +30,8 @@ app = typer.Typer(
     help="Audit events in an application's own transactions: its outbox, and the relay that empties it.",
     no_args_is_help=True,
 )
+
+_DSN_FILE = "SEALSTREAM_OUTBOX_DSN_FILE"
 
 DsnOption = Annotated[
     str,
@@ -180,8 +185,14 @@ def _until_interrupted() -> Iterator[threading.Event]:
 
 
 def _given(dsn: str) -> str:
+    named = os.environ.get(_DSN_FILE)
+    if not dsn and named:
+        dsn, fault = secret_in(Path(named))
+        if fault:
+            raise Misconfigured(f"{_DSN_FILE}: {fault}")
     if not dsn:
         raise Misconfigured(
-            "which database? Name it in SEALSTREAM_OUTBOX_DSN or with --dsn: postgresql://user:password@host/database"
+            "which database? Name it in SEALSTREAM_OUTBOX_DSN or with --dsn: postgresql://user:password@host/database; "
+            f"or in {_DSN_FILE} a file that holds this"
         )
     return dsn

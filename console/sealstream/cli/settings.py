@@ -42,6 +42,7 @@ OTHER_VARIABLES = {
     "SEALSTREAM_CONFIG": "the settings file, where `--config` does not name one",
     "SEALSTREAM_HOME": "the data directory of the local stack (`sealstream up --data-dir`)",
     "SEALSTREAM_OUTBOX_DSN": "the application's database (`sealstream outbox --dsn`)",
+    "SEALSTREAM_OUTBOX_DSN_FILE": "a file that holds the same",
     "SEALSTREAM_TRACEBACK": "1: a fault in Sealstream itself is shown with its place in the program",
     "SEALSTREAM_BOOTSTRAP": "where the example application finds Kafka (`examples/clinic`)",
     "SEALSTREAM_CHAIN": "the chain that the example application writes to",

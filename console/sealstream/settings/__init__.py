@@ -8,6 +8,7 @@ from sealstream.settings.faults import Fault, Origin, broken_rule
 from sealstream.settings.marks import InFolder, Secret, SecretKeys
 from sealstream.settings.reading import Loaded, read
 from sealstream.settings.reference import reference
+from sealstream.settings.secret_files import secret_in
 from sealstream.settings.showing import Shown, shown
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "broken_rule",
     "read",
     "reference",
+    "secret_in",
     "shown",
 ]

@@ -15,7 +15,7 @@ from sealstream.settings.faults import DEFAULT, Fault, Origin
 from sealstream.settings.marks import Secret, SecretKeys
 from sealstream.settings.shapes import Named, Options, Section, fields_of, mark, shape_of
 
-__all__ = ["take_secret_files"]
+__all__ = ["secret_in", "take_secret_files"]
 
 _MAX_BYTES = 65_536
 
@@ -67,7 +67,7 @@ def _take(
         other = origins.get((*before, name), DEFAULT)
         return [Fault(place, setting, f"{'.'.join((*before, name))} is given too ({other}): give one of the two")]
     file = folder / path
-    text, wrong = _text(file)
+    text, wrong = secret_in(file)
     if wrong:
         table[name] = "unknown"  # so that no rule complains of its absence too; the settings are refused
         return [Fault(place, setting, wrong)]
@@ -76,8 +76,8 @@ def _take(
     return []
 
 
-def _text(file: Path) -> tuple[str, str]:
-    """What the file holds, and what is wrong with it."""
+def secret_in(file: Path) -> tuple[str, str]:
+    """What the file holds, and what is wrong with it: one of the two is empty."""
     try:
         with file.open("rb") as opened:
             data = opened.read(_MAX_BYTES + 1)
