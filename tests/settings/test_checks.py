@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -197,3 +198,19 @@ def test_the_settings_in_the_docs_are_settings(tmp_path: Path) -> None:
         file = tmp_path / "sealstream.toml"
         file.write_text(text)
         read(Settings, file, {})
+
+
+def test_certificates_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    config = tmp_path / "sealstream.toml"
+    sections = {
+        "kafka": {"bootstrap": "127.0.0.1:1", "security_protocol": "SSL", "ca_file": "ca.pem"},
+        "postgres": {"sink_dsn": f"postgresql://a@127.0.0.1:1/x?sslmode=verify-full&sslrootcert={missing}"},
+        "archive": {"endpoint_url": "https://127.0.0.1:1", "ca_file": "ca.pem", "access_key": "a", "secret_key": "b"},
+    }
+    write_settings(config, sections)
+    said = say(config, "config", "check", "--json")
+    found = {each["about"]: each["said"] for each in json.loads(said.out) if each["state"] == "wrong"}
+    assert "ssl.ca.location failed" in found["kafka"]
+    assert "sslrootcert, sslcert or sslkey names does not exist" in found["postgres sink"]
+    assert f"archive.ca_file {missing} does not exist" in found["archive"]

@@ -22,6 +22,9 @@ def check_files(loaded: Loaded[Settings]) -> Sequence[Finding]:
     beside = {Path(row.origin.secret_file) for row in rows if row.origin.secret_file}
     inside = any(row.origin.file and not row.origin.secret_file for row in rows)
     findings = []
+    key_file = Path(loaded.settings.kafka.key_file)
+    if key_file.is_file():  # Kafka's own check says when it is not there
+        beside.add(key_file)
     for path in [*([loaded.file] if inside else []), *sorted(beside)]:
         mode = stat.S_IMODE(path.stat().st_mode)
         about = "secrets"

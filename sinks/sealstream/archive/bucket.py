@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealstream.archive.faults import NO_LOCK, s3_faults
@@ -235,6 +236,8 @@ def connect(settings: ArchiveSettings) -> S3Client:
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         user_agent_extra="sealstream-archive",
     )
+    if settings.ca_file is not None and not Path(settings.ca_file).is_file():
+        raise Misconfigured(f"archive.ca_file {settings.ca_file} does not exist: expected certificates (PEM)")
     with s3_faults(settings, "connecting"):
         try:
             return boto3.session.Session().client(

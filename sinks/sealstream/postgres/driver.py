@@ -141,6 +141,12 @@ async def _connect(
             f"connecting to Postgres: the server's certificate is refused: {error.verify_message}; expected one that "
             "sslrootcert's authority has signed, for the host in the DSN"
         ) from error
+    except FileNotFoundError as error:
+        if "sslrootcert" not in dsn and "sslcert" not in dsn:  # a socket's folder
+            raise
+        raise Misconfigured(
+            "connecting to Postgres: a file that the DSN's sslrootcert, sslcert or sslkey names does not exist"
+        ) from error
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
         raise Misconfigured(
             f"connecting to Postgres: expected a DSN like postgresql://user@host/database: {error}"
