@@ -64,6 +64,7 @@ def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> World:
     write_settings(
         config,
         {
+            "log": "audit.example.com/secured",
             "kafka": {"bootstrap": secured.kafka_plain, "prefix": prefix},
             "postgres": {"admin_dsn": secured.admin_dsn(database), **roles},
             "archive": secured.archive_section("secured"),
@@ -80,8 +81,7 @@ def step_until(process: Any, done: Callable[[], bool], steps: int = 40) -> None:
     """Steps the process until that holds."""
     with closing(process):
         for _ in range(steps):
-            process.step()
-            if done():
+            if not process.step() and done():
                 return
     raise AssertionError(f"{process} did not get there in {steps} steps")
 
@@ -129,6 +129,7 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     assert count(topics.deadletter) == 1
     for topic in (topics.raw, topics.control, topics.chain):
         trim(world.kafka("archive-sink"), topic, 0)  # deletes nothing, and needs the right to
+    monkeypatch.setenv("XDG_STATE_HOME", str(world.folder / "state"))
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
 
@@ -183,6 +184,7 @@ def test_check_says_what_is_wrong_with_certificates_and_what_to_do(world: World)
     assert "check kafka.security_protocol and kafka.ca_file" in found["kafka"]
     assert "the server's certificate is refused: unable to get local issuer certificate" in found["postgres sink"]
     assert "no encryption" in found["postgres reader"]
+    assert "add ?sslmode=verify-full" in found["postgres reader"]
     assert "certificate verify failed" in found["archive"]
     assert "archive.ca_file" in found["archive"]
     with pytest.raises(Misconfigured, match="the server's certificate is refused"):

@@ -114,6 +114,8 @@ def _clock(about: str, skew_s: float) -> list[Finding]:
 
 
 def _mend(said: str, role: str) -> str:
+    if "no encryption" in said:
+        return f"the server lets nobody in without TLS: {_TLS}"
     if "certificate" in said:
         return "check sslrootcert, and that the host is named as in the server's certificate"
     if "password" in said or "[28" in said:
