@@ -194,6 +194,8 @@ def test_a_secret_and_its_file_in_one_place_are_one_too_many_and_a_variable_repl
     assert one.origins["archive", "secret_key"] == Origin(
         variable="SEALSTREAM_ARCHIVE__SECRET_KEY_FILE", secret_file=str(pw)
     )
+    gone = loaded(file, "[archive]\naccess_key = 'a'\nsecret_key_file = 'gone'\n", SEALSTREAM_ARCHIVE__SECRET_KEY="c")
+    assert gone.settings.archive.secret_key == "c"
     options = loaded(file, "[kafka.options]\n'sasl.password_file' = 'pw'\n")
     assert options.settings.kafka.options == {"sasl.password": "a\n"}
 

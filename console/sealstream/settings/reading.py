@@ -48,8 +48,9 @@ def read(
     given = from_environment(model, environ, _chosen(model, values), other_variables)
     faults = list(given.faults)
     folder = file.absolute().parent
-    for layer, places in ((values, origins), (given.values, given.origins)):
-        faults += take_secret_files(model, layer, places, folder)
+    faults += take_secret_files(model, given.values, given.origins, folder)
+    _drop_replaced(model, values, given.origins)
+    faults += take_secret_files(model, values, origins, folder)
     merged, places = _merged(values, given.values), {**origins, **given.origins}
     try:
         settings = model.model_validate(merged)
@@ -109,6 +110,16 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(standing, dict) and isinstance(value, dict)
         merged[key] = _merged(standing, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _drop_replaced(model: type[BaseModel], values: dict[str, Any], replaced: Iterable[SettingPath]) -> None:
+    """A secret's file is not even looked at where a variable gives the secret."""
+    for path in replaced:
+        table: Any = values
+        for part in path[:-1]:
+            table = table.get(part) if isinstance(table, dict) else None
+        if isinstance(table, dict) and leaf_of(model, path)[1] is not None:
+            table.pop(f"{path[-1]}_file", None)
 
 
 def _origin(origins: Mapping[SettingPath, Origin], path: SettingPath) -> Origin:
