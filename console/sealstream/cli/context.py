@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import typer
 from rich.console import Console
 
-from sealstream.cli.settings import Settings, load_settings
+from sealstream.cli.settings import Settings, read_settings
+from sealstream.settings import Fault
 
-__all__ = ["Context", "context_of", "internal_error", "out"]
+__all__ = ["Context", "context_of", "internal_error", "out", "warn"]
 
 out = Console(highlight=False)
 
@@ -22,8 +24,16 @@ class Context(NamedTuple):
     config: Path
 
     def settings(self, *, must_exist: bool = True) -> Settings:
-        """The settings, read now."""
-        return load_settings(self.config, must_exist=must_exist)
+        """The settings, read now; what is odd but no fault is said on standard error."""
+        loaded = read_settings(self.config, must_exist=must_exist)
+        warn(loaded.warnings)
+        return loaded.settings
+
+
+def warn(warnings: Iterable[Fault]) -> None:
+    """Say on standard error what is odd about the settings."""
+    for warning in warnings:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"sealstream: warning: {warning}", markup=False)
 
 
 def internal_error(error: Exception) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from sealstream.cli import (
     chain,
     chain_showing,
+    config,
     continuing,
     deadletters,
     keys,
@@ -51,6 +52,7 @@ app.add_typer(chain.app, name="chain")
 chain.app.command("continue")(continuing.continue_chain)
 chain.app.command("show")(chain_showing.show_chain)
 chain.app.command("retention")(retention.chain_retention)
+app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)

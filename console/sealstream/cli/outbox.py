@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -22,6 +24,7 @@ from sealstream.cli.watched import MetricsPortOption, questions_of, watched_proc
 from sealstream.errors import Misconfigured
 from sealstream.layout import DEFAULT_OUTBOX, Figures, OutboxTables
 from sealstream.relaying import OutboxRelay, make_outbox, outbox_status, renew_outbox
+from sealstream.settings import secret_in
 
 __all__ = ["app"]
 
@@ -29,6 +32,8 @@ app = typer.Typer(
     help="Audit events in an application's own transactions: its outbox, and the relay that empties it.",
     no_args_is_help=True,
 )
+
+_DSN_FILE = "SEALSTREAM_OUTBOX_DSN_FILE"
 
 DsnOption = Annotated[
     str,
@@ -190,8 +195,14 @@ def _until_interrupted() -> Iterator[threading.Event]:
 
 
 def _given(dsn: str) -> str:
+    named = os.environ.get(_DSN_FILE)
+    if not dsn and named:
+        dsn, fault = secret_in(Path(named))
+        if fault:
+            raise Misconfigured(f"{_DSN_FILE}: {fault}")
     if not dsn:
         raise Misconfigured(
-            "which database? Name it in SEALSTREAM_OUTBOX_DSN or with --dsn: postgresql://user:password@host/database"
+            "which database? Name it in SEALSTREAM_OUTBOX_DSN or with --dsn: postgresql://user:password@host/database; "
+            f"or in {_DSN_FILE} a file that holds this"
         )
     return dsn

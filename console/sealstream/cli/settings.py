@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, ConfigDict, Field
 
+from sealstream.cli.settings_sections import ArchiveSection, ChainSection, KafkaSection, PostgresSection
 from sealstream.errors import Misconfigured
 from sealstream.health.settings import MetricsSection
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
 from sealstream.layout.chains import Continued, original_name
+from sealstream.settings import Loaded, read
 
 __all__ = [
     "DEFAULT_DATA_DIR",
+    "OTHER_VARIABLES",
     "ArchiveSection",
     "ChainSection",
     "KafkaSection",
@@ -32,105 +33,47 @@ __all__ = [
     "Settings",
     "find_config",
     "load_settings",
+    "read_settings",
     "write_settings",
 ]
 
 DEFAULT_DATA_DIR = Path(".sealstream")
 _FILE_NAME = "sealstream.toml"
+OTHER_VARIABLES = {
+    "SEALSTREAM_CONFIG": "the settings file, where `--config` does not name one",
+    "SEALSTREAM_HOME": "the data directory of the local stack (`sealstream up --data-dir`)",
+    "SEALSTREAM_OUTBOX_DSN": "the application's database (`sealstream outbox --dsn`)",
+    "SEALSTREAM_OUTBOX_DSN_FILE": "a file that holds the same",
+    "SEALSTREAM_TRACEBACK": "1: a fault in Sealstream itself is shown with its place in the program",
+    "SEALSTREAM_BOOTSTRAP": "where the example application finds Kafka (`examples/clinic`)",
+    "SEALSTREAM_CHAIN": "the chain that the example application writes to",
+    "SEALSTREAM_TEST_STACK": "the tests: servers that run already",
+    "SEALSTREAM_LONG_TESTS": "the tests: the long ones too",
+    "SEALSTREAM_DRILLS": "the tests: the drills too",
+    "SEALSTREAM_OUTBOX_KILLS": "the tests: how many kills",
+    "SEALSTREAM_SPOOL_STRIDE": "the tests: how densely a spool is cut",
+    "SEALSTREAM_SPOOL_ROUNDS": "the tests: how many rounds",
+    "SEALSTREAM_SPOOL_SEED": "the tests: which dice",
+}
+"""Variables that begin like settings and are none."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class KafkaSection(_Section):
-    """Where Kafka is. `options` go to librdkafka as they are (TLS, SASL)."""
-
-    bootstrap: str = "127.0.0.1:19092"
-    prefix: str = "audit"
-    replication: Annotated[int, Field(ge=1, le=9)] = 1
-    options: dict[str, str] = Field(default_factory=dict)
-
-
-class PostgresSection(_Section):
-    """One DSN a role: `postgresql://user:password@host:port/database`. Only `migrate` uses `admin_dsn`."""
-
-    admin_dsn: str = ""
-    sink_dsn: str = ""
-    reader_dsn: str = ""
-    keeper_dsn: str = ""
-
-
-class ArchiveSection(_Section):
-    """The bucket with Object Lock. `endpoint_url` empty: AWS; empty keys: the usual AWS credential chain.
-
-    `replayed`: `sealstream replay archive` has filled the bucket, so its version ids are others than the chain sealed.
-    """
-
-    bucket: str = "audit-archive"
-    endpoint_url: str = ""
-    region: str = "us-east-1"
-    access_key: str = ""
-    secret_key: str = ""
-    replayed: bool = False
-
-
-class ContinuesSection(_Section):
-    """What a successor's entry 1 says. `carried`: up to which offset of `carried_from` (a topic's id) records of the
-    old chain's raw topic were carried over.
-    """
-
-    chain: str
-    origin: str
-    checkpoint: str
-    first_lost: Annotated[int, Field(ge=0)]
-    last_lost: Annotated[int, Field(ge=0)]
-    carried_from: str = ""
-    carried: int = 0
-
-
-class ChainSection(_Section):
-    """One chain. `vkey` is its public key; `key_file` is read by checkpointing alone, relative to the settings file.
-    A closed chain (`closed_at`) is verified and asked, and never run again; it goes on as `continued_as`.
-    """
-
-    vkey: str
-    key_file: str = ""
-    retention: str = "soc2"
-    segment_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
-    segment_bytes: Annotated[int, Field(ge=1)] = 67_108_864
-    segment_seconds: Annotated[int, Field(ge=1)] = 300
-    closed_at: str = ""
-    continued_as: str = ""
-    continues: ContinuesSection | None = None
-
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything, checked. Names in the environment: `SEALSTREAM_KAFKA__BOOTSTRAP`, `SEALSTREAM_LOG`, ..."""
 
-    model_config = SettingsConfigDict(env_prefix="SEALSTREAM_", env_nested_delimiter="__", extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     log: str = "localhost/sealstream"
+    """The log's name, a URL without scheme; each chain's origin is `<log>/<chain>`. Sealed in entry 0."""
     kafka: KafkaSection = Field(default_factory=KafkaSection)
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (env_settings, init_settings)
-
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""
-        return KafkaSettings(self.kafka.bootstrap, self.kafka.options)
+        return KafkaSettings(self.kafka.bootstrap, self.kafka.driver_options())
 
     def chain(self, name: str) -> ChainSettings:
         """The named chain as its processes take it, or `Misconfigured` naming those that exist."""
@@ -179,32 +122,17 @@ def find_config(given: Path | None) -> Path:
 
 def load_settings(path: Path, *, must_exist: bool = True) -> Settings:
     """The settings of `path` and the environment. Raises `Misconfigured` naming each setting at fault."""
-    if not path.exists():
-        if must_exist:
-            raise Misconfigured(
-                f"no settings file at {path}: start the local stack with `sealstream up`, make a chain with "
-                "`sealstream chain create main`, or name the file with --config"
-            )
-        values: dict[str, Any] = {}
-    else:
-        try:
-            values = TomlConfigSettingsSource(Settings, path)()
-        except (OSError, ValueError) as error:
-            raise Misconfigured(f"settings file {path} can't be read: {error}") from error
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors(include_url=False))
-        raise Misconfigured(f"settings in {path} or SEALSTREAM_* variables are wrong: {faults}") from error
+    return read_settings(path, must_exist=must_exist).settings
 
 
-def _told(fault: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{name}: there is no such setting"
-    if fault["type"] == "missing":
-        return f"{name}: is missing"
-    return f"{name}: {fault['msg']}, got {fault.get('input')!r}"
+def read_settings(path: Path, *, must_exist: bool = True) -> Loaded[Settings]:
+    """The same, with the place that each setting came from."""
+    if must_exist and not path.exists():
+        raise Misconfigured(
+            f"no settings file at {path}: start the local stack with `sealstream up`, make a chain with "
+            "`sealstream chain create main`, or name the file with --config"
+        )
+    return read(Settings, path, os.environ, other_variables=OTHER_VARIABLES)
 
 
 def write_settings(path: Path, changes: dict[str, Any]) -> None:

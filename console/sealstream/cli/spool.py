@@ -69,7 +69,7 @@ def drain(
         drained = drain_spool(
             directory,
             bootstrap or settings.kafka.bootstrap,
-            kafka_options=settings.kafka.options,
+            kafka_options=settings.kafka_settings().options,
             patience_s=patience,
             on_progress=progress,
             stopping=stopping,

@@ -50,6 +50,7 @@ def archive_settings(settings: Settings) -> ArchiveSettings:
         access_key=section.access_key or None,
         secret_key=section.secret_key or None,
         replayed=section.replayed,
+        ca_file=section.ca_file or None,
     )
 
 

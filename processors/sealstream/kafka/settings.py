@@ -6,7 +6,7 @@ that every call of this package answers the same fault alike. Pure: nothing is o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,16 @@ from confluent_kafka import KafkaError, KafkaException
 
 from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailable
 
-__all__ = ["ANSWER_S", "KafkaSettings", "TopicMissing", "client_config", "error_of", "topic_missing", "translated"]
+__all__ = [
+    "ANSWER_S",
+    "KafkaSettings",
+    "TopicMissing",
+    "client_config",
+    "error_of",
+    "topic_missing",
+    "translated",
+    "why_unconnected",
+]
 
 ANSWER_S = 10.0
 """How long a broker may take to answer one question, in seconds."""
@@ -40,6 +49,7 @@ _FOR_A_PERSON = frozenset(
         KafkaError.UNSUPPORTED_VERSION,
     }
 )
+_CAUSES = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE, KafkaError._TRANSPORT)
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -56,6 +66,15 @@ def client_config(kafka: KafkaSettings, own: Mapping[str, Any]) -> dict[str, Any
     The driver's log lines are left out: what they say reaches the caller as an error, with the place where it hurt.
     """
     return {**kafka.options, "bootstrap.servers": kafka.bootstrap, "log_level": 0, **own}
+
+
+def why_unconnected(heard: Sequence[KafkaError]) -> KafkaError | None:
+    """Of what the driver reported beside its answers, the most telling reason why no broker was connected."""
+    for cause in _CAUSES:
+        for error in heard:
+            if error.code() == cause:
+                return error
+    return None
 
 
 def error_of(raised: KafkaException) -> KafkaError:

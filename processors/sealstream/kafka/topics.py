@@ -17,7 +17,7 @@ from sealstream.kafka.admin import answers, describe
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, translated
 from sealstream.layout import TopicConfig
 
-__all__ = ["check_topics", "create_topics", "topic_configs", "topic_ids", "trim"]
+__all__ = ["check_topics", "create_topics", "differences", "topic_configs", "topic_ids", "trim"]
 
 _AT_LEAST = ("retention.ms", "retention.bytes")
 _PAUSE_S = 0.05
@@ -49,15 +49,12 @@ def check_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig]) -> None:
     """
     described = describe(kafka, [topic.name for topic in topics])
     found = topic_configs(kafka, [topic.name for topic in topics])
-    differences = []
+    differing: list[str] = []
     for topic in topics:
-        partitions = len(described[topic.name].partitions)
-        if partitions != topic.partitions:
-            differences.append(f"{topic.name} has {partitions} partitions: expected {topic.partitions}")
-        differences += _differences(topic, found[topic.name])
-    if differences:
+        differing += differences(topic, len(described[topic.name].partitions), found[topic.name])
+    if differing:
         raise Misconfigured(
-            f"topics at Kafka {kafka.bootstrap} are not as they must be: {'; '.join(differences)}. Mend them with "
+            f"topics at Kafka {kafka.bootstrap} are not as they must be: {'; '.join(differing)}. Mend them with "
             "`kafka-configs.sh --alter --entity-type topics --entity-name TOPIC --add-config NAME=VALUE`"
         )
 
@@ -128,8 +125,10 @@ def _leaders(described: Any) -> list[bool]:
     return [partition.leader is not None for partition in described.partitions]
 
 
-def _differences(topic: TopicConfig, found: Mapping[str, str]) -> list[str]:
-    return [
+def differences(topic: TopicConfig, partitions: int, found: Mapping[str, str]) -> list[str]:
+    """In words, how a topic with so many partitions and these settings is not as it must be."""
+    several = f"{topic.name} has {partitions} partitions: expected {topic.partitions}"
+    return ([several] if partitions != topic.partitions else []) + [
         f"{topic.name} has {name}={found.get(name)}: expected {wanted}"
         for name, wanted in topic.config.items()
         if not _fits(name, wanted, found.get(name))

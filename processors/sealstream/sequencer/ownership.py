@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sealstream.errors import Unavailable
 from sealstream.kafka import KafkaSettings
+from sealstream.kafka.settings import error_of, translated
 
 __all__ = ["Ownership"]
 
@@ -75,7 +76,7 @@ class Ownership:
                 list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
         except KafkaException as error:
-            raise Unavailable(f"can't join the consumer group {group}: {error}") from error
+            raise translated(error_of(error), kafka, f"joining the consumer group {group}") from error
 
     def poll(self, timeout_s: float) -> None:
         """Let the group speak; raises `Unavailable` when it can't be heard, and what a callback has raised."""

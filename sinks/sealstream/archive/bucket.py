@@ -10,7 +10,9 @@ import base64
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealstream.archive.faults import NO_LOCK, s3_faults
@@ -87,6 +89,21 @@ class Bucket:
                 f"bucket {self.settings.bucket} keeps no versions: expected versioning Enabled, got {status}; "
                 "turn versioning on again, or make another bucket with `sealstream archive init`"
             )
+
+    def default_retention(self) -> tuple[str, int] | None:
+        """The mode and the days that the bucket gives to objects without a lock of their own; None: it gives none."""
+        with self._doing("reading the Object Lock configuration"):
+            found = self.client.get_object_lock_configuration(Bucket=self.settings.bucket)["ObjectLockConfiguration"]
+        default = found.get("Rule", {}).get("DefaultRetention", {})
+        days = default.get("Days") or default.get("Years", 0) * 365
+        return (str(default.get("Mode")), days) if days else None
+
+    def clock_skew_s(self) -> float:
+        """How far this machine's clock is ahead of the server's, in seconds; whole ones, as HTTP tells them."""
+        with self._doing("asking for the time"):
+            answer = self.client.get_bucket_versioning(Bucket=self.settings.bucket)
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return (datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds() if told else 0.0
 
     def put_once(self, key: str, body: bytes, retain_until: datetime) -> bool:
         """Puts `body` under COMPLIANCE lock if the key has no current version. False: it has one.
@@ -227,6 +244,8 @@ def connect(settings: ArchiveSettings) -> S3Client:
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         user_agent_extra="sealstream-archive",
     )
+    if settings.ca_file is not None and not Path(settings.ca_file).is_file():
+        raise Misconfigured(f"archive.ca_file {settings.ca_file} does not exist: expected certificates (PEM)")
     with s3_faults(settings, "connecting"):
         try:
             return boto3.session.Session().client(
@@ -235,6 +254,7 @@ def connect(settings: ArchiveSettings) -> S3Client:
                 region_name=settings.region,
                 aws_access_key_id=settings.access_key,
                 aws_secret_access_key=settings.secret_key,
+                verify=settings.ca_file,
                 config=config,
             )
         except ValueError as error:

@@ -49,6 +49,7 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         HTTPClientError,
         IncompleteReadError,
         ResponseStreamingError,
+        SSLError,
     )
 
     where = f"{doing} in bucket {settings.bucket} at {settings.endpoint_url or 'AWS S3'}"
@@ -56,6 +57,11 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _answer(settings, where, error) from error
+    except SSLError as error:
+        raise Unavailable(
+            f"{where}: no connection over TLS: {error}; archive.ca_file names the authority that the endpoint's "
+            "certificate is checked with"
+        ) from error
     except (
         ConnectionError,
         FlexibleChecksumError,

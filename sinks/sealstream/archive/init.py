@@ -95,11 +95,9 @@ def _default_retention(bucket: Bucket, archive_days: int) -> tuple[int, int | No
     """Sets the bucket's default retention where it is missing or weaker. The days in force, and those before."""
     settings = bucket.settings
     with s3_faults(settings, "setting the default retention"):
-        found = bucket.client.get_object_lock_configuration(Bucket=settings.bucket)["ObjectLockConfiguration"]
-        default = found.get("Rule", {}).get("DefaultRetention", {})
-        before = default.get("Days") or default.get("Years", 0) * 365 or None
+        mode, before = bucket.default_retention() or (None, None)
         days = max(archive_days, before or 0)
-        if before != days or default.get("Mode") != "COMPLIANCE":
+        if before != days or mode != "COMPLIANCE":
             bucket.client.put_object_lock_configuration(
                 Bucket=settings.bucket,
                 ObjectLockConfiguration={

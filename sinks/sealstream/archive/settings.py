@@ -10,6 +10,7 @@ __all__ = ["ArchiveSettings"]
 class ArchiveSettings(NamedTuple):
     """A bucket with Object Lock. `endpoint_url` None: AWS S3 itself; keys None: as boto3 finds them (role, profile).
 
+    `ca_file`: certificates (PEM) that the endpoint's is checked with; None: those that boto3 trusts.
     `timeout_s`: of one connection, and of one silence while reading. `replayed`: what the bucket holds was replayed
     into it byte by byte, so its version ids are others than the chain has sealed: the SHA-256s decide, as in a copy.
     """
@@ -21,3 +22,4 @@ class ArchiveSettings(NamedTuple):
     secret_key: str | None = None
     timeout_s: float = 20.0
     replayed: bool = False
+    ca_file: str | None = None

@@ -155,7 +155,9 @@ class ArchiveSink:
 
     def _recover(self) -> None:
         """Finds the newest segment that the bucket holds, and everything's place behind it."""
-        check_topics(self._kafka, self._topics.configs())
+        topics = self._topics
+        used = (topics.raw, topics.control, topics.chain, topics.segments)  # its user need not see the others
+        check_topics(self._kafka, [each for each in topics.configs() if each.name in used])
         self._bucket.check()
         found = newest_holding(self._kafka, self._chain, self._bucket, self._maker)
         if found is None:

@@ -10,6 +10,7 @@ asyncpg needs an event loop; `Session` holds one, so that callers stay synchrono
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -66,12 +67,18 @@ def translated(doing: str) -> Iterator[None]:
 class Session:
     """One connection with its event loop. Used by one thread at a time, and never inside a running loop."""
 
-    def __init__(self, dsn: str, application: str, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        application: str,
+        command_timeout_s: float | None = COMMAND_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         self._runner = asyncio.Runner()
         try:
             with translated("connecting to Postgres"):
                 self.connection: asyncpg.Connection[Any] = self._runner.run(
-                    _connect(dsn, application, command_timeout_s)
+                    _connect(dsn, application, command_timeout_s, connect_timeout_s)
                 )
         except BaseException:
             self._runner.close()
@@ -108,11 +115,13 @@ class Session:
         self.close()
 
 
-async def _connect(dsn: str, application: str, command_timeout_s: float | None) -> asyncpg.Connection[Any]:
+async def _connect(
+    dsn: str, application: str, command_timeout_s: float | None, connect_timeout_s: float
+) -> asyncpg.Connection[Any]:
     try:
         return await asyncpg.connect(
             dsn,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=connect_timeout_s,
             command_timeout=command_timeout_s,
             server_settings={
                 "application_name": application,
@@ -127,6 +136,17 @@ async def _connect(dsn: str, application: str, command_timeout_s: float | None) 
                 "tcp_keepalives_count": "4",
             },
         )
+    except ssl.SSLCertVerificationError as error:  # also when trying again: a person gives us another authority or name
+        raise Misconfigured(
+            f"connecting to Postgres: the server's certificate is refused: {error.verify_message}; expected one that "
+            "sslrootcert's authority has signed, for the host in the DSN"
+        ) from error
+    except FileNotFoundError as error:
+        if "sslrootcert" not in dsn and "sslcert" not in dsn:  # a socket's folder
+            raise
+        raise Misconfigured(
+            "connecting to Postgres: a file that the DSN's sslrootcert, sslcert or sslkey names does not exist"
+        ) from error
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
         raise Misconfigured(
             f"connecting to Postgres: expected a DSN like postgresql://user@host/database: {error}"

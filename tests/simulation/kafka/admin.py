@@ -46,6 +46,10 @@ class ModelAdmin:
         broker.world.check()
         self._broker = broker
 
+    def poll(self, timeout: float = -1) -> int:
+        """Nothing is reported beside the answers here."""
+        return 0
+
     def _ask(self, operation: str, answer: Callable[[], Any], timeout_s: float) -> _Asked:
         return _Asked(self._broker, f"kafka.admin.{operation}", answer, timeout_s)
 

@@ -1,0 +1,123 @@
+"""The part of `config check` about Kafka: connect, the chains' topics, and which clients' work this user may do.
+
+Only asks. Whether a transactional id may be used nobody can ask without fencing a sequencer, so that stays open.
+`judged_topics` and `judged_permissions` are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
+from sealstream.cli.settings import Settings
+from sealstream.errors import Misconfigured, SealstreamError, Unavailable
+from sealstream.kafka import CLIENTS, permissions
+from sealstream.kafka.inspecting import TopicView, inspect
+from sealstream.layout import ChainTopics, sequencer_group
+
+__all__ = ["check_kafka", "judged_permissions", "judged_topics"]
+
+_TIMEOUT_S = 5.0
+_LOCAL = ("localhost", "127.", "[::1]")
+
+
+def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]:
+    """`clients`: whose work this user must be able to do; none: it need be able to do somebody's."""
+    section, chains = settings.kafka, settings.open_chains()
+    topics = {chain: ChainTopics.of(chain, section.prefix) for chain in chains}
+    group = sequencer_group(section.prefix)
+    wanted = [config for chain in chains for config in topics[chain].configs()]
+    try:
+        view = inspect(settings.kafka_settings(), wanted, group, _TIMEOUT_S)
+    except SealstreamError as error:
+        return [wrong("kafka", str(error), _mend(error))]
+    options = section.driver_options()
+    protocol = options.get("security.protocol", "PLAINTEXT").upper()
+    user = f" as User:{options['sasl.username']}" if "sasl.username" in options else ""
+    said = f"{section.bootstrap}: {view.brokers} broker{'s' * (view.brokers != 1)}, {protocol}{user}"
+    if protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not section.bootstrap.startswith(_LOCAL):
+        findings = [warning("kafka", f"{said}: events can be read on the way", "set kafka.security_protocol")]
+    else:
+        findings = [ok("kafka", said)]
+    if section.replication > view.brokers:
+        said = f"kafka.replication is {section.replication}, and there are {view.brokers} brokers"
+        findings.append(wrong("kafka", said, "no topic can be made so: lower it, or add brokers"))
+    for chain in chains:
+        findings += judged_topics(chain, topics[chain], view.topics)
+        findings += judged_permissions(chain, section.prefix, view.topics, {group: view.group_operations}, clients)
+    return findings
+
+
+def judged_topics(chain: str, topics: ChainTopics, views: Mapping[str, TopicView]) -> list[Finding]:
+    """Whether the topics are there and as they must be."""
+    about = f"kafka, chain {chain}"
+    missing = [name for name in topics if views[name].there is False]
+    hidden = [name for name in topics if views[name].there is None]
+    unread = [name for name in topics if views[name].there and views[name].differences is None]
+    differing = [each for name in topics for each in views[name].differences or ()]
+    findings = []
+    if missing:
+        to_do = f"`sealstream chain create {chain}` makes a new chain's; lost ones: docs/runbooks/lost-kafka.md"
+        findings.append(wrong(about, f"no topic {', '.join(missing)}", to_do))
+    if differing:
+        to_do = "`kafka-configs.sh --alter --entity-type topics --entity-name TOPIC --add-config NAME=VALUE`"
+        findings.append(wrong(about, "; ".join(differing), to_do))
+    if hidden or unread:
+        parts = [f"this user may not see {', '.join(hidden)}"] if hidden else []
+        parts += [f"nor the configuration of {', '.join(unread)}"] if unread else []
+        findings.append(skipped(about, ", ".join(parts)))
+    fine = len(topics) - len({*missing, *hidden, *unread})
+    if fine and not missing and not differing:
+        findings.append(
+            ok(about, f"{fine} of {len(topics)} topics are there, with one partition and the right cleanup")
+        )
+    return findings
+
+
+def judged_permissions(
+    chain: str,
+    prefix: str,
+    views: Mapping[str, TopicView],
+    groups: Mapping[str, frozenset[str]],
+    clients: Sequence[str],
+) -> list[Finding]:
+    """Whose work this user may do on this chain."""
+    about, may, lacks = f"kafka, chain {chain}", [], {}
+    for client in CLIENTS:
+        missing = []
+        for needed in permissions(client, chain, prefix):
+            if needed.resource == "transactional-id":
+                continue
+            has = views[needed.name].operations if needed.resource == "topic" else groups[needed.name]
+            missing += [f"{each} on {needed.resource} {needed.name}" for each in needed.operations if each not in has]
+        if missing:
+            lacks[client] = missing
+        else:
+            may.append(client)
+    to_do = f"`sealstream config acls {chain}` prints the commands that give what is needed"
+    if clients:
+        findings = [
+            wrong(about, f"this user can't be {client}: it lacks {', '.join(lacks[client])}", to_do)
+            for client in clients
+            if client in lacks
+        ]
+        fine = [client for client in clients if client in may]
+        return findings + ([ok(about, f"this user has the ACLs of {', '.join(fine)}{_OPEN}")] if fine else [])
+    if not may:
+        return [wrong(about, "this user has the ACLs of no client at all", to_do)]
+    rest = f"; not of {', '.join(lacks)}" if lacks else ""
+    return [ok(about, f"this user has the ACLs of {', '.join(may)}{rest}{_OPEN}")]
+
+
+_OPEN = " (transactional ids can't be asked about)"
+
+
+def _mend(error: SealstreamError) -> str:
+    said = str(error)
+    if "SSL" in said or "certificate" in said:
+        return "check kafka.security_protocol and kafka.ca_file, and that bootstrap names a listener with TLS"
+    if isinstance(error, Misconfigured) and ("uthentication" in said or "SASL" in said):
+        return "check kafka.username, kafka.password and kafka.sasl_mechanism"
+    if isinstance(error, Unavailable):
+        return "check kafka.bootstrap and kafka.security_protocol, and that Kafka runs"
+    return ""

@@ -1,0 +1,200 @@
+"""The sections of the settings: what each is called, what it may be, and which rules hold among a section's own.
+
+What stands beneath a field is its documentation: `config` shows it, and the reference in docs/configuration.md is made
+of it. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sealstream.settings import InFolder, Secret, SecretKeys, broken_rule
+
+__all__ = ["ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
+
+
+def _upper(value: Any) -> Any:
+    """As Kafka's own tools and librdkafka spell it: in either case."""
+    return value.upper() if isinstance(value, str) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+Protocol = Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+FilePath = Annotated[str, InFolder()]
+Dsn = Annotated[str, Secret(url=True)]
+
+# Named settings, and the options of librdkafka that they become.
+_KAFKA_OPTIONS = {
+    "security_protocol": "security.protocol",
+    "ca_file": "ssl.ca.location",
+    "certificate_file": "ssl.certificate.location",
+    "key_file": "ssl.key.location",
+    "key_password": "ssl.key.password",
+    "sasl_mechanism": "sasl.mechanisms",
+    "username": "sasl.username",
+    "password": "sasl.password",
+}
+_ALIASES = {"sasl.mechanism": "sasl.mechanisms"}
+_KAFKA_SECRETS = frozenset(
+    {
+        "sasl.oauthbearer.client.secret",
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+    }
+)
+
+
+class KafkaSection(_Section):
+    """Where Kafka is, and how its clients prove who they are."""
+
+    bootstrap: str = "127.0.0.1:19092"
+    """host:port of one broker or several, with commas between."""
+    prefix: str = "audit"
+    """What the names of all topics begin with."""
+    replication: Annotated[int, Field(ge=1, le=9)] = 1
+    """Replicas of topics that are made; 3 where there are three brokers."""
+    security_protocol: Annotated[Protocol, BeforeValidator(_upper)] = ""
+    """TLS or not, SASL or not; empty: PLAINTEXT, or what `options` say."""
+    ca_file: FilePath = ""
+    """Certificates (PEM) of the authority that signed the brokers'; empty: those that the system trusts."""
+    certificate_file: FilePath = ""
+    """This client's own certificate (PEM), for brokers that ask for one."""
+    key_file: FilePath = ""
+    """The private key (PEM) of `certificate_file`."""
+    key_password: Annotated[str, Secret()] = ""
+    """The password of `key_file`, if it has one."""
+    sasl_mechanism: Annotated[Mechanism, BeforeValidator(_upper)] = ""
+    """How `username` and `password` are proved; others, such as OAUTHBEARER, through `options`."""
+    username: str = ""
+    """The Kafka user; ACLs are given to `User:<username>`."""
+    password: Annotated[str, Secret()] = ""
+    """Its password."""
+    options: Annotated[dict[str, str], SecretKeys(_KAFKA_SECRETS)] = Field(default_factory=dict)
+    """Further options of librdkafka, as they are. One that a setting above stands for is given in one place only."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        for name, option in _KAFKA_OPTIONS.items():
+            given = {_ALIASES.get(key, key): key for key in self.options}
+            if getattr(self, name) and option in given:
+                raise broken_rule(
+                    name, f"kafka.options has {given[option]} too, which is the same: give one of the two"
+                )
+        options = self.driver_options()
+        protocol = options.get("security.protocol", "PLAINTEXT").upper()
+        tls, sasl = protocol.endswith("SSL"), protocol.startswith("SASL_")
+        for name in ("ca_file", "certificate_file", "key_file"):
+            if getattr(self, name) and not tls:
+                raise broken_rule(name, f"has no effect with security_protocol {protocol}: expected SSL or SASL_SSL")
+        if bool(self.certificate_file) != bool(self.key_file):
+            missing = "key_file" if self.certificate_file else "certificate_file"
+            raise broken_rule(missing, "is missing: a client's certificate and its key are given together")
+        for name in ("username", "password", "sasl_mechanism"):
+            if getattr(self, name) and not sasl:
+                raise broken_rule(
+                    name, f"has no effect with security_protocol {protocol}: expected SASL_SSL (or SASL_PLAINTEXT)"
+                )
+        if self.username and "sasl.mechanisms" not in {_ALIASES.get(key, key) for key in options}:
+            raise broken_rule("sasl_mechanism", "is missing: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+        return self
+
+    def driver_options(self) -> dict[str, str]:
+        """All of it as librdkafka takes it."""
+        named = {option: getattr(self, name) for name, option in _KAFKA_OPTIONS.items()}
+        return self.options | {option: value for option, value in named.items() if value}
+
+
+class PostgresSection(_Section):
+    """One DSN a role: `postgresql://user:password@host:port/database?sslmode=verify-full&sslrootcert=/path/ca.pem`."""
+
+    admin_dsn: Dsn = ""
+    """A superuser, or the database's owner with CREATEROLE. Only `migrate` and `chain create` use it."""
+    sink_dsn: Dsn = ""
+    """The role `sealstream_sink`: the Postgres sink."""
+    reader_dsn: Dsn = ""
+    """The role `sealstream_reader`: questions and verification."""
+    keeper_dsn: Dsn = ""
+    """The role `sealstream_keeper`: repair and replay."""
+
+    def by_role(self) -> dict[str, str]:
+        """Each role's DSN, empty where none is given."""
+        return {name.removesuffix("_dsn"): getattr(self, name) for name in type(self).model_fields}
+
+
+class ArchiveSection(_Section):
+    """The bucket with Object Lock."""
+
+    bucket: str = "audit-archive"
+    """Its name. Empty: there is no archive."""
+    endpoint_url: str = ""
+    """http:// or https:// address of another S3 than AWS's own."""
+    region: str = "us-east-1"
+    """The bucket's region."""
+    access_key: Annotated[str, Secret()] = ""
+    """The access key's id. Empty: found as AWS's own tools do (variables, profile, role)."""
+    secret_key: Annotated[str, Secret()] = ""
+    """The access key's secret."""
+    ca_file: FilePath = ""
+    """Certificates (PEM) of the authority that signed the endpoint's; empty: those that boto3 trusts."""
+    replayed: bool = False
+    """Written by `sealstream replay archive`: the bucket's version ids are others than the chain has sealed."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if bool(self.access_key) != bool(self.secret_key):
+            missing = "secret_key" if self.access_key else "access_key"
+            raise broken_rule(missing, "is missing: access_key and secret_key are given together, or neither")
+        if self.ca_file and self.endpoint_url.startswith("http://"):
+            raise broken_rule(
+                "ca_file", f"has no effect with {self.endpoint_url}: expected an endpoint_url with https://"
+            )
+        return self
+
+
+class ContinuesSection(_Section):
+    """What a successor's entry 1 says; written by `sealstream chain continue`."""
+
+    chain: str
+    """The chain that could not go on."""
+    origin: str
+    """Its origin."""
+    checkpoint: str
+    """The last checkpoint of it that is known."""
+    first_lost: Annotated[int, Field(ge=0)]
+    """The first entry that is lost."""
+    last_lost: Annotated[int, Field(ge=0)]
+    """The last one."""
+    carried_from: str = ""
+    """The id of the old raw topic whose records were carried over."""
+    carried: int = 0
+    """Up to which offset they were."""
+
+
+class ChainSection(_Section):
+    """One chain; written by `sealstream chain create`. What is sealed in its entry 0 can't be changed."""
+
+    vkey: str
+    """Its public key, as a C2SP verifier key."""
+    key_file: str = ""
+    """Its signing key, relative to the settings file. Checkpointing alone needs it; leave it out on other machines."""
+    retention: str = "soc2"
+    """hipaa, pci, soc2, gdpr:<duration> or an own <duration>. Sealed in entry 0."""
+    segment_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """A segment ends at so many entries. Sealed in entry 0."""
+    segment_bytes: Annotated[int, Field(ge=1)] = 67_108_864
+    """Or at so many bytes. Sealed in entry 0."""
+    segment_seconds: Annotated[int, Field(ge=1)] = 300
+    """Or so many seconds after its first event. Sealed in entry 0."""
+    closed_at: str = ""
+    """When it was closed: it is verified and asked, and never run again."""
+    continued_as: str = ""
+    """The chain that it goes on as."""
+    continues: ContinuesSection | None = None

@@ -1,0 +1,77 @@
+"""Which ACLs each process needs, and no more. Pure; `docs/configuration.md` and `sealstream config acls` show them.
+
+A permission to read, write or delete implies that to describe (Kafka, authorization). Whoever writes with idempotence
+needs no permission of the cluster since Kafka 3.0. A test gives each process exactly these, and it works.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sealstream.layout import (
+    ChainTopics,
+    checkpointing_transactional_id,
+    sequencer_group,
+    sequencer_transactional_id,
+)
+
+__all__ = ["CLIENTS", "Permission", "permissions"]
+
+READ, WRITE, DELETE = "READ", "WRITE", "DELETE"
+DESCRIBE_CONFIGS = "DESCRIBE_CONFIGS"
+
+
+class Permission(NamedTuple):
+    """`resource`: topic, group or transactional-id. `operations`: as Kafka spells them, in capitals."""
+
+    resource: str
+    name: str
+    operations: tuple[str, ...]
+
+
+_ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
+    "producer": {"raw": (WRITE,)},
+    "outbox-relay": {"raw": (READ, WRITE)},
+    "sequencer": {
+        "raw": (READ, DESCRIBE_CONFIGS),
+        "control": (READ, DESCRIBE_CONFIGS),
+        "chain": (READ, WRITE, DESCRIBE_CONFIGS),
+        "producers": (READ, WRITE, DESCRIBE_CONFIGS),
+        "deadletter": (WRITE, DESCRIBE_CONFIGS),
+        "checkpoints": (READ, DESCRIBE_CONFIGS),
+        "segments": (READ, DESCRIBE_CONFIGS),
+    },
+    "checkpointing": {
+        "chain": (READ, DESCRIBE_CONFIGS),
+        "checkpoints": (READ, WRITE, DESCRIBE_CONFIGS),
+        "segments": (READ, WRITE, DESCRIBE_CONFIGS),
+    },
+    "postgres-sink": {
+        "chain": (READ, DESCRIBE_CONFIGS),
+        "checkpoints": (READ, DESCRIBE_CONFIGS),
+        "segments": (READ, DESCRIBE_CONFIGS),
+    },
+    "archive-sink": {
+        "raw": (READ, DELETE, DESCRIBE_CONFIGS),  # to trim
+        "control": (READ, WRITE, DELETE, DESCRIBE_CONFIGS),
+        "chain": (READ, DELETE, DESCRIBE_CONFIGS),
+        "segments": (READ, DESCRIBE_CONFIGS),
+    },
+    "verifier": dict.fromkeys(ChainTopics._fields, (READ,)),
+}
+CLIENTS = tuple(_ON_TOPICS)
+"""Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile` (`verifier`)."""
+
+
+def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
+    """What this client needs for one chain."""
+    topics = ChainTopics.of(chain, prefix)
+    needed = [Permission("topic", getattr(topics, name), operations) for name, operations in _ON_TOPICS[client].items()]
+    if client == "sequencer":
+        needed += [
+            Permission("group", sequencer_group(prefix), (READ,)),
+            Permission("transactional-id", sequencer_transactional_id(chain), (WRITE,)),
+        ]
+    if client == "checkpointing":
+        needed.append(Permission("transactional-id", checkpointing_transactional_id(chain), (WRITE,)))
+    return needed

@@ -1,0 +1,215 @@
+"""TLS, SASL and ACLs as settings, tried on real servers that ask for them."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from tests.pipeline import Said, say, sql
+from tests.settings.conftest import PASSWORD, Secured
+
+from sealstream.archive import ArchiveSink
+from sealstream.checkpointing import Checkpointing, load_signer
+from sealstream.cli.chain import create_chain
+from sealstream.cli.settings import Settings, load_settings, write_settings
+from sealstream.cli.stores import archive_settings
+from sealstream.client import AuditClient, Outbox
+from sealstream.errors import Misconfigured, Unavailable
+from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
+from sealstream.layout import ChainTopics, SegmentLimits
+from sealstream.postgres import PostgresSink
+from sealstream.sequencer import SequencerGroup
+
+CHAIN = "main"
+
+
+class World(NamedTuple):
+    """A chain on the secured servers. Each client of Kafka has a user of its own, named as it is."""
+
+    servers: Secured
+    folder: Path
+    prefix: str
+
+    def config(self, user: str, **sections: dict[str, Any]) -> Path:
+        """A settings file for one user."""
+        path = self.folder / f"{user}-{uuid.uuid4().hex[:6]}.toml"
+        path.write_text((self.folder / "sealstream.toml").read_text())
+        write_settings(path, {"kafka": self.servers.kafka_section(user)} | sections)
+        return path
+
+    def settings(self, user: str) -> Settings:
+        """As that user's process reads them."""
+        return load_settings(self.config(user))
+
+    def kafka(self, user: str) -> KafkaSettings:
+        """As that user's process takes it."""
+        return self.settings(user).kafka_settings()
+
+
+@pytest.fixture(scope="module")
+def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder, prefix, database = tmp_path_factory.mktemp("world"), f"p{uuid.uuid4().hex[:6]}", "sealstream"
+    sql(secured.admin_dsn(), f"CREATE DATABASE {database}")
+    roles = {
+        f"{role}_dsn": secured.dsn(f"sealstream_{role}", PASSWORD, database, secured.ca_file)
+        for role in ("sink", "reader", "keeper")
+    }
+    config = folder / "sealstream.toml"
+    write_settings(
+        config,
+        {
+            "log": "audit.example.com/secured",
+            "kafka": {"bootstrap": secured.kafka_plain, "prefix": prefix},
+            "postgres": {"admin_dsn": secured.admin_dsn(database), **roles},
+            "archive": secured.archive_section("secured"),
+        },
+    )
+    create_chain(config, load_settings(config), CHAIN, retention="1d", limits=SegmentLimits(20, 1_000_000, 300))
+    made = World(secured, folder, prefix)
+    for client in CLIENTS:
+        secured.make_user(client, permissions(client, CHAIN, prefix))
+    return made
+
+
+def step_until(process: Any, done: Callable[[], bool], within_s: float = 100) -> None:
+    """Steps the process until that holds; looking costs connections, so it is looked twice a second."""
+    begun = looked = time.monotonic()
+    with closing(process):
+        while time.monotonic() - begun < within_s:
+            process.step()
+            if time.monotonic() - looked > 0.5:
+                if done():
+                    return
+                looked = time.monotonic()
+    raise AssertionError(f"{process} did not get there in {within_s} s")
+
+
+def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = 45
+    kafka = world.kafka("producer")
+    with AuditClient(CHAIN, kafka.bootstrap, prefix=world.prefix, kafka_options=kafka.options) as client:
+        for n in range(events):
+            client.emit("read", resource_type="record", resource_id=n, actor_id="a", actor_type="user")
+        assert client.flush(20) == 0
+    dsn = world.servers.admin_dsn("sealstream")
+    (world.folder / "outbox-dsn").write_text(f"{dsn}\n")
+    monkeypatch.setenv("SEALSTREAM_OUTBOX_DSN_FILE", str(world.folder / "outbox-dsn"))
+    relaying = world.config("outbox-relay")
+    assert say(relaying, "outbox", "init").code == 0
+    with psycopg.connect(dsn) as connection:
+        Outbox().emit(connection, "write", resource_type="r", resource_id="1", actor_id="a", actor_type="user")
+    assert say(relaying, "outbox", "relay", "--once").out == "sent 1 events\n"
+    topics = ChainTopics.of(CHAIN, world.prefix)
+    produce(kafka, topics.raw, [b"no event"])
+    verifier = world.kafka("verifier")
+
+    def count(topic: str) -> int:
+        return sum(len(batch) for batch in read_until_end(verifier, topic))
+
+    settings = world.settings("sequencer")
+    chain = settings.chain(CHAIN)
+    step_until(SequencerGroup(settings.kafka_settings(), {CHAIN: chain}), lambda: count(topics.chain) >= events + 2)
+    settings = world.settings("checkpointing")
+    signer = load_signer(world.folder / settings.chains[CHAIN].key_file)
+    step_until(Checkpointing(settings.kafka_settings(), chain, signer), lambda: count(topics.segments) >= 2)
+    settings = world.settings("postgres-sink")
+    stored = "SELECT count(*) FROM audit_log"
+    step_until(
+        PostgresSink(settings.kafka_settings(), chain, settings.postgres.sink_dsn),
+        lambda: sql(settings.postgres.reader_dsn, stored)[0][0] >= events,
+    )
+    settings = world.settings("archive-sink")
+    step_until(
+        ArchiveSink(settings.kafka_settings(), chain, archive_settings(settings)), lambda: count(topics.control) >= 1
+    )
+    settings, sealed = world.settings("sequencer"), count(topics.chain)
+    step_until(SequencerGroup(settings.kafka_settings(), {CHAIN: chain}), lambda: count(topics.chain) > sealed + 1)
+    assert count(topics.deadletter) == 1
+    for topic in (topics.raw, topics.control, topics.chain):
+        trim(world.kafka("archive-sink"), topic, 0)  # deletes nothing, and needs the right to
+    monkeypatch.setenv("XDG_STATE_HOME", str(world.folder / "state"))
+    report = say(world.config("verifier"), "verify", "kafka")
+    assert report.code == 0, report.out + report.err
+
+
+def test_an_applications_user_may_write_events_and_nothing_else(world: World) -> None:
+    kafka, topics = world.kafka("producer"), ChainTopics.of(CHAIN, world.prefix)
+    for topic in (topics.chain, topics.control, topics.segments):
+        with pytest.raises(Misconfigured, match="authorization failed"):
+            produce(kafka, topic, [b"forged"], timeout_s=10)
+    for topic in (topics.raw, topics.chain):
+        with pytest.raises(Misconfigured, match="authorization failed"):
+            list(read_until_end(kafka, topic, 0))
+
+
+def test_check_says_that_all_is_right_and_whose_work_a_user_may_do(world: World) -> None:
+    said = say(world.config("sequencer"), "config", "check", "--for", "sequencer")
+    assert said.code == 0, said.out
+    assert "1 broker, SASL_SSL as User:sequencer" in said.out
+    assert "7 of 7 topics are there" in said.out
+    assert "this user has the ACLs of sequencer" in said.out
+    for role in ("admin", "sink", "reader", "keeper"):
+        assert f"ok        postgres {role}: PostgreSQL" in said.out
+    assert "TLSv1.3, certificate and name checked" in said.out
+    assert "Object Lock and versions are on, TLS" in said.out
+    assert "default retention is COMPLIANCE, 1 days; the chains want 1" in said.out
+    said = say(world.config("sequencer"), "config", "check", "--for", "checkpointing")
+    assert said.code == 1
+    assert f"this user can't be checkpointing: it lacks WRITE on topic {world.prefix}.checkpoints.main" in said.out
+    assert "to do: `sealstream config acls main`" in said.out
+    said = say(world.config("producer"), "config", "check", "--for", "producer")
+    assert said.code == 0, said.out
+    assert f"this user may not see {world.prefix}.control.main" in said.out
+
+
+def wrong(said: Said) -> dict[str, str]:
+    """What a check found wrong, by what it is about."""
+    assert said.code == 1, said.out
+    return {
+        each["about"]: f"{each['said']}; {each['to_do']}" for each in json.loads(said.out) if each["state"] == "wrong"
+    }
+
+
+def test_check_says_what_is_wrong_with_certificates_and_what_to_do(world: World) -> None:
+    servers, other = world.servers, world.servers.wrong_ca_file
+    dsns = {f"{role}_dsn": "" for role in ("admin", "keeper")}
+    dsns["sink_dsn"] = servers.dsn("sealstream_sink", PASSWORD, "sealstream", other)
+    dsns["reader_dsn"] = servers.dsn("sealstream_reader", PASSWORD, "sealstream", servers.ca_file, "disable")
+    config = world.config("sequencer", postgres=dsns, archive=servers.archive_section("secured", ca_file=str(other)))
+    write_settings(config, {"kafka": {"ca_file": str(other)}})
+    found = wrong(say(config, "config", "check", "--json"))
+    assert "certificate verify failed" in found["kafka"]
+    assert "check kafka.security_protocol and kafka.ca_file" in found["kafka"]
+    assert "the server's certificate is refused: unable to get local issuer certificate" in found["postgres sink"]
+    assert "no encryption" in found["postgres reader"]
+    assert "add ?sslmode=verify-full" in found["postgres reader"]
+    assert "certificate verify failed" in found["archive"]
+    assert "archive.ca_file" in found["archive"]
+    with pytest.raises(Misconfigured, match="the server's certificate is refused"):
+        PostgresSink(world.kafka("postgres-sink"), load_settings(config).chain(CHAIN), dsns["sink_dsn"])
+    with pytest.raises(Unavailable, match="certificate verify failed"):
+        topic_ids(load_settings(config).kafka_settings(), ["x"])
+
+
+def test_check_says_what_is_wrong_with_passwords_and_names(world: World) -> None:
+    servers = world.servers
+    dsns = {f"{role}_dsn": "" for role in ("admin", "keeper")}
+    dsns["sink_dsn"] = servers.dsn("sealstream_sink", "no", "sealstream", servers.ca_file)
+    dsns["reader_dsn"] = servers.admin_dsn("sealstream")
+    config = world.config("sequencer", postgres=dsns, archive=servers.archive_section("secured", secret_key="no"))
+    write_settings(config, {"kafka": servers.kafka_section("sequencer", password="no")})
+    write_settings(config, {"chains": {CHAIN: {"key_file": "keys/nowhere.key"}}})
+    found = wrong(say(config, "config", "check", "--json"))
+    assert "uthentication failed" in found["kafka"]
+    assert "check kafka.username, kafka.password" in found["kafka"]
+    assert "password authentication failed" in found["postgres sink"]
+    assert "postgres is a superuser: it could change and delete what is stored" in found["postgres reader"]
+    assert "the access key is refused" in found["archive"]
+    assert "nowhere.key does not exist" in found["chain main"]
