@@ -1,7 +1,7 @@
 """Every code block of README and docs is run, in the order of its page, on a real chain; none is left to rot.
 
-The runbooks' pages are played by tests/runbooks. `make demo` and `make test`, which the README names, are what continuous
-integration itself runs; `sealstream up` and `down` are held to what they promise by tests/cli/test_up.py.
+The runbooks' pages are played by tests/runbooks. `make demo` and `make test`, which the README names, are what
+continuous integration itself runs; `sealstream up` and `down` are held to their promises by tests/cli/test_up.py.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from sealstream.cli import (
     reconcile,
     repair,
     replay,
+    report,
     restore,
     run_process,
     spool,
@@ -52,6 +53,7 @@ app.add_typer(restore.app, name="restore")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
+app.command("report")(report.report_command)
 app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
 app.command("replay")(replay.replay_command)

@@ -1,18 +1,21 @@
-"""Reports: one month of a chain as a page that an auditor can read, print and check number by number."""
+"""Reports: one month of a chain as a page that an auditor can read, print and check number by number.
+
+What draws (`page`, `charts`) needs the extra `console` and is imported where it is used.
+"""
 
 from sealstream.reports.figures import Figure, Month, MonthReport, Question, Section, Series, Table
-from sealstream.reports.page import render
-from sealstream.reports.pdf import find_chromium, print_pdf
+from sealstream.reports.gathering import PRIVILEGED, Log, month_sections, verdict_of
 
 __all__ = [
+    "PRIVILEGED",
     "Figure",
+    "Log",
     "Month",
     "MonthReport",
     "Question",
     "Section",
     "Series",
     "Table",
-    "find_chromium",
-    "print_pdf",
-    "render",
+    "month_sections",
+    "verdict_of",
 ]

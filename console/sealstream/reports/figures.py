@@ -7,7 +7,7 @@ for it. Whoever gathers makes these (`gathering`), whoever draws takes them (`pa
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -97,8 +97,8 @@ class Series(NamedTuple):
 
     title: str
     days: Sequence[date]
-    values: dict[str, Sequence[int]]
-    questions: dict[str, Question]
+    values: Mapping[str, Sequence[int]]
+    questions: Mapping[str, Question]
 
 
 @dataclass

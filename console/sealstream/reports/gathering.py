@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from sealstream.layout import Retention
 from sealstream.reports.figures import Figure, Month, Question, Section, Series, Table
 from sealstream.verify import Report
 
-__all__ = ["PRIVILEGED", "Archived", "Log", "month_sections"]
+__all__ = ["PRIVILEGED", "Log", "month_sections", "verdict_of"]
 
 RESULTS = ("success", "failure", "denied")
 
@@ -31,6 +31,8 @@ PRIVILEGED: dict[str, str] = {
     "break glass": "action:break_glass* action:break-glass* action:emergency*",
 }
 
+Row = tuple[int | str, ...]
+
 _SHOWN = 20
 _LISTED = 50
 _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
@@ -39,25 +41,13 @@ _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.si
 class Log(Protocol):
     """Who answers. `text` is a query of the search language; all answers are of one chain."""
 
-    def count(self, text: str) -> int:
-        """How many entries there are."""
-        ...
-
-    def count_by(self, text: str, field: str, limit: int | None = None) -> Sequence[tuple[str, int]]:
-        """How many for each value of the field, the most first; all of them, or the first `limit`."""
+    def count_by(self, text: str, field: str) -> Sequence[tuple[str, int]]:
+        """How many entries each value of the field has, the most first; the value of those that have none is empty."""
         ...
 
     def entries(self, text: str) -> Iterator[Mapping[str, Any]]:
         """The entries themselves, in the chain's order, as JSON."""
         ...
-
-
-class Archived(NamedTuple):
-    """What the chain says of the segments that were archived within the month."""
-
-    segments: int = 0
-    first: str = ""
-    last: str = ""
 
 
 class _Asker:
@@ -66,6 +56,7 @@ class _Asker:
     def __init__(self, log: Log, chain: str, month: Month) -> None:
         self.log = log
         self.chain = chain
+        self._counted: dict[tuple[str, str], Sequence[tuple[str, int]]] = {}
         self.within = f"sealed_after:{month.first} sealed_before:{month.after}"
 
     def text(self, query: str) -> str:
@@ -75,11 +66,14 @@ class _Asker:
         return Question(("search", self.text(query), *more, "--chain", self.chain))
 
     def count(self, label: str, query: str, *, note: str = "", alarming_if_any: bool = False) -> Figure:
-        value = self.log.count(self.text(query))
-        return Figure(label, value, self.question(query, "--count"), note, alarming_if_any and value > 0)
+        value = sum(count for _, count in self.count_by(query, "kind"))
+        return Figure(label, value, self.question(query, "--count-by", "kind"), note, alarming_if_any and value > 0)
 
-    def count_by(self, query: str, field: str, limit: int | None = None) -> Sequence[tuple[str, int]]:
-        return self.log.count_by(self.text(query), field, limit)
+    def count_by(self, query: str, field: str) -> Sequence[tuple[str, int]]:
+        """Each is asked once: the same numbers stand in several places."""
+        if (query, field) not in self._counted:
+            self._counted[query, field] = self.log.count_by(self.text(query), field)
+        return self._counted[query, field]
 
     def entries(self, query: str) -> Iterator[Mapping[str, Any]]:
         return self.log.entries(self.text(query))
@@ -116,11 +110,18 @@ def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
         "What applications reported within the month, and what the log says of itself.",
         [
             ask.count("events", "kind:event"),
-            Figure("actors", len(actors), ask.question("kind:event", "--count-by", "actor"), "who did at least one thing"),
+            Figure(
+                "actors", len(actors), ask.question("kind:event", "--count-by", "actor"), "who did at least one thing"
+            ),
             ask.count("denied", "kind:event result:denied"),
             ask.count("failed", "kind:event result:failure"),
             ask.count("reads of this log", "kind:control action:log.read"),
-            ask.count("gaps noticed", "kind:log action:producer.gap", alarming_if_any=True, note="numbers of a producer that never came"),
+            ask.count(
+                "gaps noticed",
+                "kind:log action:producer.gap",
+                alarming_if_any=True,
+                note="numbers of a producer that never came",
+            ),
             ask.count("statements of the log", "-kind:event", note="its own life: segments, heartbeats, readers"),
         ],
     )
@@ -129,16 +130,19 @@ def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
 def _volume(ask: _Asker, month: Month) -> Section:
     found: dict[str, dict[str, int]] = {}
     for result in RESULTS:
-        found[result] = dict(ask.count_by(f"kind:event result:{result}", "day"))
+        found[result] = dict(ask.count_by(f"kind:event result:{result}", "sealed_day"))
     values = {result: [found[result].get(day.isoformat(), 0) for day in month.days] for result in RESULTS}
     questions = {
-        result: ask.question(f"kind:event result:{result}", "--count-by", "day", "--sort", "day") for result in RESULTS
+        result: ask.question(f"kind:event result:{result}", "--count-by", "sealed_day", "--sort", "value")
+        for result in RESULTS
     }
     totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(month.days)}
-    rows = [(_day(day), *(values[result][place] for result in RESULTS), totals[day]) for place, day in enumerate(month.days)]
+    rows: list[Row] = [
+        (_day(day), *(values[result][place] for result in RESULTS), totals[day]) for place, day in enumerate(month.days)
+    ]
     quiet = [_day(day) for day in month.days if not totals[day]]
     notes = [f"Days without an event: {', '.join(quiet)}."] if quiet else []
-    total = ask.question("kind:event", "--count-by", "day", "--sort", "day")
+    total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
     return Section(
         "Volume by day",
         "By the day on which the log sealed an event (UTC); a late delivery counts on the day that it came.",
@@ -165,9 +169,12 @@ def _actors(ask: _Asker) -> Section:
     top = counts[:_SHOWN]
     named = " ".join(f"actor:{quoted(actor)}" for actor, _ in top)
     by_result = {
-        result: dict(ask.count_by(f"kind:event result:{result} {named}", "actor")) if top else {} for result in RESULTS[1:]
+        result: dict(ask.count_by(f"kind:event result:{result} {named}", "actor")) if top else {}
+        for result in RESULTS[1:]
     }
-    rows = [(actor, count, *(by_result[result].get(actor, 0) for result in RESULTS[1:])) for actor, count in top]
+    rows: list[Row] = [
+        (actor, count, *(by_result[result].get(actor, 0) for result in RESULTS[1:])) for actor, count in top
+    ]
     question = ask.question("kind:event", "--count-by", "actor")
     return Section(
         "Actors",
@@ -222,7 +229,7 @@ def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
         )
     return Section(
         "Privileged actions",
-        "What needs a reason. Which actions count is in the settings, [report.privileged]; one may be in several kinds.",
+        "What needs a reason. Which actions count is set in [report.privileged]; one may be of several kinds.",
         figures,
         tables=tables,
     )
@@ -242,9 +249,7 @@ def _access(ask: _Asker) -> Section:
     rows = [(who, what, count) for (who, what), count in ways.most_common(_SHOWN)]
     notes = []
     if not figure.value:
-        notes.append(
-            "No read was recorded. Who can reach a store without Sealstream is not recorded here; docs/access.md says who."
-        )
+        notes.append("No read was recorded. Who reaches a store without Sealstream is not seen here: docs/access.md.")
     return Section(
         "Access to the log",
         "Who searched, showed, exported or verified this log: each time is an entry of its own.",
@@ -278,9 +283,9 @@ def _verification(chain: str, verified: Mapping[str, Report | str]) -> Section:
     headings = ("store", "verdict", "entries read", "signed size", "root", "assurance")
     tables = [Table("Verdict by store", headings, rows, _verify(chain, "all"), empty="not verified for this report")]
     if faults:
-        headings = ("store", "kind", "seqs", "place", "what was found")
+        columns = ("store", "kind", "seqs", "place", "what was found")
         more = max(0, len(faults) - _LISTED)
-        tables.append(Table("Faults", headings, faults[:_LISTED], _verify(chain, "all"), more))
+        tables.append(Table("Faults", columns, faults[:_LISTED], _verify(chain, "all"), more))
     return Section(
         "Verification",
         "Whether every hash, link, root and signature holds, recomputed from the first entry on while this was made.",
@@ -301,7 +306,14 @@ def _gaps(ask: _Asker) -> Section:
         total += 1
         if len(rows) < _LISTED:
             facts = json.dumps(entry.get("metadata", {}), ensure_ascii=False, sort_keys=True)
-            rows.append((str(entry["written"]["seq"]), str(entry["timestamp"])[:19].replace("T", " "), str(entry["action"]), facts[:300]))
+            rows.append(
+                (
+                    str(entry["written"]["seq"]),
+                    str(entry["timestamp"])[:19].replace("T", " "),
+                    str(entry["action"]),
+                    facts[:300],
+                )
+            )
     refused = sum(
         int(item["last"]) - int(item["first"]) + 1
         for entry in ask.entries("kind:log action:input.passed")
@@ -318,18 +330,28 @@ def _gaps(ask: _Asker) -> Section:
         "What is missing, and what was refused. A number that a producer gave and that never came is a gap.",
         [
             Figure(
-                "records refused", refused, ask.question("kind:log action:input.passed"),
-                "`sealstream deadletters list` has their bytes", refused > 0,
+                "records refused",
+                refused,
+                ask.question("kind:log action:input.passed"),
+                "`sealstream deadletters list` has their bytes",
+                refused > 0,
             ),
             Figure(
-                "events that applications say they lost", lost, ask.question("kind:event action:audit.loss"),
-                "the sum of their counts", lost > 0,
+                "events that applications say they lost",
+                lost,
+                ask.question("kind:event action:audit.loss"),
+                "the sum of their counts",
+                lost > 0,
             ),
         ],
         tables=[
             Table(
-                "What the log noticed", ("seq", "when", "what", "facts"), rows, ask.question(query, "--sort", "seq"),
-                total - len(rows), "nothing",
+                "What the log noticed",
+                ("seq", "when", "what", "facts"),
+                rows,
+                ask.question(query, "--sort", "seq"),
+                total - len(rows),
+                "nothing",
             )
         ],
     )
@@ -376,7 +398,10 @@ def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:
         return "Nothing was verified for this report: its numbers are what the store says.", None
     broken = [store for store, found in verified.items() if isinstance(found, Report) and found.exit_code == 1]
     if broken:
-        return f"TAMPERING FOUND in {_listed(broken)}: see Verification before you use any number of this report.", False
+        return (
+            f"TAMPERING FOUND in {_listed(broken)}: see Verification before you use any number of this report.",
+            False,
+        )
     unsure = [store for store, found in verified.items() if isinstance(found, str) or found.exit_code]
     if unsure:
         return f"Could not verify {_listed(unsure)}: see Verification.", None
@@ -388,6 +413,5 @@ def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
+def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
