@@ -70,9 +70,8 @@ def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) ->
     assert found["segments archived"] >= 3
     actors = Counter(event["actor_id"] for event in events)
     assert {row[0]: row[1] for row in tables(told)["Busiest actors"]} == dict(actors)
-    assert ["151", "producer.gap"] == [tables(told)["What the log noticed"][0][place] for place in (3, 2)][::-1] or (
-        "151" in tables(told)["What the log noticed"][0][3]
-    )
+    gap = next(row for row in tables(told)["What the log noticed"] if row[2] == "producer.gap")
+    assert "151" in gap[3]
 
 
 def test_all_days_of_the_month_are_there_and_add_up(told: dict[str, Any]) -> None:

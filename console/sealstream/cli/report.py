@@ -94,6 +94,7 @@ def report_command(
             _Searched(source, now),
             chain,
             wanted,
+            now=now,
             privileged=settings.report.privileged or PRIVILEGED,
             verified=verified,
             retention=known.retention,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from sealstream.layout import Retention
@@ -53,8 +53,9 @@ class Log(Protocol):
 class _Asker:
     """The month's questions, each asked once."""
 
-    def __init__(self, log: Log, chain: str, month: Month) -> None:
+    def __init__(self, log: Log, chain: str, month: Month, now: datetime) -> None:
         self.log = log
+        self.now = now
         self.chain = chain
         self._counted: dict[tuple[str, str], Sequence[tuple[str, int]]] = {}
         self.within = f"sealed_after:{month.first} sealed_before:{month.after}"
@@ -84,12 +85,13 @@ def month_sections(
     chain: str,
     month: Month,
     *,
+    now: datetime,
     privileged: Mapping[str, str] = PRIVILEGED,
     verified: Mapping[str, Report | str],
     retention: Retention,
 ) -> list[Section]:
-    """All sections of the report. `verified`: each store's report, or why there is none."""
-    ask = _Asker(log, chain, month)
+    """All sections of the report, as of `now` (aware). `verified`: each store's report, or why there is none."""
+    ask = _Asker(log, chain, month, now)
     return [
         _summary(ask, privileged),
         _volume(ask, month),
@@ -140,8 +142,9 @@ def _volume(ask: _Asker, month: Month) -> Section:
     rows: list[Row] = [
         (_day(day), *(values[result][place] for result in RESULTS), totals[day]) for place, day in enumerate(month.days)
     ]
-    quiet = [_day(day) for day in month.days if not totals[day]]
-    notes = [f"Days without an event: {', '.join(quiet)}."] if quiet else []
+    over = [day for day in month.days if day < ask.now.date()]
+    quiet = [day for day in over if not totals[day]]
+    notes = [f"{len(quiet)} of {len(over)} days passed without an event: {_runs(quiet)}."] if quiet else []
     total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
     return Section(
         "Volume by day",
@@ -150,6 +153,17 @@ def _volume(ask: _Asker, month: Month) -> Section:
         tables=[Table("The same in numbers", ("day", *RESULTS, "all"), rows, total)],
         notes=notes,
     )
+
+
+def _runs(days: Sequence[date]) -> str:
+    """Days of one month as people write them: 1-5, 9, 12-13."""
+    runs: list[list[int]] = []
+    for day in days:
+        if runs and runs[-1][1] == day.day - 1:
+            runs[-1][1] = day.day
+        else:
+            runs.append([day.day, day.day])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _day(day: date) -> str:
