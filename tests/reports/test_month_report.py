@@ -74,9 +74,21 @@ def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) ->
     assert "151" in gap[3]
 
 
+def test_the_archive_tells_the_same(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    archived = pipeline.progress().archive_size or 0
+    wanted = [entry for entry in pipeline.entries()[:archived] if entry["written"]["kind"] == "event"]
+    said = pipeline.command(
+        "report", "--month", MONTH, "--chain", pipeline.name, "--json", "--source", "archive", "--verify", "none"
+    )
+    assert said.code == 0, said.err
+    found = figures(json.loads(said.out))
+    assert found["events"] == len(wanted) >= 200
+    assert found["denied"] == sum(event["result"] == "denied" for event in wanted)
+
+
 def test_all_days_of_the_month_are_there_and_add_up(told: dict[str, Any]) -> None:
     rows = tables(told)["The same in numbers"]
-    assert [row[0][:10] for row in rows][0] == f"{MONTH}-01"
+    assert rows[0][0][:10] == f"{MONTH}-01"
     assert 28 <= len(rows) <= 31
     assert sum(row[-1] for row in rows) == figures(told)["events"]
     assert all(sum(row[1:-1]) == row[-1] for row in rows)

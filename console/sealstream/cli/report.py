@@ -20,10 +20,11 @@ from rich.text import Text
 
 from sealstream.cli.context import context_of, internal_error, out
 from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.reports import PRIVILEGED, Month, MonthReport, month_sections, verdict_of
-from sealstream.search import PostgresSource, SearchSource, parse
+from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
 from sealstream.verify import ChainIdentity, Report, default_state_dir
 
 __all__ = ["report_command"]
@@ -63,6 +64,13 @@ def report_command(
         bool, typer.Option("--pdf", help="Print a PDF beside it as well; needs Chromium or Chrome on this machine.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON instead of writing a page.")] = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="Which store answers: auto (Postgres, and the archive for what left it), postgres, archive.",
+        ),
+    ] = "auto",
     verify: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,9 +97,12 @@ def report_command(
         raise Misconfigured(f"month {wanted} has not begun: nothing was sealed in it yet")
     stores = _stores(verify)
     verified = _verified(settings, chain, stores, quiet=as_json)
-    with closing(_source(settings, chain)) as source, Console(stderr=True).status(f"asking {source.name} for {wanted}"):
+    with (
+        closing(_source(settings, chain, wanted, source)) as log,
+        Console(stderr=True).status(f"asking {log.name} for {wanted}"),
+    ):
         sections = month_sections(
-            _Searched(source, now),
+            _Searched(log, now),
             chain,
             wanted,
             now=now,
@@ -107,7 +118,7 @@ def report_command(
         month=wanted,
         made_at=now,
         made_by=f"{getpass.getuser()}@{socket.gethostname()}",
-        source=source.name,
+        source=log.name,
         verdict=verdict,
         verdict_holds=holds,
         sections=sections,
@@ -131,10 +142,14 @@ def _stores(asked: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _source(settings: Settings, chain: str) -> SearchSource:
-    if not settings.postgres.reader_dsn:
-        raise Misconfigured("postgres.reader_dsn is not set: a report is asked with the role sealstream_reader")
-    return PostgresSource(settings.postgres.reader_dsn, [chain], timeout_s=_PATIENCE_S)
+def _source(settings: Settings, chain: str, month: Month, source: str) -> SearchSource:
+    """Who answers: Postgres, the archive, or both where Postgres no longer has all of the month."""
+    if source not in SOURCES:
+        raise Misconfigured(f"--source {source}: expected {', '.join(SOURCES)}")
+    asked = parse(f"sealed_after:{month.first} sealed_before:{month.after}", now=month.ends)
+    stores = Stores(settings.postgres.reader_dsn, archive_settings(settings), timeout_s=_PATIENCE_S)
+    said = Console(stderr=True, soft_wrap=True)
+    return choose_source(stores, [chain], asked, source=source, say=lambda text: said.print(Text(text, style="dim")))
 
 
 def _verified(settings: Settings, chain: str, stores: Sequence[str], *, quiet: bool) -> dict[str, Report | str]:
