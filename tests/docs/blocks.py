@@ -1,7 +1,7 @@
 """A page's code blocks, and how each is run: shell lines as commands, Python as a program, TOML as settings.
 
 Every fence has a language. `sh` holds commands that must succeed; `console` holds commands (`$ `) with what they say,
-`...` for what varies, and an exit code other than 0 as `# exit N`; `python` runs; `toml` is a settings file; `json`
+`...` for what varies, an exit code other than 0 as `# exit N`, and what a person does besides (`# stop postgres-sink`); `python` runs; `toml` is a settings file; `json`
 parses; `sql` is asked as the reader. `text` is what is seen, not run: it may hold no command.
 """
 
@@ -34,11 +34,12 @@ class Block(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One command with what it must say and how it must end."""
+    """One command with what it must say and how it must end; or (`command` empty) what a person does besides."""
 
     command: str
     says: tuple[str, ...] = ()
     code: int = 0
+    act: str = ""
 
 
 def blocks_of(root: Path, page: Path) -> list[Block]:
@@ -62,11 +63,14 @@ def console_lines(body: str) -> Iterator[Line]:
     """The commands of a `console` block with what they say."""
     command, says, code = "", list[str](), 0
     for line in body.replace("\\\n", " ").splitlines():
+        if line.startswith(("$ ", "# ")) and command:
+            yield Line(command, tuple(says), code)
+            command = ""
         if line.startswith("$ "):
-            if command:
-                yield Line(command, tuple(says), code)
             found = _EXIT.search(line)
             command, says, code = _without_comment(line[2:]), [], int(found[1]) if found else 0
+        elif line.startswith("# "):
+            yield Line("", act=line[2:].strip())
         elif line.strip() and line.strip() != "...":
             assert command, f"says something, but nothing was run: {line}"
             says.append(line.strip())

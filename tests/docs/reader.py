@@ -21,7 +21,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
-from tests.pipeline import Pipeline, Said, say, sql
+from tests.pipeline import PROCESSES, Pipeline, Said, say, sql
 from tests.runbooks.pages import matches
 
 from sealstream.cli.settings import load_settings
@@ -37,13 +37,20 @@ _BEGINS_S = 10.0
 
 
 class Reader:
-    """One reader of one page. `names`: what the page calls something, and what it is here."""
+    """One reader of one page. `names`: what the page calls something, and what it is here; `acts`: what a
+    page has a person do besides commands.
+    """
 
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         self.pipeline = pipeline
         self.folder = folder
         self.names: dict[str, str | Callable[[], str]] = {}
         self.before_python = ""
+        self.acts: dict[str, Callable[[], object]] = {
+            "wait until everything is sealed and stored": lambda: pipeline.wait_stored(pipeline.wait_sealed()),
+            **{f"stop {name}": lambda name=name: pipeline.stop(name) for name in PROCESSES},
+            **{f"start {name}": lambda name=name: pipeline.start(name) for name in PROCESSES},
+        }
         self.said = Said(0, "", "")
         self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
         shim = folder / "bin" / "sealstream"
@@ -78,6 +85,9 @@ class Reader:
 
     def run(self, line: Line) -> None:
         """One command, held to what the page says of it."""
+        if line.act:
+            self.acts[line.act]()
+            return
         command = self.named(line.command)
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
