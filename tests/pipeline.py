@@ -332,12 +332,15 @@ def make_pipeline(
     pipeline_roles: Roles,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Pipeline]]:
-    """`make_pipeline(limits)`: a new chain on the session's servers, gone with its processes when the session ends."""
+    """`make_pipeline(limits, chain)`: a new chain on the session's servers, gone with its processes when the session
+    ends; its name is new, too, unless one is given (which one test file may do for each).
+    """
     made: list[Pipeline] = []
     roles = pipeline_roles
 
-    def make(limits: SegmentLimits = _SMALL_SEGMENTS) -> Pipeline:
+    def make(limits: SegmentLimits = _SMALL_SEGMENTS, chain: str = "") -> Pipeline:
         name = f"e{uuid.uuid4().hex[:12]}"
+        chain = chain or name
         folder = tmp_path_factory.mktemp(name)
         sql(postgres_admin_dsn, f"CREATE DATABASE {name}")
         dsn = urlunsplit(urlsplit(postgres_admin_dsn)._replace(path=f"/{name}"))
@@ -358,11 +361,12 @@ def make_pipeline(
                 },
             },
         )
-        create_chain(config, load_settings(config), name, retention="1d", limits=limits)
-        made.append(Pipeline(folder, name, dsn))
+        create_chain(config, load_settings(config), chain, retention="1d", limits=limits)
+        made.append(Pipeline(folder, chain, dsn))
         return made[-1]
 
     yield make
     for pipeline in made:
         pipeline.kill_all()
-        sql(postgres_admin_dsn, f"DROP DATABASE IF EXISTS {pipeline.name} WITH (FORCE)")
+        database = urlsplit(pipeline.admin_dsn).path.removeprefix("/")
+        sql(postgres_admin_dsn, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")

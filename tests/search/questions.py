@@ -99,5 +99,5 @@ QUERIES = (
 
 COUNTS = (
     "actor", "actor_type", "action", "resource", "resource_type", "result", "ip", "tenant", "kind", "chain", "reason",
-    "source.service", "day", "month", "metadata.http_status", "metadata.big", "on_behalf_of",
+    "source.service", "day", "month", "sealed_day", "metadata.http_status", "metadata.big", "on_behalf_of",
 )  # fmt: skip

@@ -21,6 +21,7 @@ from sealstream.cli import (
     reconcile,
     repair,
     replay,
+    report,
     restore,
     retention,
     retrying,
@@ -68,6 +69,7 @@ app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was c
 app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
+app.command("report")(report.report_command)
 app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
 app.command("replay")(replay.replay_command)

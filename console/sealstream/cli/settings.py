@@ -21,6 +21,7 @@ from sealstream.health.settings import MetricsSection
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
 from sealstream.layout.chains import Continued, original_name
+from sealstream.reports.settings import ReportSection
 from sealstream.settings import Loaded, read
 
 __all__ = [
@@ -70,6 +71,7 @@ class Settings(BaseModel):
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    report: ReportSection = Field(default_factory=ReportSection)
 
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""

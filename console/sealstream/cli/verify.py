@@ -44,7 +44,7 @@ from sealstream.verify import (
     verify_postgres,
 )
 
-__all__ = ["app", "print_report", "progress_bar"]
+__all__ = ["STORES", "VerificationRequest", "app", "print_report", "progress_bar", "verify_store"]
 
 app = typer.Typer(
     help="Check that nobody has changed, removed, reordered, invented or left out an entry.",
@@ -84,7 +84,9 @@ VkeyOption = Annotated[
 ]
 
 
-class _Request(NamedTuple):
+class VerificationRequest(NamedTuple):
+    """What is verified, since and until when (None: all, now), and where the verifier keeps its checkpoints."""
+
     settings: Settings
     identity: ChainIdentity
     since: datetime | None
@@ -110,7 +112,7 @@ def _request(
     as_json: bool,
     state: Path | None,
     vkey: str | None,
-) -> _Request:
+) -> VerificationRequest:
     settings = context_of(context).settings()
     known = settings.chain(chain)
     if vkey is not None:
@@ -120,7 +122,7 @@ def _request(
             raise Misconfigured(f"--vkey: {error}") from error
     identity = ChainIdentity(known.name, known.origin, vkey or known.vkey)
     until = until or settings.chains[chain].closed_at or None  # a closed chain grows no older
-    return _Request(
+    return VerificationRequest(
         settings,
         identity,
         _moment(since, "--since"),
@@ -192,11 +194,11 @@ def all_stores(
     _verify(_request(context, chain, since, until, as_json, state_dir, vkey), list(STORES))
 
 
-def _verify(request: _Request, stores: list[str], folder: Path | None = None) -> None:
+def _verify(request: VerificationRequest, stores: list[str], folder: Path | None = None) -> None:
     codes = []
     for store in stores:
         try:
-            report = _verify_store(request, store, folder)
+            report = verify_store(request, store, folder)
         except SealstreamError as error:
             codes.append(2)
             _could_not(store, str(error), as_json=request.as_json)
@@ -218,7 +220,8 @@ def _verify(request: _Request, stores: list[str], folder: Path | None = None) ->
     raise typer.Exit(1 if 1 in codes else max(codes))
 
 
-def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
+def verify_store(request: VerificationRequest, store: str, folder: Path | None = None) -> Report:
+    """The report on one of `STORES`, with a progress bar; `folder`: a copy of the archive instead of the bucket."""
     identity, settings = request.identity, request.settings
     with progress_bar(f"verify {store}", shown=not request.as_json) as progress:
         asked = Verification(
@@ -246,7 +249,7 @@ def _verify_store(request: _Request, store: str, folder: Path | None) -> Report:
     return report
 
 
-def _not_begun(request: _Request, report: Report) -> None:
+def _not_begun(request: VerificationRequest, report: Report) -> None:
     """An archive is empty until the first segment ends: no fault while the chain itself is that young."""
     settings = request.settings
     topic = ChainTopics.of(request.identity.name, settings.kafka.prefix).chain

@@ -175,10 +175,13 @@ def _ordered(sql: str, sort: str, limit: int | None) -> str:
 
 
 def _counted(field: Field | str) -> str:
-    if field in ("day", "month"):
-        shape = {"day": "%Y-%m-%d", "month": "%Y-%m"}[str(field)]
-        return f"strftime(make_timestamp({_TIME_US}), '{shape}')"
-    assert isinstance(field, Field)
+    if isinstance(field, str):
+        column, shape = {
+            "day": ("timestamp", "%Y-%m-%d"),
+            "month": ("timestamp", "%Y-%m"),
+            "sealed_day": ("sequenced_at", "%Y-%m-%d"),
+        }[field]
+        return f"strftime(make_timestamp(epoch_us(\"{column}\")), '{shape}')"
     if field.kind == "resource":
         return "resource_type || '/' || resource_id"
     return "chain" if field.kind == "chain" else Rows().expression(field)

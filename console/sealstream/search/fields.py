@@ -73,8 +73,8 @@ TIME_KEYS = {
     "sealed_before": "was placed in the log before this time (`sequenced_at`)",
 }
 
-PERIODS = ("day", "month")
-"""What else can be counted by: the UTC day or month in which it happened."""
+PERIODS = ("day", "month", "sealed_day")
+"""What else can be counted by: the UTC day or month in which it happened, the UTC day on which it was sealed."""
 
 _METADATA = "metadata."
 _METADATA_KEY = re.compile(r"metadata\.[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")

@@ -151,8 +151,12 @@ def one_by_place(chain: str, seq: int) -> Statement:
 
 def _counted(statement: Statement, field: Field | str) -> str:
     if isinstance(field, str):
-        shape = {"day": "YYYY-MM-DD", "month": "YYYY-MM"}[field]
-        return f"""to_char("timestamp" AT TIME ZONE 'UTC', '{shape}')"""
+        column, shape = {
+            "day": ("timestamp", "YYYY-MM-DD"),
+            "month": ("timestamp", "YYYY-MM"),
+            "sealed_day": ("sequenced_at", "YYYY-MM-DD"),
+        }[field]
+        return f"""to_char("{column}" AT TIME ZONE 'UTC', '{shape}')"""
     if field.kind == "resource":
         return "resource_type || '/' || resource_id"
     if field.kind == "address":

@@ -1,0 +1,431 @@
+"""Ask a log what a month's report says. Every number comes from a question that the reader can ask again.
+
+The month is that of `sequenced_at`, which no producer can choose and which only grows: once it is over, its report is
+the same whenever it is made. `Log` is who answers; the questions are texts of the search language, and what is shown
+beside a number is the command with that very text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from sealstream.layout import Retention
+from sealstream.reports.figures import Figure, Month, Question, Section, Series, Table
+from sealstream.verify import Report
+
+__all__ = ["PRIVILEGED", "Log", "month_sections", "verdict_of"]
+
+RESULTS = ("success", "failure", "denied")
+
+# What counts as privileged where the settings say nothing: a name, and the search that finds it.
+PRIVILEGED: dict[str, str] = {
+    "by administrators": "actor_type:admin",
+    "on behalf of another": "on_behalf_of:*",
+    "rights and roles": "action:permission.* action:role.* action:grant* action:revoke* action:user.*",
+    "exports": "action:export*",
+    "deletions": "action:delete*",
+    "break glass": "action:break_glass* action:break-glass* action:emergency*",
+}
+
+Row = tuple[int | str, ...]
+
+_SHOWN = 20
+_LISTED = 50
+_NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
+
+
+class Log(Protocol):
+    """Who answers. `text` is a query of the search language; all answers are of one chain."""
+
+    def count_by(self, text: str, field: str) -> Sequence[tuple[str, int]]:
+        """How many entries each value of the field has, the most first; the value of those that have none is empty."""
+        ...
+
+    def entries(self, text: str) -> Iterator[Mapping[str, Any]]:
+        """The entries themselves, in the chain's order, as JSON."""
+        ...
+
+
+class _Asker:
+    """The month's questions, each asked once."""
+
+    def __init__(self, log: Log, chain: str, month: Month, now: datetime) -> None:
+        self.log = log
+        self.now = now
+        self.chain = chain
+        self._counted: dict[tuple[str, str], Sequence[tuple[str, int]]] = {}
+        self.within = f"sealed_after:{month.first} sealed_before:{month.after}"
+
+    def text(self, query: str) -> str:
+        return f"{query} {self.within}".strip()
+
+    def question(self, query: str, *more: str) -> Question:
+        return Question(("search", self.text(query), *more, "--chain", self.chain))
+
+    def count(self, label: str, query: str, *, note: str = "", alarming_if_any: bool = False) -> Figure:
+        value = sum(count for _, count in self.count_by(query, "kind"))
+        return Figure(label, value, self.question(query, "--count-by", "kind"), note, alarming_if_any and value > 0)
+
+    def count_by(self, query: str, field: str) -> Sequence[tuple[str, int]]:
+        """Each is asked once: the same numbers stand in several places."""
+        if (query, field) not in self._counted:
+            self._counted[query, field] = self.log.count_by(self.text(query), field)
+        return self._counted[query, field]
+
+    def entries(self, query: str) -> Iterator[Mapping[str, Any]]:
+        return self.log.entries(self.text(query))
+
+
+def month_sections(
+    log: Log,
+    chain: str,
+    month: Month,
+    *,
+    now: datetime,
+    privileged: Mapping[str, str] = PRIVILEGED,
+    verified: Mapping[str, Report | str],
+    retention: Retention,
+) -> list[Section]:
+    """All sections of the report, as of `now` (aware). `verified`: each store's report, or why there is none."""
+    ask = _Asker(log, chain, month, now)
+    return [
+        _summary(ask, privileged),
+        _volume(ask, month),
+        _actors(ask),
+        _denials(ask),
+        _privileged(ask, privileged),
+        _access(ask),
+        _verification(chain, verified),
+        _gaps(ask),
+        _retention(ask, retention),
+    ]
+
+
+def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
+    actors = ask.count_by("kind:event", "actor")
+    return Section(
+        "In short",
+        "What applications reported within the month, and what the log says of itself.",
+        [
+            ask.count("events", "kind:event"),
+            Figure(
+                "actors", len(actors), ask.question("kind:event", "--count-by", "actor"), "who did at least one thing"
+            ),
+            ask.count("denied", "kind:event result:denied"),
+            ask.count("failed", "kind:event result:failure"),
+            ask.count("reads of this log", "kind:control action:log.read"),
+            ask.count(
+                "gaps noticed",
+                "kind:log action:producer.gap",
+                alarming_if_any=True,
+                note="numbers of a producer that never came",
+            ),
+            ask.count("statements of the log", "-kind:event", note="its own life: segments, heartbeats, readers"),
+        ],
+    )
+
+
+def _volume(ask: _Asker, month: Month) -> Section:
+    found: dict[str, dict[str, int]] = {}
+    for result in RESULTS:
+        found[result] = dict(ask.count_by(f"kind:event result:{result}", "sealed_day"))
+    values = {result: [found[result].get(day.isoformat(), 0) for day in month.days] for result in RESULTS}
+    questions = {
+        result: ask.question(f"kind:event result:{result}", "--count-by", "sealed_day", "--sort", "value")
+        for result in RESULTS
+    }
+    totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(month.days)}
+    rows: list[Row] = [
+        (_day(day), *(values[result][place] for result in RESULTS), totals[day]) for place, day in enumerate(month.days)
+    ]
+    over = [day for day in month.days if day < ask.now.date()]
+    quiet = [day for day in over if not totals[day]]
+    notes = [f"{len(quiet)} of {len(over)} days passed without an event: {_runs(quiet)}."] if quiet else []
+    total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
+    return Section(
+        "Volume by day",
+        "By the day on which the log sealed an event (UTC); a late delivery counts on the day that it came.",
+        series=[Series("Events a day, by result", month.days, values, questions)],
+        tables=[Table("The same in numbers", ("day", *RESULTS, "all"), rows, total)],
+        notes=notes,
+    )
+
+
+def _runs(days: Sequence[date]) -> str:
+    """Days of one month as people write them: 1-5, 9, 12-13."""
+    runs: list[list[int]] = []
+    for day in days:
+        if runs and runs[-1][1] == day.day - 1:
+            runs[-1][1] = day.day
+        else:
+            runs.append([day.day, day.day])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _day(day: date) -> str:
+    return day.strftime("%Y-%m-%d %a")
+
+
+def _top(ask: _Asker, title: str, query: str, field: str, heading: str) -> Table:
+    counts = ask.count_by(query, field)
+    rows = [(value, count) for value, count in counts[:_SHOWN]]
+    return Table(
+        title, (heading, "events"), rows, ask.question(query, "--count-by", field), max(0, len(counts) - _SHOWN)
+    )
+
+
+def _actors(ask: _Asker) -> Section:
+    counts = ask.count_by("kind:event", "actor")
+    top = counts[:_SHOWN]
+    named = " ".join(f"actor:{quoted(actor)}" for actor, _ in top)
+    by_result = {
+        result: dict(ask.count_by(f"kind:event result:{result} {named}", "actor")) if top else {}
+        for result in RESULTS[1:]
+    }
+    rows: list[Row] = [
+        (actor, count, *(by_result[result].get(actor, 0) for result in RESULTS[1:])) for actor, count in top
+    ]
+    question = ask.question("kind:event", "--count-by", "actor")
+    return Section(
+        "Actors",
+        "Who did most. An actor's id is what the application says; the log holds its applications to nothing but that.",
+        tables=[
+            Table("Busiest actors", ("actor", "events", *RESULTS[1:]), rows, question, max(0, len(counts) - _SHOWN)),
+            _top(ask, "Kinds of actors", "kind:event", "actor_type", "kind"),
+        ],
+    )
+
+
+def _denials(ask: _Asker) -> Section:
+    refused = "kind:event result:denied"
+    return Section(
+        "Denials and failures",
+        "What was tried and not allowed, or allowed and not achieved.",
+        tables=[
+            _top(ask, "Who was denied", refused, "actor", "actor"),
+            _top(ask, "What was denied", refused, "action", "action"),
+            _top(ask, "On what kind of resource", refused, "resource_type", "resource"),
+            _top(ask, "Who failed", "kind:event result:failure", "actor", "actor"),
+        ],
+    )
+
+
+def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
+    figures, tables = [], []
+    for name, query in privileged.items():
+        figure = ask.count(name, f"kind:event {query}")
+        figures.append(figure)
+        if not figure.value:
+            continue
+        rows: list[tuple[str, ...]] = []
+        for entry in ask.entries(f"kind:event {query}"):
+            rows.append(
+                (
+                    str(entry["written"]["seq"]),
+                    str(entry["timestamp"])[:19].replace("T", " "),
+                    _who(entry),
+                    str(entry["action"]),
+                    f"{entry['resource_type']}/{entry['resource_id']}",
+                    str(entry["result"]),
+                    str(entry.get("reason") or ""),
+                )
+            )
+            if len(rows) == _LISTED:
+                break
+        headings = ("seq", "when (as claimed)", "actor", "action", "resource", "result", "reason")
+        left_out = int(figure.value) - len(rows)
+        tables.append(
+            Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}", "--sort", "seq"), left_out)
+        )
+    return Section(
+        "Privileged actions",
+        "What needs a reason. Which actions count is set in [report.privileged]; one may be of several kinds.",
+        figures,
+        tables=tables,
+    )
+
+
+def _who(entry: Mapping[str, Any]) -> str:
+    behalf = entry.get("on_behalf_of")
+    return f"{entry['actor_id']} for {behalf}" if behalf else str(entry["actor_id"])
+
+
+def _access(ask: _Asker) -> Section:
+    query = "kind:control action:log.read"
+    figure = ask.count("reads of this log", query)
+    ways: Counter[tuple[str, str]] = Counter()
+    for entry in ask.entries(query):
+        ways[(str(entry["actor_id"]), str(entry.get("metadata", {}).get("what", "")))] += 1
+    rows = [(who, what, count) for (who, what), count in ways.most_common(_SHOWN)]
+    notes = []
+    if not figure.value:
+        notes.append("No read was recorded. Who reaches a store without Sealstream is not seen here: docs/access.md.")
+    return Section(
+        "Access to the log",
+        "Who searched, showed, exported or verified this log: each time is an entry of its own.",
+        [figure],
+        tables=[
+            Table(
+                "Who read, and how",
+                ("reader", "how", "times"),
+                rows,
+                ask.question(query, "--sort", "seq"),
+                max(0, len(ways) - _SHOWN),
+            )
+        ],
+        notes=notes,
+    )
+
+
+def _verification(chain: str, verified: Mapping[str, Report | str]) -> Section:
+    rows: list[tuple[int | str, ...]] = []
+    faults: list[tuple[int | str, ...]] = []
+    notes = []
+    for store, found in verified.items():
+        if isinstance(found, str):
+            rows.append((store, "could not verify", "", "", "", ""))
+            notes.append(f"{store}: {found}")
+            continue
+        assurance = ", ".join(found.assurance)
+        rows.append((store, found.verdict, found.entries, found.size, found.root.hex()[:16], assurance))
+        faults += [(store, str(fault.kind), fault.seqs(), fault.place, fault.detail) for fault in found.faults]
+        notes += [f"{store}: {note}" for note in found.notes]
+    headings = ("store", "verdict", "entries read", "signed size", "root", "assurance")
+    tables = [Table("Verdict by store", headings, rows, _verify(chain, "all"), empty="not verified for this report")]
+    if faults:
+        columns = ("store", "kind", "seqs", "place", "what was found")
+        more = max(0, len(faults) - _LISTED)
+        tables.append(Table("Faults", columns, faults[:_LISTED], _verify(chain, "all"), more))
+    return Section(
+        "Verification",
+        "Whether every hash, link, root and signature holds, recomputed from the first entry on while this was made.",
+        tables=tables,
+        notes=notes,
+    )
+
+
+def _verify(chain: str, store: str) -> Question:
+    return Question(("verify", store, "--chain", chain))
+
+
+def _gaps(ask: _Asker) -> Section:
+    query = "kind:log " + " ".join(f"action:{action}" for action in _NOTICED)
+    rows: list[tuple[str, ...]] = []
+    total = 0
+    for entry in ask.entries(query):
+        total += 1
+        if len(rows) < _LISTED:
+            facts = json.dumps(entry.get("metadata", {}), ensure_ascii=False, sort_keys=True)
+            rows.append(
+                (
+                    str(entry["written"]["seq"]),
+                    str(entry["timestamp"])[:19].replace("T", " "),
+                    str(entry["action"]),
+                    facts[:300],
+                )
+            )
+    refused = sum(
+        int(item["last"]) - int(item["first"]) + 1
+        for entry in ask.entries("kind:log action:input.passed")
+        for item in entry.get("metadata", {}).get("items", [])
+        if item.get("what") == "refused"
+    )
+    lost = sum(
+        count
+        for entry in ask.entries("kind:event action:audit.loss")
+        if isinstance(count := entry.get("metadata", {}).get("count"), int)
+    )
+    return Section(
+        "Gaps",
+        "What is missing, and what was refused. A number that a producer gave and that never came is a gap.",
+        [
+            Figure(
+                "records refused",
+                refused,
+                ask.question("kind:log action:input.passed"),
+                "`sealstream deadletters list` has their bytes",
+                refused > 0,
+            ),
+            Figure(
+                "events that applications say they lost",
+                lost,
+                ask.question("kind:event action:audit.loss"),
+                "the sum of their counts",
+                lost > 0,
+            ),
+        ],
+        tables=[
+            Table(
+                "What the log noticed",
+                ("seq", "when", "what", "facts"),
+                rows,
+                ask.question(query, "--sort", "seq"),
+                total - len(rows),
+                "nothing",
+            )
+        ],
+    )
+
+
+def _retention(ask: _Asker, retention: Retention) -> Section:
+    query = "kind:control action:segment.archived"
+    segments = 0
+    until: list[str] = []
+    for entry in ask.entries(query):
+        segments += 1
+        moment = str(entry.get("metadata", {}).get("retain_until", ""))
+        until = [min(until[0], moment), max(until[1], moment)] if until else [moment, moment]
+    question = ask.question(query, "--sort", "seq")
+    online = "for ever" if retention.online_days is None else f"{retention.online_days:,} days"
+    chain = Question(("chain", "retention", ask.chain))
+    figures = [
+        Figure("policy", retention.policy, chain),
+        Figure("in Postgres and Kafka", online, chain),
+        Figure("in the archive, locked", f"{retention.archive_days:,} days", chain),
+        Figure("segments archived", segments, question, "each one Parquet object under COMPLIANCE lock"),
+    ]
+    if until:
+        figures.append(Figure("the earliest lock ends", until[0][:10], question))
+        figures.append(Figure("the latest lock ends", until[1][:10], question))
+    return Section(
+        "Retention and locks",
+        "How long entries are kept, and until when nobody, its administrator included, can delete their objects.",
+        figures,
+        notes=["Lock dates are those that the chain sealed; verifying the archive compares them with the bucket's."],
+    )
+
+
+def quoted(value: str) -> str:
+    """A value as the search language takes it."""
+    if value and all(character.isalnum() or character in "._-/@" for character in value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:
+    """The verdict in a sentence, and whether all holds: None when something could not be verified."""
+    if not verified:
+        return "Nothing was verified for this report: its numbers are what the store says.", None
+    broken = [store for store, found in verified.items() if isinstance(found, Report) and found.exit_code == 1]
+    if broken:
+        return (
+            f"TAMPERING FOUND in {_listed(broken)}: see Verification before you use any number of this report.",
+            False,
+        )
+    unsure = [store for store, found in verified.items() if isinstance(found, str) or found.exit_code]
+    if unsure:
+        return f"Could not verify {_listed(unsure)}: see Verification.", None
+    assurance = sorted({word for found in verified.values() if isinstance(found, Report) for word in found.assurance})
+    return (
+        f"Verified: every hash, link, root and signature in {_listed(list(verified))} holds. "
+        f"Assurance: {', '.join(assurance) or 'none'}.",
+        True,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

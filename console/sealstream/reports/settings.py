@@ -1,0 +1,29 @@
+"""The settings of reports: which actions count as privileged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sealstream.search import QueryError, parse, render
+
+__all__ = ["ReportSection"]
+
+
+class ReportSection(BaseModel):
+    """Monthly reports. `privileged`: by name, a search for what counts as a privileged action; empty: our own list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    privileged: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("privileged")
+    @classmethod
+    def _are_queries(cls, privileged: dict[str, str]) -> dict[str, str]:
+        for name, text in privileged.items():
+            try:
+                parse(text, now=datetime.now(UTC))
+            except QueryError as error:
+                raise ValueError(f"{name} is no search:\n{render(error)}") from error
+        return privileged

@@ -1,0 +1,183 @@
+"""Every code block of README and docs is run, in the order of its page, on a real chain; none is left to rot.
+
+The runbooks' pages are played by tests/runbooks. `make demo` and `make test`, which the README names, are what
+continuous integration itself runs; `sealstream up` and `down` are held to their promises by tests/cli/test_up.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from tests.docs.blocks import LANGUAGES, Block, blocks_of
+from tests.docs.reader import ROOT, Reader
+from tests.pipeline import Pipeline, sql
+
+from sealstream.devstack.ports import free_port
+from sealstream.layout import SegmentLimits
+
+PAGES = sorted(
+    path
+    for pattern in ("README.md", "docs/*.md", "docs/how-to/*.md", "docs/reference/*.md", "examples/*/README.md")
+    for path in ROOT.glob(pattern)
+)
+BLOCKS = {str(path.relative_to(ROOT)): blocks_of(ROOT, path) for path in PAGES}
+RUN = [name for name, blocks in BLOCKS.items() if any(block.language not in ("text", "ini") for block in blocks)]
+
+# Commands of a page that are run elsewhere, by a test of their own, and where.
+ELSEWHERE = {
+    "make demo": ".ci/run",
+    "make test": ".ci/run",
+    "sealstream up": "tests/cli/test_up.py",
+    "sealstream down": "tests/cli/test_up.py",
+    ".venv/bin/sealstream up": "tests/cli/test_up.py",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        made = make_pipeline(SegmentLimits(entries=100, bytes=10_000_000, seconds=3_600), chain="main")
+        made.send([made.event(n, producer="clinic-1") for n in range(350)])
+        made.start()
+        made.wait_archived(300)
+        made.wait_stored(made.wait_sealed())
+        yield made
+        made.kill_all()
+
+
+@pytest.fixture
+def reader(pipeline: Pipeline, tmp_path: Path) -> Iterator[Reader]:
+    made = Reader(pipeline, tmp_path)
+    made.names |= {".venv/bin/sealstream": "sealstream", "kafka:9092": pipeline.kafka.bootstrap}
+    yield made
+    made.close()
+
+
+@contextmanager
+def readme(reader: Reader) -> Iterator[None]:
+    reader.before_python = "from fastapi import FastAPI\napp = FastAPI()"
+    yield
+
+
+@contextmanager
+def outbox(reader: Reader) -> Iterator[None]:
+    """A billing application's database."""
+    pipeline, name = reader.pipeline, f"billing_{reader.pipeline.chain.log[-1]}{id(reader)}"
+    sql(pipeline.admin_dsn, f"CREATE DATABASE {name}")
+    dsn = urlunsplit(urlsplit(pipeline.admin_dsn)._replace(path=f"/{name}"))
+    for role in ("app", "relay"):
+        sql(pipeline.admin_dsn, f"CREATE ROLE {name}_{role}")
+    sql(dsn, "CREATE TABLE invoice (id int PRIMARY KEY, approved bool)")
+    sql(dsn, "INSERT INTO invoice VALUES (7, false)")
+    reader.names |= {
+        "postgresql://owner@db/billing": dsn,
+        "--app-role billing": f"--app-role {name}_app",
+        "--relay-role sealstream_relay": f"--relay-role {name}_relay",
+    }
+    reader.before_python = f"import psycopg\nconnection = psycopg.connect({dsn!r}, autocommit=True)"
+    # The page shows the application first, and what has to be done once after it.
+    reader.environment["SEALSTREAM_OUTBOX_DSN"] = dsn
+    assert reader.pipeline.command("outbox", "init", "--dsn", dsn).code == 0
+    yield
+    assert sql(dsn, "SELECT approved FROM invoice")[0][0] is True
+    sql(pipeline.admin_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    for role in ("app", "relay"):
+        sql(pipeline.admin_dsn, f"DROP ROLE {name}_{role}")
+
+
+@contextmanager
+def spool(reader: Reader) -> Iterator[None]:
+    reader.names |= {"/var/lib/billing/audit-spool": str(reader.folder / "audit-spool")}
+    reader.before_python = "from sealstream.client import AuditClient"
+    yield
+
+
+@contextmanager
+def rebuilding(reader: Reader) -> Iterator[None]:
+    """One row is taken away, so that there is something to repair."""
+
+    def replaced() -> str:
+        found = re.search(r"audit_replaced_\w+", reader.said.out + reader.said.err)
+        assert found, reader.said
+        return found[0]
+
+    reader.names |= {
+        "audit_replaced_2026_11_0a1b2c3d": replaced,
+        "audit-archive-2": f"{reader.pipeline.archive.bucket}-2",
+        "sqlite_sink:SqliteSink --to": "sqlite_sink:SqliteSink --to",
+    }
+    (reader.folder / "sqlite_sink.py").write_text((ROOT / "examples/sqlite-sink/sqlite_sink.py").read_text())
+    yield
+
+
+@contextmanager
+def sqlite_sink(reader: Reader) -> Iterator[None]:
+    (reader.folder / "examples").symlink_to(ROOT / "examples")
+    yield
+    (ROOT / "examples/sqlite-sink/audit.db").unlink(missing_ok=True)
+
+
+@contextmanager
+def clinic(reader: Reader) -> Iterator[None]:
+    reader.before_python = "from fastapi import FastAPI\napp = FastAPI()"
+    port = str(free_port())
+    reader.names |= {
+        "127.0.0.1:19092": reader.pipeline.kafka.bootstrap,
+        "--port 8000": f"--port {port}",
+        "127.0.0.1:8000": f"127.0.0.1:{port}",
+    }
+    reader.environment |= {"SEALSTREAM_BOOTSTRAP": reader.pipeline.kafka.bootstrap, "PYTHONPATH": _with_root()}
+    yield
+
+
+def _with_root() -> str:
+    """The examples are modules of the clone."""
+    return f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+
+
+READERS: dict[str, Callable[[Reader], object]] = {
+    "README.md": readme,
+    "docs/outbox.md": outbox,
+    "docs/spool.md": spool,
+    "docs/rebuilding.md": rebuilding,
+    "examples/sqlite-sink/README.md": sqlite_sink,
+    "examples/clinic/README.md": clinic,
+}
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_a_pages_commands_do_what_it_says(page: str, reader: Reader) -> None:
+    with ExitStack() as stack:
+        if prepare := READERS.get(page):
+            stack.enter_context(prepare(reader))  # type: ignore[arg-type]
+        for block in BLOCKS[page]:
+            if block.language in ("text", "ini"):
+                continue
+            try:
+                reader.do(_without_elsewhere(block))
+            except Exception as error:
+                raise AssertionError(f"{block}: {error}") from error
+
+
+def _without_elsewhere(block: Block) -> Block:
+    lines = [
+        line
+        for line in block.body.splitlines()
+        if not any(line.lstrip("$ ").startswith(command) for command in ELSEWHERE)
+    ]
+    return block._replace(body="\n".join(lines))
+
+
+@pytest.mark.parametrize("block", [block for blocks in BLOCKS.values() for block in blocks], ids=str)
+def test_every_block_says_what_it_is(block: Block) -> None:
+    assert block.language in LANGUAGES, f"{block}: a fence says its language: {', '.join(LANGUAGES)}"
+    if block.language == "text":
+        commands = re.findall(r"^(?:\$ |sealstream |pip |python |curl ).*", block.body, re.M)
+        assert not commands, f"{block}: commands stand in a `sh` or `console` block, which is run: {commands}"

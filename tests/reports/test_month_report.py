@@ -1,0 +1,149 @@
+"""A month's report of a real chain: its numbers are the chain's, its queries give them again, its page is inert."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline import Pipeline, sql
+
+from sealstream.layout import SegmentLimits
+
+MONTH = datetime.now(UTC).strftime("%Y-%m")
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """300 events of one producer, of which one never came; two records that are refused; a hostile actor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        made = make_pipeline(SegmentLimits(entries=100, bytes=10_000_000, seconds=3_600))
+        made.send([made.event(n, producer="p", number=n + (n > 150)) for n in range(300)])
+        made.send([b"no event", b"no event either"])
+        made.send(
+            [
+                made.event(400, actor_id=HOSTILE, actor_type="admin", action="permission.grant", reason="\x1b[31m"),
+                made.event(401, actor_id="broker", on_behalf_of="user-1", action="export"),
+                made.event(402, action="audit.loss", metadata={"reason": "queue full", "count": 7}),
+            ]
+        )
+        made.start()
+        made.wait_archived(300)
+        made.wait_stored(made.wait_quiet())
+        made.stop()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def told(pipeline: Pipeline) -> dict[str, Any]:
+    said = pipeline.command("report", "--month", MONTH, "--chain", pipeline.name, "--json")
+    assert said.code == 0, said.out + said.err
+    document: dict[str, Any] = json.loads(said.out)
+    return document
+
+
+def figures(told: dict[str, Any]) -> dict[str, Any]:
+    return {figure["label"]: figure["value"] for section in told["sections"] for figure in section["figures"]}
+
+
+def tables(told: dict[str, Any]) -> dict[str, list[list[Any]]]:
+    return {table["title"]: table["rows"] for section in told["sections"] for table in section["tables"]}
+
+
+def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    events = [entry for entry in pipeline.entries() if entry["written"]["kind"] == "event"]
+    found = figures(told)
+    assert found["events"] == len(events) == 303
+    assert found["actors"] == len({event["actor_id"] for event in events})
+    assert found["denied"] == sum(event["result"] == "denied" for event in events)
+    assert found["failed"] == sum(event["result"] == "failure" for event in events)
+    assert found["gaps noticed"] == 1
+    assert found["records refused"] == 2
+    assert found["events that applications say they lost"] == 7
+    assert (found["by administrators"], found["on behalf of another"], found["exports"]) == (1, 1, 1)
+    assert found["segments archived"] >= 3
+    actors = Counter(event["actor_id"] for event in events)
+    assert {row[0]: row[1] for row in tables(told)["Busiest actors"]} == dict(actors)
+    gap = next(row for row in tables(told)["What the log noticed"] if row[2] == "producer.gap")
+    assert "151" in gap[3]
+
+
+def test_the_archive_tells_the_same(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    archived = pipeline.progress().archive_size or 0
+    wanted = [entry for entry in pipeline.entries()[:archived] if entry["written"]["kind"] == "event"]
+    said = pipeline.command(
+        "report", "--month", MONTH, "--chain", pipeline.name, "--json", "--source", "archive", "--verify", "none"
+    )
+    assert said.code == 0, said.err
+    found = figures(json.loads(said.out))
+    assert found["events"] == len(wanted) >= 200
+    assert found["denied"] == sum(event["result"] == "denied" for event in wanted)
+
+
+def test_all_days_of_the_month_are_there_and_add_up(told: dict[str, Any]) -> None:
+    rows = tables(told)["The same in numbers"]
+    assert rows[0][0][:10] == f"{MONTH}-01"
+    assert 28 <= len(rows) <= 31
+    assert sum(row[-1] for row in rows) == figures(told)["events"]
+    assert all(sum(row[1:-1]) == row[-1] for row in rows)
+
+
+def test_each_stores_verdict_stands_in_it(told: dict[str, Any]) -> None:
+    verdicts = {row[0]: row[1] for row in tables(told)["Verdict by store"]}
+    assert verdicts == dict.fromkeys(("kafka", "postgres", "archive"), "holds")
+    assert told["verdict_holds"] is True
+    assert "WORM-locked" in told["verdict"]
+    assert told["checkpoint"].startswith(told["origin"])
+
+
+def test_the_page_is_whole_and_can_do_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    said = pipeline.command(
+        "report", "--month", MONTH, "--chain", pipeline.name, "--verify", "none", "--file", str(file)
+    )
+    assert said.code == 0, said.err
+    page = file.read_text()
+    assert page.count("<svg") == 1
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "\x1b" not in page
+    assert "Content-Security-Policy" in page
+    assert "<script" not in page
+    assert "Draft" in page
+    assert "Nothing was verified" in page
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_tampering_is_the_first_thing_that_it_says(pipeline: Pipeline, tmp_path: Path) -> None:
+    sql(pipeline.admin_dsn, "ALTER TABLE audit_log DISABLE TRIGGER ALL")
+    partition = sql(pipeline.admin_dsn, "SELECT tableoid::regclass::text FROM audit_log WHERE seq = 20")[0][0]
+    sql(pipeline.admin_dsn, f"ALTER TABLE {partition} DISABLE TRIGGER ALL")
+    before = sql(pipeline.admin_dsn, "UPDATE audit_log SET actor_id = 'nobody' WHERE seq = 20 RETURNING seq")
+    assert len(before) == 1
+    file = tmp_path / "report.html"
+    said = pipeline.command(
+        "report", "--month", MONTH, "--chain", pipeline.name, "--verify", "postgres", "--file", str(file)
+    )
+    assert said.code == 1
+    assert "TAMPERING FOUND in postgres" in said.out
+    page = file.read_text()
+    assert page.index("TAMPERING FOUND") < page.index("In short")
+    assert "edited" in page
+
+
+@pytest.mark.parametrize("month", ["2026-13", "november", "2026-1", "99-01", "2026-11-01"])
+def test_a_month_that_is_none_is_refused(pipeline: Pipeline, month: str) -> None:
+    said = pipeline.command("report", "--month", month, "--chain", pipeline.name)
+    assert said.code == 2
+    assert "2026-11" in said.err
+
+
+def test_a_month_to_come_is_refused(pipeline: Pipeline) -> None:
+    said = pipeline.command("report", "--month", "2999-01", "--chain", pipeline.name)
+    assert (said.code, "has not begun" in said.err) == (2, True)
