@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
+import yaml
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
 from tests.pipeline import PROCESSES, Pipeline, Said, say, sql
 from tests.runbooks.pages import matches
@@ -46,6 +47,7 @@ class Reader:
         self.folder = folder
         self.names: dict[str, str | Callable[[], str]] = {}
         self.before_python = ""
+        self.after_python: Callable[[], object] = lambda: None
         self.acts: dict[str, Callable[[], object]] = {
             "wait until everything is sealed and stored": lambda: pipeline.wait_stored(pipeline.wait_sealed()),
             **{f"stop {name}": lambda name=name: pipeline.stop(name) for name in PROCESSES},
@@ -79,6 +81,7 @@ class Reader:
             "python": lambda: self.python(block.body),
             "toml": lambda: self.settings(block.body),
             "json": lambda: json.loads(block.body),
+            "yaml": lambda: yaml.safe_load(block.body),
             "sql": lambda: sql(self.pipeline.reader_dsn, self.named(block.body)),
         }
         runs[block.language]()
@@ -169,6 +172,7 @@ class Reader:
         )
         assert done.returncode == 0, f"{program}\n{done.stdout}\n{done.stderr}"
         self.said = Said(0, done.stdout, done.stderr)
+        self.after_python()
 
     def settings(self, body: str) -> None:
         """A settings file: every setting in it exists and its value is taken."""

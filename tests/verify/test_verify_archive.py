@@ -62,6 +62,23 @@ def test_the_bucket_and_a_copy_of_it_hold(built: Built, verify_folder: Callable[
     assert any("a copy" in note for note in copied.report["notes"])
 
 
+def test_a_copy_by_command_holds_and_is_gone_on_with(built: Built, tmp_path: Path) -> None:
+    folder, chain = tmp_path / "copy", built.pipeline.name
+    first = built.pipeline.command("archive", "copy", str(folder), "--chain", chain)
+    assert (first.code, "MB" in first.out) == (0, True), first.err
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(files) == 2 * len(segments(built))
+    assert built.verify("archive", "--folder", str(folder)).code == 0
+    files[0].write_bytes(files[0].read_bytes()[:-1])  # as a kill would not, but a full disk of somebody's cp
+    files[-1].unlink()
+    again = built.pipeline.command("archive", "copy", str(folder), "--chain", chain)
+    assert "copied 2 files" in again.out
+    assert built.verify("archive", "--folder", str(folder)).code == 0
+    file = tmp_path / "file"
+    file.touch()
+    assert built.pipeline.command("archive", "copy", str(file), "--chain", chain).code == 2
+
+
 def tell_another_story(folder: Path, segment: StoredSegment, row: int) -> None:
     """The object is written again, in order and readable, with one entry that says something else."""
     file = folder / segment.name.object_key

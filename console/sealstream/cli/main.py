@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from sealstream.cli import (
+    archive_copy,
     chain,
     chain_showing,
     config,
@@ -55,6 +56,7 @@ chain.app.command("show")(chain_showing.show_chain)
 chain.app.command("retention")(retention.chain_retention)
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+stores.archive_app.command("copy")(archive_copy.copy_command)
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)
 app.add_typer(stores.ask_app, name="ask")

@@ -16,6 +16,7 @@ from sealstream.archive.columns import (
     read_rows,
     sealed_table,
 )
+from sealstream.archive.copying import Copied, copy_archive
 from sealstream.archive.folding import SegmentFold, Start
 from sealstream.archive.init import init_bucket, lengthen_default_retention
 from sealstream.archive.lengthening import Lengthened, lengthen_locks
@@ -32,6 +33,7 @@ __all__ = [
     "ArchiveStore",
     "Bucket",
     "ColumnMaker",
+    "Copied",
     "Lengthened",
     "Lock",
     "ObjectBuilder",
@@ -42,6 +44,7 @@ __all__ = [
     "Trimmer",
     "Version",
     "check_object",
+    "copy_archive",
     "init_bucket",
     "leaf_hashes",
     "lengthen_default_retention",
