@@ -2,8 +2,8 @@
 
 Every fence has a language. `sh` holds commands that must succeed; `console` holds commands (`$ `) with what they say,
 `...` for what varies, an exit code other than 0 as `# exit N`, and what a person does besides (`# stop postgres-sink`);
-`python` runs; `toml` is a settings file; `json` and `yaml` parse; `sql` is asked as the reader. `text` is what is seen, not run:
-it may hold no command.
+`python` runs; `toml` is a settings file; `json` and `yaml` parse; `sql` is asked as the reader. `text` is what is seen,
+not run: it may hold no command.
 """
 
 from __future__ import annotations

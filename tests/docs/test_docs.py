@@ -10,10 +10,15 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
 from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
 from tests.pipeline import Pipeline, sql
@@ -151,6 +156,14 @@ def _with_root() -> str:
     return f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 
 
+def _certificate() -> str:
+    """Of an authority that nobody knows."""
+    key, name = ed25519.Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "docs")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+    return made.sign(key, None).public_bytes(serialization.Encoding.PEM).decode()
+
+
 @contextmanager
 def configuration(reader: Reader) -> Iterator[None]:
     """Secrets and certificates where the page has them."""
@@ -160,7 +173,7 @@ def configuration(reader: Reader) -> Iterator[None]:
     }.items():
         (reader.folder / folder).mkdir()
         for name in names:
-            (reader.folder / folder / name).write_text("secret\n")
+            (reader.folder / folder / name).write_text(_certificate() if name.endswith(".pem") else "secret\n")
     reader.names |= {
         "/run/secrets/": f"{reader.folder}/secrets/",
         "/etc/sealstream/": f"{reader.folder}/etc/",

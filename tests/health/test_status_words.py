@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline import say
 
+from sealstream.cli.main import run
 from sealstream.cli.settings import write_settings
 from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
@@ -202,3 +203,19 @@ def test_status_works_when_everything_is_down(tmp_path: Path, monkeypatch: pytes
     assert (said.code, told["verdict"], told["exit_code"]) == (1, "wrong", 1)
     assert told["findings"][0]["words"] == "sequencer does not answer at http://127.0.0.1:1: Connection refused"
     assert {each["name"] for each in told["processes"]} == {*ALL[:4]}
+
+
+def test_the_data_directory_that_is_named_wins_over_the_settings_of_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEALSTREAM_CONFIG", raising=False)
+    key = signer(new_signing_key("audit.example.com/main"))
+    write_settings(tmp_path / "sealstream.toml", {"kafka": {"bootstrap": "127.0.0.1:1"}, "chains": {}})
+    write_settings(
+        tmp_path / "other" / "sealstream.toml",
+        {"kafka": {"bootstrap": "127.0.0.1:1"}, "chains": {"main": {"vkey": key.vkey}}},
+    )
+    for words, chains in ((["status", "--json"], []), (["status", "--json", "-d", "other"], ["main"])):
+        run(words)
+        assert [each["chain"] for each in json.loads(capsys.readouterr().out)["chains"]] == chains

@@ -7,6 +7,7 @@ lines and no more. Where the settings name no address of a process, its chain's 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -81,9 +82,8 @@ def status_command(
       sealstream status >/dev/null || echo "somebody should look"
     """
     folder = data_dir or DEFAULT_DATA_DIR
-    config = context_of(context).config
-    if data_dir is not None and not config.exists():
-        config = data_dir / _CONFIG
+    named = (context.parent is not None and context.parent.params.get("config")) or os.environ.get("SEALSTREAM_CONFIG")
+    config = context_of(context).config if named or data_dir is None else data_dir / _CONFIG
     local = status_of(folder)
     if not config.exists() and not local:
         raise Misconfigured(
