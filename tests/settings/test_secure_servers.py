@@ -91,6 +91,7 @@ def step_until(process: Any, done: Callable[[], bool], within_s: float = 100) ->
     raise AssertionError(f"{process} did not get there in {within_s} s")
 
 
+@pytest.mark.timeout(480)  # servers start in it, and seven clients work one after another
 def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events = 45
     kafka = world.kafka("producer")

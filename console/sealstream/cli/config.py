@@ -15,13 +15,13 @@ from sealstream.cli.check_files import check_files, check_keys
 from sealstream.cli.check_kafka import check_kafka
 from sealstream.cli.check_postgres import check_role
 from sealstream.cli.context import context_of, out, warn
-from sealstream.cli.findings import any_wrong, found_by, ok, warning
+from sealstream.cli.findings import Finding, any_wrong, found_by, ok, warning, wrong
 from sealstream.cli.settings import OTHER_VARIABLES, Settings, read_settings
 from sealstream.errors import Misconfigured
 from sealstream.kafka import CLIENTS, permissions
 from sealstream.layout import check_chain_name
 from sealstream.layout.chains import original_name
-from sealstream.settings import Shown, reference, shown
+from sealstream.settings import Shown, WrongSettings, reference, shown
 
 __all__ = ["app", "reference_text"]
 
@@ -98,7 +98,11 @@ def check(
         if client not in CLIENTS:
             raise Misconfigured(f"--for {client!r}: expected one of {', '.join(CLIENTS)}")
     shared = context_of(context)
-    loaded = read_settings(shared.config, must_exist=False)
+    try:
+        loaded = read_settings(shared.config, must_exist=False)
+    except WrongSettings as error:
+        _report([wrong("settings", str(fault)) for fault in error.faults], as_json)
+        return
     settings = loaded.settings
     odd = [warning("settings", str(fault), "remove it, or spell it right") for fault in loaded.warnings]
     there = f"{shared.config} is right" if shared.config.exists() else f"no file {shared.config}: defaults, variables"
@@ -116,6 +120,10 @@ def check(
             ]
         ),
     ]
+    _report(findings, as_json)
+
+
+def _report(findings: list[Finding], as_json: bool) -> None:
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

@@ -4,7 +4,7 @@
 its place in `config show` and its page in the reference without another line.
 """
 
-from sealstream.settings.faults import Fault, Origin, broken_rule
+from sealstream.settings.faults import Fault, Origin, WrongSettings, broken_rule
 from sealstream.settings.marks import InFolder, Secret, SecretKeys
 from sealstream.settings.reading import Loaded, read
 from sealstream.settings.reference import reference
@@ -19,6 +19,7 @@ __all__ = [
     "Secret",
     "SecretKeys",
     "Shown",
+    "WrongSettings",
     "broken_rule",
     "read",
     "reference",

@@ -57,8 +57,9 @@ def from_environment(
             continue
         path = _path(model, tuple(name[len(PREFIX) :].split("__")), listed)
         if path is None:
-            meant = nearest(name, [*known, *foreign])
-            said = "there is no such setting" + (f"; did you mean {meant}?" if meant else "")
+            # Without the prefix, which would make any two names alike.
+            meant = nearest(name[len(PREFIX) :], [each.removeprefix(PREFIX) for each in (*known, *foreign)])
+            said = "there is no such setting" + (f"; did you mean {PREFIX}{meant}?" if meant else "")
             surely = "__" in name or name in apart
             (given.faults if surely else given.warnings).append(Fault(Origin(variable=name), "", said))
             continue

@@ -155,6 +155,16 @@ def test_a_file_with_secrets_that_everybody_can_read_is_a_warning(tmp_path: Path
     assert "Connection refused" in said.out
 
 
+def test_settings_that_are_wrong_are_findings_too(tmp_path: Path) -> None:
+    config = tmp_path / "sealstream.toml"
+    config.write_text("[kafka]\nprefx = 'a'\nreplication = 0\n")
+    said = say(config, "config", "check", "--json")
+    assert said.code == 1
+    assert [each["said"].partition(": ")[2].partition(":")[0] for each in json.loads(said.out)] == [
+        *("kafka.prefx", "kafka.replication")
+    ]
+
+
 def test_an_error_of_a_check_is_a_finding_and_the_order_is_kept() -> None:
     def fail() -> list[Finding]:
         raise Unavailable("no answer")
