@@ -178,6 +178,8 @@ def search_command(
                 return
             _write(answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress)
         finally:
+            for remark in answering.remarks:
+                _say(remark)
             answering.close()
 
 
