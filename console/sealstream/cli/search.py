@@ -65,8 +65,8 @@ SEARCH_HELP = "\n\n".join(
         "sealstream search result:denied --count-by actor --having '>5'\n"
         "sealstream search ip:10.0.0.0/8 after:2026-11-01 --all -o csv --file november.csv",
         "All terms must hold; a key that is written twice is found with any of its values; '-' before a key excludes. "
-        "A value with spaces stands in quotes ('actor:\"ann b\"'), * at its end means 'begins with', and reason:* "
-        "means 'has a reason'.",
+        "A value with spaces stands in quotes ('actor:\"ann b\"'), * at its end means 'begins with'; reason:* means "
+        "'has a reason'.",
         f"Keys: {', '.join(FIELDS)}, metadata.<name>.",
         f"Times: {', '.join(TIME_KEYS)}: a UTC date, a time such as 2026-11-01T08:00:00Z, or so long ago (7d, 24h, "
         "30m). With after: and before: it is asked when something happened, by its producer's clock (timestamp); with "
@@ -178,6 +178,8 @@ def search_command(
                 return
             _write(answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress)
         finally:
+            for remark in answering.remarks:
+                _say(remark)
             answering.close()
 
 
