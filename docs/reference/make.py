@@ -25,8 +25,7 @@ def reference() -> str:
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="sealstream"), name="sealstream")
     text = re.sub(r"</?(?:span|strong|b|i|em)\b[^<>\n]*>", "", text)  # colours, which help texts may have
-    text = re.sub(r"^```console$", "```text", text, flags=re.M)  # a usage line, nothing to run
-    text = re.sub(r"^\$ ", "", text, flags=re.M)
+    text = re.sub(r"^```console\n\$ (.*)\n```$", r"`\1`", text, flags=re.M)  # how it is called, nothing to run
     text = re.sub(r"^#", "##", text, flags=re.M)
     return _HEAD + re.sub(r"[ \t]+$", "", text, flags=re.M).rstrip() + "\n"
 

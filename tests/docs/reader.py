@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
-from tests.pipeline import PROCESSES, Pipeline, Said, say, sql
+from tests.pipeline import PROCESSES, Pipeline, Said, say, sql, wait_until
 from tests.runbooks.pages import matches
 
 from sealstream.cli.settings import load_settings
@@ -50,6 +50,7 @@ class Reader:
         self.after_python: Callable[[], object] = lambda: None
         self.acts: dict[str, Callable[[], object]] = {
             "wait until everything is sealed and stored": lambda: pipeline.wait_stored(pipeline.wait_sealed()),
+            "wait until it has caught up": lambda: wait_until(lambda: pipeline.command("status").code == 0, 60),
             **{f"stop {name}": lambda name=name: pipeline.stop(name) for name in PROCESSES},
             **{f"start {name}": lambda name=name: pipeline.start(name) for name in PROCESSES},
         }
@@ -141,9 +142,10 @@ class Reader:
         deadline = time.monotonic() + _BEGINS_S
         while not ready.search(log.read_text()) and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
+        code = running.poll() or 0
         if not _SERVER.search(command):
             self.close()
-        return Said(running.poll() or 0, log.read_text(), "")
+        return Said(code, log.read_text(), "")
 
     def close(self) -> None:
         """Ctrl-C for whatever still runs: it must end in good order."""

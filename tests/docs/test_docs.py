@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
-from tests.pipeline import Pipeline, sql
+from tests.pipeline import PROCESSES, Pipeline, sql
 
+from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.layout import SegmentLimits
 
@@ -58,6 +59,8 @@ def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.Te
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         made = make_pipeline(SegmentLimits(entries=100, bytes=10_000_000, seconds=3_600), chain="main")
+        taken: set[int] = set()
+        write_settings(made.config, {"metrics": {"ports": {name: free_port(taken) for name in PROCESSES}}})
         made.send([made.event(n, producer="clinic-1") for n in range(350)])
         made.start()
         made.wait_archived(300)
@@ -192,12 +195,24 @@ def tutorial(reader: Reader) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def search(reader: Reader) -> Iterator[None]:
+    """An entry and a database that are there."""
+    reader.names |= {
+        "main/4711": "main/100",
+        "01932b7e-3f4a-7c1d-9e2b-5a6f7b8c9d0e": reader.pipeline.event_id(1),
+        "postgresql://sealstream_reader@localhost/audit": reader.pipeline.reader_dsn,
+    }
+    yield
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,
     "docs/rebuilding.md": rebuilding,
     "docs/configuration.md": configuration,
+    "docs/search.md": search,
     "docs/tutorial.md": tutorial,
     "examples/sqlite-sink/README.md": sqlite_sink,
     "examples/clinic/README.md": clinic,
