@@ -192,6 +192,16 @@ def test_show_says_that_a_seal_does_not_hold(searchable, make_database, pipeline
     assert say(config, "show", f"{chain}/43").code == 0
 
 
+def test_show_asks_the_archive_when_postgres_does_not_answer(searchable, tmp_path):
+    config = tmp_path / "sealstream.toml"
+    config.write_bytes(searchable.config.read_bytes())
+    write_settings(config, {"postgres": {"reader_dsn": "postgresql://nobody@127.0.0.1:1/none"}})
+    shown = say(config, "show", f"{searchable.chains[0]}/42")
+    assert shown.code == 0
+    assert "computed again from the bytes in archive" in shown.out
+    assert shown.err.startswith("sealstream: the archive is asked: connecting to Postgres")
+
+
 def test_an_unknown_place_in_an_unknown_chain_is_nowhere(searchable):
     source = ArchiveSource(searchable.bucket, searchable.chains)
     assert source.entry(str(uuid.uuid4())) is None
