@@ -190,7 +190,10 @@ def configuration(reader: Reader) -> Iterator[None]:
 def tutorial(reader: Reader) -> Iterator[None]:
     """What the program of the page writes is stored before anybody asks."""
     pipeline = reader.pipeline
-    reader.names |= {"127.0.0.1:19092": pipeline.kafka.bootstrap}
+    reader.names |= {
+        "127.0.0.1:19092": pipeline.kafka.bootstrap,
+        'source={"service": "tutorial"}': f'prefix={pipeline.prefix!r}, source={{"service": "tutorial"}}',
+    }
     reader.after_python = lambda: pipeline.wait_stored(pipeline.wait_sealed())
     yield
 

@@ -6,6 +6,7 @@ The one list; the parser, both backends, `matches`, the help and the documentati
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from typing import Literal, NamedTuple
 
@@ -114,4 +115,13 @@ def nearest_key(key: str, among: tuple[str, ...] | None = None) -> str:
         return lowered
     if _ALSO.get(lowered) in known:
         return _ALSO[lowered]
-    return next(iter(difflib.get_close_matches(lowered, known, n=1, cutoff=0.6)), "")
+    near = difflib.get_close_matches(lowered, known, n=5, cutoff=0.6)
+    # Of those that are as near, the one that begins alike: people err in the middle of a word.
+    return max(
+        near,
+        key=lambda each: (
+            difflib.SequenceMatcher(a=each, b=lowered).ratio(),
+            len(os.path.commonprefix([each, lowered])),
+        ),
+        default="",
+    )
