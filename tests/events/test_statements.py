@@ -69,6 +69,19 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
     },
     "store.expired": STORE,
     "store.repaired": STORE,
+    "log.read": {
+        "what": "search",
+        "store": "postgres",
+        "phase": "end",
+        "query": "actor:ann",
+        "rows": 3,
+        "begin_id": ID,
+        "outcome": "cut short",
+        "verdict": "holds",
+        "request_id": "r",
+    },
+    "token.created": {"name": "siem", "role": "reader", "chains": ["main"], "tenant": "acme", "expires_at": TIME},
+    "token.revoked": {"name": "siem"},
     "producer.closed": {"next": 7},
     "audit.loss": {"reason": "buffer full", "count": 3},
 }
@@ -87,7 +100,14 @@ def raw(action: str, metadata: object) -> bytes:
 def test_the_table_is_complete():
     assert set(EXAMPLES) == set(STATEMENTS)
     assert len(OF_KIND["log"]) == 12
-    assert OF_KIND["control"] == ["segment.archived", "store.expired", "store.repaired"]
+    assert OF_KIND["control"] == [
+        "segment.archived",
+        "store.expired",
+        "store.repaired",
+        "log.read",
+        "token.created",
+        "token.revoked",
+    ]
     assert OF_KIND["event"] == ["producer.closed", "audit.loss"]
 
 

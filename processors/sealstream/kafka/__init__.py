@@ -9,6 +9,7 @@ from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.sending import produce
 from sealstream.kafka.settings import KafkaSettings
+from sealstream.kafka.standing import StandingProducer
 from sealstream.kafka.topics import check_topics, create_topics, topic_ids, trim
 from sealstream.kafka.transactions import TransactionalProducer
 
@@ -16,6 +17,7 @@ __all__ = [
     "CommittedReader",
     "KafkaSettings",
     "Record",
+    "StandingProducer",
     "TransactionalProducer",
     "check_topics",
     "create_topics",
