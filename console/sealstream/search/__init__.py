@@ -1,0 +1,42 @@
+"""Searching the log: GitHub's audit-log syntax, asked of Postgres or of the archive, with the same answers.
+
+`parse` makes a `Query` of what a person wrote, or raises a `QueryError` that `render` draws with a caret. A
+`SearchSource` answers it: `PostgresSource` online. `matches` is what a query means, in plain Python.
+"""
+
+from sealstream.search.errors import BadCursor, BadPlace, QueryError, SearchTooBroad, render
+from sealstream.search.fields import COUNTABLE, FIELDS, TIME_KEYS, Field, countable, nearest_key
+from sealstream.search.found import COUNT_SORTS, SORTS, Count, Found, Having, Page, SearchSource
+from sealstream.search.matching import matches
+from sealstream.search.parsing import parse
+from sealstream.search.places import EntryPlace, parse_place
+from sealstream.search.postgres_source import PostgresSource
+from sealstream.search.query import Condition, Query
+
+__all__ = [
+    "COUNTABLE",
+    "COUNT_SORTS",
+    "FIELDS",
+    "SORTS",
+    "TIME_KEYS",
+    "BadCursor",
+    "BadPlace",
+    "Condition",
+    "Count",
+    "EntryPlace",
+    "Field",
+    "Found",
+    "Having",
+    "Page",
+    "PostgresSource",
+    "Query",
+    "QueryError",
+    "SearchSource",
+    "SearchTooBroad",
+    "countable",
+    "matches",
+    "nearest_key",
+    "parse",
+    "parse_place",
+    "render",
+]
