@@ -21,6 +21,7 @@ from sealstream.errors import Misconfigured
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
 from sealstream.layout.chains import Continued, original_name
+from sealstream.web.settings import ServeSection
 
 __all__ = [
     "DEFAULT_DATA_DIR",
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
+    serve: ServeSection = Field(default_factory=ServeSection)
 
     @classmethod
     def settings_customise_sources(

@@ -71,9 +71,7 @@ def _version() -> str:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """The framework's document, with our form of errors in the place of its own."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
         schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
         for name in ("HTTPValidationError", "ValidationError"):

@@ -158,7 +158,9 @@ def _served(request: Request, who: Caller, name: str) -> ServedChain:
     if chain is None or not who.token.sees(name):
         if chain is not None:
             access = access_of(request, name, "none")
-            who.service.access.record(who.reader, access, 0, result="denied", facts={"verdict": "beyond the token's chains"})
+            who.service.access.record(
+                who.reader, access, 0, result="denied", facts={"verdict": "beyond the token's chains"}
+            )
         raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
     return chain
 
@@ -229,9 +231,7 @@ def chain_routes() -> APIRouter:
             raise Problem(404, "no-checkpoint", f"chain {chain} has no checkpoint yet: nothing was signed")
         return Response(newest.note, media_type="text/plain; charset=utf-8")
 
-    @routes.get(
-        "/v1/chains/{chain}/verification", summary="How verification stands", responses=problem_responses(404)
-    )
+    @routes.get("/v1/chains/{chain}/verification", summary="How verification stands", responses=problem_responses(404))
     def verification(request: Request, who: Reading, chain: ChainName) -> VerificationState:
         """The newest checkpoint, its signature checked now; the last full verification, by whom and when."""
         newest = _newest(who, _served(request, who, chain))

@@ -62,9 +62,7 @@ def _plain(text: str | None) -> str | None:
     return None if not text else "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
-async def caller(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
-) -> Caller:
+async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Caller:
     """The caller, proved and counted."""
     service = service_of(request)
     now = datetime.now(UTC)

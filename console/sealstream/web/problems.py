@@ -113,7 +113,11 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 def told_validation(faults: Sequence[Mapping[str, Any]]) -> Problem:
     """What is wrong with which parameter."""
     errors = [
-        {"parameter": ".".join(str(part) for part in fault["loc"][1:]), "in": str(fault["loc"][0]), "detail": fault["msg"]}
+        {
+            "parameter": ".".join(str(part) for part in fault["loc"][1:]),
+            "in": str(fault["loc"][0]),
+            "detail": fault["msg"],
+        }
         for fault in faults
     ]
     detail = "; ".join(f"{each['parameter']}: {each['detail']}" for each in errors)

@@ -59,7 +59,9 @@ EXAMPLE_ENTRY = {
     "hash": "a0" * 32,
 }
 
-ChainName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", description="The chain's name.", examples=["main"])]
+ChainName = Annotated[
+    str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$", description="The chain's name.", examples=["main"])
+]
 QueryText = Annotated[
     str,
     Query(
@@ -125,7 +127,9 @@ def read_chains(who: Caller, query: Search) -> list[str]:
     return query.chains(who.chains()) or who.chains()[:1]
 
 
-def record(request: Request, who: Caller, chains: Sequence[str], store: str, query: str, found: Iterable[Found]) -> None:
+def record(
+    request: Request, who: Caller, chains: Sequence[str], store: str, query: str, found: Iterable[Found]
+) -> None:
     """One `log.read` a chain, acknowledged. Raises `NotRecorded`."""
     rows = dict.fromkeys(chains, 0)
     for entry in found:

@@ -6,6 +6,7 @@ answers at hand and cuts exports off, whose ends are recorded.
 
 from __future__ import annotations
 
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,5 +67,7 @@ def serve(app: ASGIApp, settings: ServeSection) -> int:
     )
     log.info("listening", url=f"{'https' if tls else 'http'}://{settings.host}:{settings.port}")
     server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has ended in order
+        signal.signal(number, lambda _number, _frame: None)
     server.run()
     return 0 if server.started else 2
