@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline import wait_until
 from tests.web.conftest import EVENTS, Served
 
-from sealstream.sealing import open_checkpoint, split_sealed, entry_hash
+from sealstream.sealing import entry_hash, open_checkpoint, split_sealed
 
 
 def test_found_entries_are_the_sealed_bytes(served: Served) -> None:
@@ -100,7 +100,8 @@ def test_exports_for_spreadsheets_and_for_duckdb(served: Served, tmp_path: Any) 
     assert len(rows) == 6
     file = tmp_path / "found.parquet"
     file.write_bytes(served.get("/v1/export", q="kind:event", format="parquet").content)
-    query = f"SELECT count(*), count(*) FILTER (sha256('\\x00'::BLOB || prev_hash || body::BLOB) = lower(hex(hash))) FROM '{file}'"
+    holds = "sha256('\\x00'::BLOB || prev_hash || body::BLOB) = lower(hex(hash))"
+    query = f"SELECT count(*), count(*) FILTER ({holds}) FROM '{file}'"
     assert duckdb.connect().execute(query).fetchone() == (EVENTS, EVENTS)
 
 

@@ -1,4 +1,4 @@
-"""How the service starts, holds its ground and ends: who may reach it, how often, and what a client that goes leaves."""
+"""How the service starts, holds its ground and ends: who may reach it, how often, what a client that goes leaves."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def test_a_client_that_goes_ends_its_export_which_is_recorded_as_cut_short(serve
     assert ended is not None
     assert ended["outcome"] == "cut short"
     assert 0 < ended["rows"] < 20_000
-    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1 AND application_name = $2 AND xact_start IS NOT NULL"
-    wait_until(lambda: sql(pipeline.admin_dsn, query, pipeline.name, "sealstream search")[0]["n"] == 0, 20)
+    at_work = "application_name = 'sealstream search' AND xact_start IS NOT NULL"
+    query = f"SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1 AND {at_work}"
+    wait_until(lambda: sql(pipeline.admin_dsn, query, pipeline.name)[0]["n"] == 0, 20)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """`sealstream tokens`: make, list and revoke tokens for the API; making and revoking are sealed in the log.
 
-A token is sealed as made before it counts, and counts no longer before it is sealed as revoked: a crash between leaves a
-statement of a token that was never shown, or a revoked token whose statement the same command says again.
+A token is sealed as made before it counts, and counts no longer before it is sealed as revoked: a crash between leaves
+a statement of a token that was never shown, or a revoked token whose statement the same command says again.
 """
 
 from __future__ import annotations

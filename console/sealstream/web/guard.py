@@ -8,6 +8,7 @@ others behind the same address.
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -129,10 +130,8 @@ async def denied(request: Request, who: Caller, chains: list[str], detail: str) 
             access = access_of(request, chain, "none", str(request.url.query)[:4_096])
             who.service.access.record(who.reader, access, 0, result="denied", facts={"verdict": detail[:500]})
 
-    try:
+    with suppress(SealstreamError):  # nothing is shown; the refusal stands
         await anyio.to_thread.run_sync(record)
-    except SealstreamError:
-        pass  # nothing was shown; the refusal stands
     return Problem(403, "forbidden", detail)
 
 

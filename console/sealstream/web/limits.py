@@ -1,8 +1,8 @@
 """How often somebody may ask: a bucket for each token, and one for each address that fails to prove who it is.
 
 In memory, and so for each process of the service apart. The invariant: a bucket never gives more than `burst` at once,
-nor `per_minute` in the long run. The buckets themselves are bounded in number: the longest unused is forgotten, which is
-the one that is full. A crash forgets all of them.
+nor `per_minute` in the long run. The buckets themselves are bounded in number: the longest unused is forgotten, which
+is the one that is full. A crash forgets all of them.
 """
 
 from __future__ import annotations

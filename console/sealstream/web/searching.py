@@ -1,8 +1,8 @@
 """Searching and reading single entries: `/v1/search`, `/v1/entries/{id}`, `/v1/chains/{chain}/entries/{seq}`.
 
-The invariant: what a token may see is part of the query itself (`restricted`), so that no page, count or cursor tells of
-entries beyond it; and each answer is recorded, with its rows, before it is sent. Entries go out as they are sealed, byte
-for byte; one whose bytes no longer have their hash is not given out as an entry, only its place is.
+The invariant: what a token may see is part of the query itself (`restricted`), so that no page, count or cursor tells
+of entries beyond it; and each answer is recorded, with its rows, before it is sent. Entries go out as they are sealed,
+byte for byte; one whose bytes no longer have their hash is not given out as an entry, only its place is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ __all__ = ["ServeSection", "is_loopback"]
 
 
 class ServeSection(BaseModel):
-    """`tokens_file` empty: `tokens.json` beside the settings file. `tls_cert` and `tls_key`: PEM files, both or neither.
+    """`tokens_file` empty: `tokens.json` beside the settings file. `tls_cert`, `tls_key`: PEM files, both or neither.
 
     `trusted_proxies`: addresses whose `X-Forwarded-For` is believed. `verify_every_hours` 0: only when asked to.
     """

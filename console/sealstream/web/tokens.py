@@ -106,7 +106,7 @@ class TokenFile:
         return list(self._current().values())
 
     def found(self, presented: str, now: datetime) -> Token | None:
-        """The token that counts and is this one; None: there is none. As quick for a wrong secret as for a right one."""
+        """The token that counts and is this one; None: there is none. A wrong secret takes as long as a right one."""
         digest = _hashed(presented[:_LONGEST])
         token_id = presented[len(PREFIX) :].partition("_")[0] if presented.startswith(PREFIX) else ""
         token = self._current().get(token_id)

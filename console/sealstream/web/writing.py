@@ -1,8 +1,8 @@
-"""What an export is written as: NDJSON, the sealed entries verbatim; CSV for spreadsheets; Parquet for DuckDB and others.
+"""What an export is written as: NDJSON, the sealed entries verbatim; CSV for spreadsheets; Parquet for DuckDB.
 
-The invariant: a writer holds no more than the batch at hand (Parquet: one row group). NDJSON and Parquet hold the sealed
-bytes as the store has them, so that what was exported can be verified, and what was edited in a store shows; CSV is for
-people, and no cell of it is a formula. Pure.
+The invariant: a writer holds no more than the batch at hand (Parquet: one row group). NDJSON and Parquet hold the
+sealed bytes as the store has them, so that what was exported can be verified, and what was edited in a store shows; CSV
+is for people, and no cell of it is a formula. Pure.
 """
 
 from __future__ import annotations
