@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
@@ -50,8 +50,11 @@ class _Term(NamedTuple):
     quoted: frozenset[int]
 
 
-def parse(text: str, *, now: datetime) -> Query:
-    """The query that `text` says. `now` (aware) is what relative times count from. Raises `QueryError`."""
+def parse(text: str, *, now: datetime, chains: Collection[str] | None = None) -> Query:
+    """The query that `text` says. Raises `QueryError`.
+
+    `now` (aware) is what relative times count from; `chains` are those that may be named (None: any).
+    """
     terms = _terms(text)
     if len(terms) > MAX_TERMS:
         extra = terms[MAX_TERMS]
@@ -65,6 +68,8 @@ def parse(text: str, *, now: datetime) -> Query:
         field = searchable(term.key)
         if field is None:
             raise _unknown_key(term, text)
+        if field.kind == "chain" and chains is not None:
+            _check_chain(term, text, chains)
         _field, any_of, none_of = found.setdefault(term.key, (field, [], []))
         (none_of if term.negated else any_of).append(_VALUES[field.kind](field, term, text))
     conditions = tuple(Condition(field, tuple(any_of), tuple(none_of)) for field, any_of, none_of in found.values())
@@ -248,6 +253,16 @@ _VALUES: dict[str, Callable[[Field, _Term, str], Value]] = {
     "json": _text,
     "list": _text,
 }
+
+
+def _check_chain(term: _Term, text: str, chains: Collection[str]) -> None:
+    wanted = _pattern(term, text, 0, len(term.value))
+    if not any(wanted.matches(chain) for chain in chains):
+        nearest = nearest_key(term.value, tuple(chains))
+        known = ", ".join(sorted(chains)) or "none yet"
+        raise _wrong(
+            term, text, f"there is no chain {_shown(term.value)}", known, f"chain:{nearest}" if nearest else ""
+        )
 
 
 def _as_uuid(text: str) -> str | None:

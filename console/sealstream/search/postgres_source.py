@@ -70,7 +70,7 @@ class PostgresSource:
     def page(self, query: Query, *, sort: str = "-timestamp", limit: int = 100, after: str | None = None) -> Page:
         """At most `limit` entries behind the cursor `after`."""
         place = open_cursor(after, query.text, sort) if after is not None else None
-        entries = self._first(query, sort, limit + 1, place)
+        entries = self.first(query, sort, limit + 1, place)
         more = len(entries) > limit
         entries = entries[:limit]
         return Page(entries, cursor_after(entries[-1], query.text, sort) if more and entries else None)
@@ -131,7 +131,8 @@ class PostgresSource:
             return [chains]
         return [[chain] for chain in (reversed(chains) if sort.startswith("-") else chains)]
 
-    def _first(self, query: Query, sort: str, limit: int, after: Place | None) -> list[Found]:
+    def first(self, query: Query, sort: str, limit: int, after: Place | None) -> list[Found]:
+        """The first `limit` entries behind a place."""
         found: list[Found] = []
         for chains in self._in_turn(query, sort):
             behind = after

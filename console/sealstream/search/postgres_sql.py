@@ -1,30 +1,28 @@
-"""A search as SQL for `audit_log`: conditions, orders and counts. Pure; every text of a person's is a parameter.
-
-Null is no value, so what is not wanted is `IS NOT TRUE`. Results and kinds, of which there are three each, are written
-into the statement, so that the planner sees that a partial index will do.
-"""
+"""A search as SQL for `audit_log`: conditions, orders and counts. Pure; every text of a person's is a parameter."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from sealstream.events import format_timestamp
 from sealstream.layout.tables import AUDIT_LOG, SCHEMA
+from sealstream.search.conditions import Conditions
 from sealstream.search.cursors import Place
 from sealstream.search.fields import Field
 from sealstream.search.found import Having
-from sealstream.search.query import Condition, Numbers, Query, Resource, Text, Value
+from sealstream.search.query import Query, Text
 
 __all__ = ["Statement", "counting", "one_by_id", "one_by_place", "selecting"]
 
-# Microseconds since 2000, as Postgres holds them: no year is too early, and nothing need be converted.
+# Times as microseconds, as Postgres holds them: no year is too early, and nothing need be converted.
 _PICKED = 'chain, seq, timestamptz_send("timestamp") AS at, body, prev_hash, hash'
 _EVENT = "convert_from(body, 'UTF8')::json"
 _TABLE = f"{SCHEMA}.{AUDIT_LOG}"
 
 
-class Statement:
+class Statement(Conditions):
     """One statement in the making: its text and its parameters."""
 
     def __init__(self) -> None:
@@ -40,16 +38,62 @@ class Statement:
         """A parameter that is text."""
         return self.argument(value, "text")
 
+    def texts(self, expression: str, values: list[str]) -> str:
+        """That an expression is one of several texts."""
+        return f"{expression} = ANY({self.argument(values, 'text[]')})"
+
+    def moment(self, value: datetime) -> str:
+        """A moment, as text: the driver would send the first of year 1 as -infinity."""
+        return f"{self.text(format_timestamp(value))}::timestamptz"
+
+    def starts_with(self, expression: str, beginning: str) -> str:
+        """By LIKE, for which the indexes are made."""
+        escaped = beginning.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return f"{expression} LIKE {self.text(escaped + '%')}"
+
+    def expression(self, field: Field) -> str:
+        """A column, or what the event says at the field's path."""
+        if field.column:
+            return field.column
+        path = self.argument(list(field.path), "text[]")
+        if field.kind == "json":
+            scalars = "('string', 'number', 'boolean')"
+            return f"(CASE WHEN json_typeof({_EVENT} #> {path}) IN {scalars} THEN {_EVENT} #>> {path} END)"
+        return f"({_EVENT} #>> {path})"
+
+    def is_id(self, value: str) -> str:
+        """That the entry has this id."""
+        return f"id = {self.argument(value, 'uuid')}"
+
+    def in_network(self, network: IPv4Network | IPv6Network) -> str:
+        """Equal, or contained: an index can do both."""
+        if network.prefixlen == network.max_prefixlen:
+            return f"ip_address = {self.text(str(network.network_address))}::inet"
+        return f"ip_address <<= {self.text(str(network))}::inet"
+
+    def any_item(self, field: Field, value: Text) -> str:
+        """That one of a list's texts is meant."""
+        path = self.argument(list(field.path), "text[]")
+        items = f"CASE json_typeof({_EVENT} #> {path}) WHEN 'array' THEN {_EVENT} #> {path} END"
+        meant = self.is_text("(item #>> '{}')", value)
+        return f"EXISTS (SELECT FROM json_array_elements({items}) item WHERE json_typeof(item) = 'string' AND {meant})"
+
+    def where(self, query: Query, chains: list[str]) -> list[str]:
+        """Everything that must hold."""
+        # Of one chain by itself the primary key can be used.
+        one = f"chain = {self.text(chains[0])}" if len(chains) == 1 else self.texts("chain", chains)
+        return [one, *self.all_of(query)]
+
 
 def selecting(
     query: Query, chains: list[str], sort: str, *, limit: int | None = None, after: Place | None = None
 ) -> Statement:
     """The entries of these chains that are found, in order. By seq: of one chain."""
     statement = Statement()
-    where = _where(statement, query, chains)
+    where = statement.where(query, chains)
     direction = "DESC" if sort.startswith("-") else "ASC"
     sooner = "<" if direction == "DESC" else ">"
-    # Of one chain nothing need be said of the chain, and saying so would keep the index from being used.
+    # Of one chain nothing need be said of the chain, and saying so would keep an index from being used.
     chain = ['chain COLLATE "C"'] if len(chains) > 1 else []
     order = ["seq"] if sort.removeprefix("-") == "seq" else ['"timestamp"', *chain, "seq"]
     if after is not None:
@@ -71,7 +115,7 @@ def counting(
 ) -> Statement:
     """How many entries there are for each value of a field, or for each `day` or `month`."""
     statement = Statement()
-    where = _where(statement, query, chains)
+    where = statement.where(query, chains)
     statement.sql = (
         f"SELECT {_counted(statement, field)} AS value, count(*) AS entries FROM {_TABLE} "
         f"WHERE {' AND '.join(where)} GROUP BY 1"
@@ -92,7 +136,7 @@ def counting(
 def one_by_id(chains: list[str], entry_id: str) -> Statement:
     """The entries with this id: more than one where a conflict was sealed, the first of them counts."""
     statement = Statement()
-    own = f"chain = ANY({statement.argument(chains, 'text[]')}) AND id = {statement.argument(entry_id, 'uuid')}"
+    own = f"{statement.texts('chain', chains)} AND {statement.is_id(entry_id)}"
     statement.sql = f'SELECT {_PICKED} FROM {_TABLE} WHERE {own} ORDER BY chain COLLATE "C", seq LIMIT 1'
     return statement
 
@@ -105,122 +149,6 @@ def one_by_place(chain: str, seq: int) -> Statement:
     return statement
 
 
-# --- conditions -------------------------------------------------------------------------------------------------------
-
-
-def _where(statement: Statement, query: Query, chains: list[str]) -> list[str]:
-    if len(chains) == 1:
-        where = [f"chain = {statement.text(chains[0])}"]
-    else:
-        where = [f"chain = ANY({statement.argument(chains, 'text[]')})"]
-    for column, first, stop in (
-        ('"timestamp"', query.after, query.before),
-        ("sequenced_at", query.sealed_after, query.sealed_before),
-    ):
-        # As text: the driver would send the first moment of year 1 as -infinity.
-        if first is not None:
-            where.append(f"{column} >= {statement.text(format_timestamp(first))}::timestamptz")
-        if stop is not None:
-            where.append(f"{column} < {statement.text(format_timestamp(stop))}::timestamptz")
-    for condition in query.conditions:
-        where += _condition(statement, condition)
-    return where
-
-
-def _condition(statement: Statement, condition: Condition) -> list[str]:
-    if condition.impossible:
-        return ["false"]
-    field = condition.field
-    if field.kind == "chain":
-        return []  # `chains` are those that are meant
-    if field.kind == "one_of":
-        return [_choice(condition)]
-    parts = []
-    if condition.any_of:
-        parts.append(_any(statement, field, condition.any_of))
-    if condition.none_of:
-        parts.append(f"({_any(statement, field, condition.none_of)}) IS NOT TRUE")
-    return parts
-
-
-def _choice(condition: Condition) -> str:
-    """One of few known values; the column is never null."""
-    field = condition.field
-    wanted = {value.text for value in condition.any_of if isinstance(value, Text)} or set(field.values)
-    wanted -= {value.text for value in condition.none_of if isinstance(value, Text)}
-    known = [value for value in field.values if value in wanted]
-    if not known:
-        return "false"
-    return f"{field.column} IN ({', '.join(_literal(value) for value in known)})"
-
-
-def _literal(known: str) -> str:
-    """A word of our own as a literal."""
-    assert known.isidentifier(), known
-    return f"'{known}'"
-
-
-def _any(statement: Statement, field: Field, values: tuple[Value, ...]) -> str:
-    exact = [value.text for value in values if isinstance(value, Text) and not value.prefix]
-    others = [value for value in values if not isinstance(value, Text) or value.prefix]
-    parts = [_one(statement, field, value) for value in others]
-    if len(exact) == 1:
-        parts.append(_one(statement, field, Text(exact[0])))
-    elif exact and field.kind not in ("list", "id"):
-        parts.append(f"{_expression(statement, field)} = ANY({statement.argument(exact, 'text[]')})")
-    else:
-        parts += [_one(statement, field, Text(text)) for text in exact]
-    return parts[0] if len(parts) == 1 else f"({' OR '.join(parts)})"
-
-
-def _one(statement: Statement, field: Field, value: Value) -> str:
-    if isinstance(value, Resource):
-        kind = _text_is(statement, "resource_type", value.type)
-        return kind if value.id is None else f"({kind} AND {_text_is(statement, 'resource_id', value.id)})"
-    if isinstance(value, Numbers):
-        first, last = statement.argument(value.first, "bigint"), statement.argument(value.last, "bigint")
-        return f"seq BETWEEN {first} AND {last}"
-    if isinstance(value, IPv4Network | IPv6Network):
-        alone = value.prefixlen == value.max_prefixlen
-        network = statement.text(str(value.network_address if alone else value))
-        return f"ip_address {'=' if alone else '<<='} {network}::inet"
-    if field.kind == "id":
-        return f"id = {statement.argument(value.text, 'uuid')}"
-    if field.kind == "list":
-        path = statement.argument(list(field.path), "text[]")
-        items = (
-            f"json_array_elements(CASE json_typeof({_EVENT} #> {path}) WHEN 'array' THEN {_EVENT} #> {path} END) item"
-        )
-        return (
-            f"EXISTS (SELECT FROM {items} WHERE json_typeof(item) = 'string' "
-            f"AND {_text_is(statement, _STRING_OF_ITEM, value)})"
-        )
-    return _text_is(statement, _expression(statement, field), value)
-
-
-_STRING_OF_ITEM = "(item #>> '{}')"
-
-
-def _text_is(statement: Statement, expression: str, value: Text) -> str:
-    if not value.prefix:
-        return f"{expression} = {statement.text(value.text)}"
-    if not value.text:
-        return f"{expression} IS NOT NULL"
-    escaped = value.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"{expression} LIKE {statement.text(escaped + '%')}"
-
-
-def _expression(statement: Statement, field: Field) -> str:
-    """A field's text: a column, or what the event says at its path."""
-    if field.column:
-        return field.column
-    path = statement.argument(list(field.path), "text[]")
-    if field.kind == "json":
-        scalars = "('string', 'number', 'boolean')"
-        return f"(CASE WHEN json_typeof({_EVENT} #> {path}) IN {scalars} THEN {_EVENT} #>> {path} END)"
-    return f"({_EVENT} #>> {path})"
-
-
 def _counted(statement: Statement, field: Field | str) -> str:
     if isinstance(field, str):
         shape = {"day": "YYYY-MM-DD", "month": "YYYY-MM"}[field]
@@ -231,7 +159,7 @@ def _counted(statement: Statement, field: Field | str) -> str:
         # Postgres writes a few IPv6 addresses with dots, an entry never does.
         mixed = f"host({field.column}) LIKE ':%.%'"
         return f"CASE WHEN {mixed} THEN {_EVENT} ->> 'ip_address' ELSE host({field.column}) END"
-    return _expression(statement, field)
+    return statement.expression(field)
 
 
 def _microseconds(statement: Statement, since_1970: int) -> str:

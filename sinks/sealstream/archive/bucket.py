@@ -174,6 +174,14 @@ class Bucket:
             answer["Body"].close()
         raise Forked(f"{key}, version {version_id}: {answer['ContentLength']} bytes: expected at most {at_most}")
 
+    def read_range(self, key: str, version_id: str, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop` - 1 of one version, which has them."""
+        with self._doing(f"reading {key}"):
+            answer = self.client.get_object(
+                Bucket=self.settings.bucket, Key=key, VersionId=version_id, Range=f"bytes={start}-{stop - 1}"
+            )
+            return answer["Body"].read()
+
     def lock(self, key: str, version_id: str) -> Lock | None:
         """The lock of one version as it is now; None where it has none."""
         from botocore.exceptions import ClientError

@@ -87,6 +87,24 @@ class ArchiveStore:
         except OSError as error:
             raise Unavailable(f"{path}: {error}") from error
 
+    def objects(self, since_date: str = "") -> Iterator[tuple[SegmentName, Stored]]:
+        """Every segment that a key of an object names, in order, from that UTC day on; manifests are not looked at."""
+        self.foreign = []
+        return self._named(ENTRIES, since_date)
+
+    def read_range(self, key: str, version: Version, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop` - 1 of one version (of a copy: of the file). Threads may do so at once."""
+        if self._bucket is not None:
+            return self._bucket.read_range(key, version.version_id or "", start, stop)
+        path = self.path(key)
+        try:
+            assert path is not None
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        except OSError as error:
+            raise Unavailable(f"{path}: {error}") from error
+
     def lock(self, key: str, version: Version) -> Lock | None:
         """The version's lock as it is now; None: it has none, or this is a copy."""
         return None if self._bucket is None else self._bucket.lock(key, version.version_id or "")

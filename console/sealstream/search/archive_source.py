@@ -1,0 +1,319 @@
+"""Searching the archive: DuckDB over the objects in the bucket, of each the version that counts.
+
+What a query can't find is not read: days and segments by their names, row groups by their statistics, an actor's or a
+resource's by bloom filters. A newer version or a delete marker neither changes nor hides an answer. The archive ends
+where its last segment does, a little before the chain. It only reads, and has no memory of its own but DuckDB's, which
+is bounded and goes to disk beyond; a crash leaves nothing behind but a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from sealstream.archive import ArchiveSettings, ArchiveStore, Stored
+from sealstream.errors import Unavailable
+from sealstream.layout.archive import SegmentName
+from sealstream.search import duckdb_sql
+from sealstream.search.archive_files import ObjectFiles, OneVersion, path_of
+from sealstream.search.cursors import Place, cursor_after, open_cursor
+from sealstream.search.errors import SearchTooBroad
+from sealstream.search.fields import searchable
+from sealstream.search.found import Count, Found, Having, Page
+from sealstream.search.places import parse_place
+from sealstream.search.query import Query
+
+__all__ = ["ArchiveSource", "Progress"]
+
+Progress = Callable[[int, int], object]
+"""Called with how many objects were opened, and of how many."""
+
+_LISTED_FOR_S = 30.0
+_AT_ONCE = 1_000
+_TOGETHER_BYTES = 33_554_432
+_TOGETHER = 64
+_MEMORY = "384MB"
+
+
+class _Object(NamedTuple):
+    name: SegmentName
+    version: OneVersion
+
+
+class _Listing(NamedTuple):
+    at: float
+    objects: list[_Object]
+
+
+class ArchiveSource:
+    """A `SearchSource`. `source`: the bucket, or a copy of it in a folder.
+
+    `below`: of each chain only entries with a lower seq (none named: all). `progress`: called while objects are read.
+    `remarks`: what the listing showed that a person should know.
+    """
+
+    def __init__(
+        self,
+        source: ArchiveSettings | str | Path,
+        chains: Sequence[str],
+        *,
+        below: dict[str, int] | None = None,
+        progress: Progress = lambda _done, _total: None,
+    ) -> None:
+        self._chains = tuple(chains)
+        self._stores = {chain: ArchiveStore(source, chain) for chain in self._chains}
+        self._below = below or {}
+        self._progress = progress
+        self._listed: dict[str, _Listing] = {}
+        self._lock = Lock()
+        self.remarks: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Who answers."""
+        return "archive"
+
+    @property
+    def chains(self) -> Sequence[str]:
+        """The chains that are searched."""
+        return self._chains
+
+    def size(self, chain: str) -> int:
+        """How many entries of a chain are archived."""
+        objects = self._objects(chain)
+        return objects[-1].name.last_seq + 1 if objects else 0
+
+    def page(self, query: Query, *, sort: str = "-timestamp", limit: int = 100, after: str | None = None) -> Page:
+        """At most `limit` entries behind the cursor `after`."""
+        place = open_cursor(after, query.text, sort) if after is not None else None
+        entries = self.first(query, sort, limit + 1, place)
+        more = len(entries) > limit
+        entries = entries[:limit]
+        return Page(entries, cursor_after(entries[-1], query.text, sort) if more and entries else None)
+
+    def first(self, query: Query, sort: str, limit: int, after: Place | None) -> list[Found]:
+        """The first `limit` entries behind a place: first which they are, then their bodies, from their segments."""
+        chosen = self._chosen(query)
+        if not chosen:
+            return []
+        with self._reading(chosen) as run:
+            sql = duckdb_sql.places(query, self._sources(chosen), sort, limit, after)
+            order = {(chain, seq): number for number, (chain, seq, _at) in enumerate(_flat(run(sql)))}
+            wanted = []
+            for chain, objects in chosen.items():
+                seqs = sorted(seq for name, seq in order if name == chain)
+                if seqs:
+                    wanted.append((_objects(chain, [o for o in objects if _has_any(o.name, seqs)]), seqs))
+            found = [Found(*row) for row in _flat(run(duckdb_sql.bodies_of(wanted)))] if wanted else []
+        return sorted(found, key=lambda each: order[each.chain, each.seq])
+
+    def stream(self, query: Query, *, sort: str = "-timestamp", limit: int | None = None) -> Iterator[list[Found]]:
+        """Everything that is found, in batches: by seq some segments at a time, by time sorted on disk if need be."""
+        chosen = self._chosen(query)
+        if not chosen:
+            return
+        if sort.removeprefix("-") != "seq":
+            runs = [self._sources(chosen)]
+        else:
+            runs = [
+                [_objects(chain, together, self._below.get(chain))]
+                for chain in sorted(chosen, reverse=sort.startswith("-"))
+                for together in _together(chosen[chain], backwards=sort.startswith("-"))
+            ]
+        left = limit
+        with self._reading(chosen) as run:
+            for sources in runs:
+                for rows in run(duckdb_sql.selecting(query, sources, sort, limit=left)):
+                    yield [Found(*row) for row in rows]
+                    left = None if left is None else left - len(rows)
+                if left is not None and left <= 0:
+                    return
+
+    def count_by(
+        self, query: Query, field: str, *, having: Having | None = None, sort: str = "-count", limit: int | None = None
+    ) -> list[Count]:
+        """How many entries each value of a field has."""
+        chosen = self._chosen(query)
+        if not chosen:
+            return []
+        sql = duckdb_sql.counting(
+            query, self._sources(chosen), searchable(field) or field, having=having, sort=sort, limit=limit
+        )
+        with self._reading(chosen) as run:
+            return [Count(value, entries) for value, entries in _flat(run(sql))]
+
+    def entry(self, place: str) -> Found | None:
+        """The entry with this id, or at this place."""
+        named = parse_place(place)
+        if isinstance(named, uuid.UUID):
+            chosen = self._chosen(Query())
+            if not chosen:
+                return None
+            sql = duckdb_sql.one_by_id(str(named), self._sources(chosen))
+        else:
+            if named.chain not in self._chains:
+                return None
+            objects = [each for each in self._objects(named.chain) if _has_any(each.name, [named.seq])]
+            if not objects:
+                return None
+            chosen = {named.chain: objects}
+            sql = duckdb_sql.bodies_of([(_objects(named.chain, chosen[named.chain]), [named.seq])])
+        with self._reading(chosen) as run:
+            return next((Found(*row) for row in _flat(run(sql))), None)
+
+    def close(self) -> None:
+        """Gives connections back."""
+        for store in self._stores.values():
+            store.close()
+
+    # --- which objects ------------------------------------------------------------------------------------------------
+
+    def _chosen(self, query: Query) -> dict[str, list[_Object]]:
+        """The objects of each chain in which something may be found."""
+        first, last = query.seqs()
+        since = query.sealed_after.strftime("%Y-%m-%d") if query.sealed_after else ""
+        until = query.sealed_before.strftime("%Y-%m-%d") if query.sealed_before else "9999-99-99"
+        chosen = {}
+        for chain in query.chains(self._chains):
+            stop = min(last + 1, self._below.get(chain, last + 1))
+            objects = [
+                each
+                for each in self._objects(chain)
+                if since <= each.name.date <= until and each.name.first_seq < stop and each.name.last_seq >= first
+            ]
+            if objects:
+                chosen[chain] = objects
+        return chosen
+
+    def _sources(self, chosen: dict[str, list[_Object]]) -> list[duckdb_sql.Objects]:
+        return [_objects(chain, objects, self._below.get(chain)) for chain, objects in chosen.items()]
+
+    def _objects(self, chain: str) -> list[_Object]:
+        """A chain's segments, each once, as they were listed a moment ago."""
+        with self._lock:
+            listed = self._listed.get(chain)
+            if listed is None or time.monotonic() - listed.at > _LISTED_FOR_S:
+                store = self._stores[chain]
+                following = _following(list(store.objects()), lambda remark: self._remark(f"chain {chain}: {remark}"))
+                objects = [
+                    _Object(name, OneVersion(store, stored.key, stored.versions[0])) for name, stored in following
+                ]
+                listed = self._listed[chain] = _Listing(time.monotonic(), objects)
+            return listed.objects
+
+    def _remark(self, remark: str) -> None:
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+
+    # --- DuckDB -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, chosen: dict[str, list[_Object]]) -> Iterator[Callable[[str], Iterator[list[tuple[Any, ...]]]]]:
+        """A DuckDB of its own that sees these objects and nothing else; gives a function that runs a query."""
+        import duckdb
+
+        objects = {path_of(each.version.key): each.version for several in chosen.values() for each in several}
+        files = ObjectFiles(objects, lambda opened: self._progress(opened, len(objects)))
+        with tempfile.TemporaryDirectory(prefix="sealstream-search-") as folder:
+            connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "threads": max(os.cpu_count() or 1, 2),
+                    "memory_limit": _MEMORY,
+                    "temp_directory": folder,
+                    "parquet_metadata_cache": True,
+                    "autoinstall_known_extensions": False,
+                },
+            )
+            try:
+                connection.register_filesystem(files)
+                yield lambda sql: _run(connection, files, sql)
+            finally:
+                connection.close()
+
+
+def _run(connection: Any, files: ObjectFiles, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of a query, in batches: texts of bodies as bytes, all else as Python has it."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        reader = connection.sql(sql).to_arrow_reader(_AT_ONCE)
+        for batch in reader:
+            columns = [
+                (column.cast(pa.binary()) if name == "body" else column).to_pylist()
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            ]
+            yield list(zip(*columns, strict=True))
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if files.failure is not None:
+            raise files.failure from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise SearchTooBroad(
+                f"the archive's answer does not fit in memory ({_MEMORY}): narrow the search, or sort it by seq"
+            ) from error
+        raise Unavailable(f"searching the archive: DuckDB says {error}") from error
+
+
+def _flat(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
+    return (row for rows in batches for row in rows)
+
+
+def _objects(chain: str, objects: Sequence[_Object], below: int | None = None) -> duckdb_sql.Objects:
+    return duckdb_sql.Objects(chain, [path_of(each.version.key) for each in objects], below)
+
+
+def _has_any(name: SegmentName, seqs: Sequence[int]) -> bool:
+    """Whether a segment has one of these seqs, which are sorted."""
+    at = bisect_left(seqs, name.first_seq)
+    return at < len(seqs) and seqs[at] <= name.last_seq
+
+
+def _together(objects: Sequence[_Object], *, backwards: bool) -> Iterator[list[_Object]]:
+    """The objects in order, some at a time: as much as can be sorted in memory."""
+    group: list[_Object] = []
+    size = 0
+    for each in reversed(objects) if backwards else objects:
+        group.append(each)
+        size += each.version.version.size
+        if size >= _TOGETHER_BYTES or len(group) >= _TOGETHER:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _following(
+    listed: Sequence[tuple[SegmentName, Stored]], remark: Callable[[str], object]
+) -> Iterator[tuple[SegmentName, Stored]]:
+    """Segments that follow each other, each entry once: where two claim the same place, that which was there first.
+
+    Says what is missing and what was passed over: `sealstream verify archive` says what it means.
+    """
+    verify = "`sealstream verify archive` says more"
+    expected = 0
+
+    def age(found: tuple[SegmentName, Stored]) -> tuple[bool, datetime | int, int]:
+        put = found[1].versions[0].last_modified
+        return (put is None, put or 0, -found[0].last_seq)
+
+    ordered = sorted((found for found in listed if found[1].versions), key=lambda found: found[0].first_seq)
+    for _first, claiming in groupby(ordered, key=lambda found: found[0].first_seq):
+        name, stored = min(claiming, key=age)
+        if name.first_seq < expected:
+            remark(f"an object in the archive repeats entries from {name.first_seq} on and was passed over; {verify}")
+            continue
+        if name.first_seq > expected:
+            remark(f"the archive lacks entries {expected} to {name.first_seq - 1}; {verify}")
+        expected = name.last_seq + 1
+        yield name, stored
