@@ -15,11 +15,12 @@ from sealstream.cli.progress import chain_progress
 from sealstream.cli.reading import access_log
 from sealstream.cli.service import configure_logging
 from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.kafka import topic_ids
 from sealstream.layout import ChainTopics
 from sealstream.postgres import PostgresStore
-from sealstream.search import PostgresSource, SearchSource
+from sealstream.search import Stores
 from sealstream.web import ServeSection, TokenFile
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def tokens_file(settings: Settings, config: Path) -> TokenFile:
 def served(settings: Settings, config: Path, section: ServeSection) -> Service:
     """The service of these settings."""
     from sealstream.web.service import ServedChain, Service
+    from sealstream.web.sources import Sources
     from sealstream.web.verifying import Verifications
 
     if not settings.chains:
@@ -48,23 +50,20 @@ def served(settings: Settings, config: Path, section: ServeSection) -> Service:
         )
         for name, chain in sorted(settings.chains.items())
     }
+    archive = archive_settings(settings) if settings.archive.bucket else None
+    stores = Stores(settings.postgres.reader_dsn, archive, section.search_seconds)
     return Service(
         settings=section,
         chains=chains,
         kafka=settings.kafka_settings(),
         prefix=settings.kafka.prefix,
-        sources=_sources(settings, list(chains), section),
+        sources=Sources(stores, list(chains)),
         access=access_log(settings),
         tokens=tokens_file(settings, config),
         verifications=Verifications(config.parent / "verifications", lambda chain: _verify(config, chain)),
         progress=lambda chain: _sizes(settings, chain),
         ready=lambda: _parts(settings, config),
     )
-
-
-def _sources(settings: Settings, chains: list[str], section: ServeSection) -> Mapping[str, SearchSource]:
-    postgres = PostgresSource(settings.postgres.reader_dsn, chains, timeout_s=section.search_seconds)
-    return {"postgres": postgres, "auto": postgres}
 
 
 def _verify(config: Path, chain: str) -> list[str]:

@@ -57,7 +57,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(SealstreamError, on_our_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http_error)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, service.settings.page_size)  # type: ignore[method-assign]
     return app
 
 
@@ -68,12 +68,15 @@ def _version() -> str:
         return "unknown"
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The framework's document, with our form of errors in the place of its own."""
+def _openapi(app: FastAPI, page_size: int) -> dict[str, Any]:
+    """The framework's document, with our form of errors in the place of its own, and this service's own bounds."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
         schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        for parameter in document["paths"]["/v1/search"]["get"]["parameters"]:
+            if parameter["name"] == "limit":
+                parameter["schema"] |= {"maximum": page_size, "default": min(100, page_size)}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         app.openapi_schema = document

@@ -22,32 +22,39 @@ from starlette.types import Receive, Scope, Send
 
 from sealstream.access import Access, Streamed
 from sealstream.errors import SealstreamError
-from sealstream.search import Found
+from sealstream.search import Found, SearchSource
+from sealstream.search import Query as Search
 from sealstream.web.guard import Caller, Exporting, access_of
-from sealstream.web.problems import Problem, problem_responses
-from sealstream.web.searching import EXAMPLE_ENTRY, QueryText, Sort, SourceName, parsed, read_chains, source_of
+from sealstream.web.problems import problem_responses
+from sealstream.web.searching import EXAMPLE_ENTRY, QueryText, Sort, SourceName, parsed, read_chains, take_slot
 from sealstream.web.writing import WRITERS, Writer
 
 __all__ = ["export_routes"]
 
 _STALLED_S = 60.0
-_BUSY_S = 10.0
 
 
 class _Export:
     """One export under way, in worker threads: `chunk()` until None, then `close`."""
 
-    def __init__(self, who: Caller, accesses: list[Access], batches: Iterator[list[Found]], writer: Writer) -> None:
+    def __init__(self, who: Caller, writer: Writer) -> None:
         self._who = who
-        self._accesses = accesses
-        self._batches = batches
         self._writer = writer
+        self._held = ExitStack()
+        self._accesses: list[Access] = []
+        self._batches: Iterator[list[Found]] = iter(())
         self._streams: dict[str, Streamed] = {}
         self._ended = False
 
-    def begin(self) -> None:
+    def open(self, source: str, query: Search) -> SearchSource:
+        """Take a slot and the store, until `close`."""
+        take_slot(self._who, self._held)
+        return self._held.enter_context(self._who.service.sources.opened(source, query))
+
+    def begin(self, accesses: list[Access], batches: Iterator[list[Found]]) -> None:
         """Record it. Raises `NotRecorded`."""
-        for access in self._accesses:
+        self._accesses, self._batches = accesses, batches
+        for access in accesses:
             self._streams[access.chain] = self._who.service.access.begin(self._who.reader, access)
 
     def chunk(self) -> bytes | None:
@@ -65,7 +72,7 @@ class _Export:
     def close(self, *, complete: bool) -> None:
         """End the query, record the end. What can't be recorded now is said in the service's log."""
         close: Callable[[], None] = getattr(self._batches, "close", lambda: None)
-        with suppress(SealstreamError):
+        with suppress(SealstreamError), self._held:
             close()
         for access in self._accesses:
             stream = self._streams.get(access.chain)
@@ -82,11 +89,10 @@ class _Export:
 class _ExportResponse(Response):
     """Sends an export chunk by chunk, and ends it whatever happens. `first`: what was read already."""
 
-    def __init__(self, export: _Export, first: bytes | None, held: ExitStack, media_type: str, name: str) -> None:
+    def __init__(self, export: _Export, first: bytes | None, media_type: str, name: str) -> None:
         super().__init__(None, media_type=media_type)
         self._export = export
         self._first = first
-        self._held = held
         del self.headers["content-length"]
         self.headers["content-disposition"] = f'attachment; filename="{name}"'
 
@@ -112,7 +118,7 @@ class _ExportResponse(Response):
                 complete = True
                 group.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True), self._held:
+            with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: self._export.close(complete=complete))
 
 
@@ -146,24 +152,22 @@ def export_routes() -> APIRouter:
         """Streamed: memory stays flat on both sides, however much is found. A stream that was cut ends without its last
         chunk, which every HTTP client reports as an error.
         """
-        query, store = parsed(who, q), source_of(who, source)
-        slots = who.service.exports
-        if not slots.acquire(blocking=False):
-            raise Problem.wait("too-many-exports", "as many exports run as this service allows at once", _BUSY_S, 503)
-        with ExitStack() as held:
-            held.callback(slots.release)
-            kind = WRITERS[format]
+        kind = WRITERS[format]
+        running = _Export(who, kind.make())
+
+        def begun() -> bytes | None:
+            query = parsed(who, q)
+            store = running.open(source, query)
             accesses = [access_of(request, chain, store.name, q) for chain in read_chains(who, query)]
-            batches = iter(store.stream(query, sort=sort, limit=limit))
-            running = _Export(who, accesses, batches, kind.make())
-            try:
-                await anyio.to_thread.run_sync(running.begin)
-                first = await anyio.to_thread.run_sync(running.chunk)
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(lambda: running.close(complete=False))
-                raise
-            name = f"audit-{request.state.request_id}.{format}"
-            return _ExportResponse(running, first, held.pop_all(), kind.media_type, name)
+            running.begin(accesses, store.stream(query, sort=sort, limit=limit))
+            return running.chunk()
+
+        try:
+            first = await anyio.to_thread.run_sync(begun)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(lambda: running.close(complete=False))
+            raise
+        return _ExportResponse(running, first, kind.media_type, f"audit-{request.state.request_id}.{format}")
 
     return routes

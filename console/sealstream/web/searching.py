@@ -8,7 +8,8 @@ byte for byte; one whose bytes no longer have their hash is not given out as an 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -29,11 +30,14 @@ __all__ = [
     "QueryText",
     "Sort",
     "SourceName",
+    "answering",
     "parsed",
     "read_chains",
     "search_routes",
-    "source_of",
+    "take_slot",
 ]
+
+_BUSY_S = 10.0
 
 EXAMPLE_ENTRY = {
     "action": "read",
@@ -102,13 +106,24 @@ class SearchPage(BaseModel):
     source: str
 
 
-def source_of(who: Caller, name: str) -> SearchSource:
-    """The store that answers."""
-    source = who.service.sources.get(name)
-    if source is None:
-        there = ", ".join(sorted(who.service.sources))
-        raise Problem(422, "bad-parameter", f"source: {name} is not served here: expected one of {there}")
-    return source
+@contextmanager
+def answering(who: Caller, name: str, query: Search) -> Iterator[SearchSource]:
+    """The store that answers. The archive is read through, which is work: so many at once, and no more."""
+    with ExitStack() as held:
+        source = held.enter_context(who.service.sources.opened(name, query))
+        if source.name != "postgres":
+            take_slot(who, held)
+        yield source
+
+
+def take_slot(who: Caller, held: ExitStack) -> None:
+    """One of the slots for heavy work, until `held` is closed. Raises a problem when all are taken."""
+    slots = who.service.slots
+    if not slots.acquire(blocking=False):
+        most = who.service.settings.exports_at_once
+        detail = f"{most} exports and searches of the archive run, as many as this service allows at once"
+        raise Problem.wait("too-many-at-once", detail, _BUSY_S, 503)
+    held.callback(slots.release)
 
 
 def parsed(who: Caller, text: str) -> Search:
@@ -167,10 +182,13 @@ def search_routes() -> APIRouter:
         query and its order and holds no more than a place in it.
         """
         most = who.service.settings.page_size
+        if "limit" not in request.query_params:
+            limit = min(limit, most)
         if limit > most:
             raise Problem(422, "bad-parameter", f"limit: this service gives at most {most} entries a page, got {limit}")
-        query, store = parsed(who, q), source_of(who, source)
-        page = store.page(query, sort=sort, limit=limit, after=after)
+        query = parsed(who, q)
+        with answering(who, source, query) as store:
+            page = store.page(query, sort=sort, limit=limit, after=after)
         record(request, who, read_chains(who, query), store.name, q, page.entries)
         whole = [found for found in page.entries if found.holds]
         damaged = [{"chain": found.chain, "seq": found.seq} for found in page.entries if not found.holds]
@@ -210,8 +228,9 @@ def _entry_content() -> dict[str, Any]:
 
 
 def _one(request: Request, who: Caller, text: str, place: str, source: str) -> Response:
-    query, store = parsed(who, text), source_of(who, source)
-    entries = store.page(query, sort="seq", limit=1).entries
+    query = parsed(who, text)
+    with answering(who, source, query) as store:
+        entries = store.page(query, sort="seq", limit=1).entries
     record(request, who, read_chains(who, query), store.name, place, entries)
     if not entries:
         raise Problem(404, "no-such-entry", f"no entry {place} that this token may read is in {store.name}")

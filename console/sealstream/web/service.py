@@ -11,9 +11,9 @@ from starlette.requests import Request
 
 from sealstream.access import AccessLog
 from sealstream.kafka import KafkaSettings
-from sealstream.search import SearchSource
 from sealstream.web.limits import Buckets
 from sealstream.web.settings import ServeSection
+from sealstream.web.sources import Sources
 from sealstream.web.tokens import TokenFile
 from sealstream.web.verifying import Verifications
 
@@ -33,13 +33,13 @@ class ServedChain(NamedTuple):
 
 @dataclass
 class Service:
-    """`sources`: by name, `auto` among them. `progress`: how far a chain is in every store. `ready`: what is amiss."""
+    """`progress`: how far a chain is in every store. `ready`: each part that is needed, `ok` or what is amiss."""
 
     settings: ServeSection
     chains: Mapping[str, ServedChain]
     kafka: KafkaSettings
     prefix: str
-    sources: Mapping[str, SearchSource]
+    sources: Sources
     access: AccessLog
     tokens: TokenFile
     verifications: Verifications
@@ -47,18 +47,17 @@ class Service:
     ready: Callable[[], Mapping[str, str]]
     requests: Buckets = field(init=False)
     failures: Buckets = field(init=False)
-    exports: BoundedSemaphore = field(init=False)
+    slots: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.requests = Buckets(self.settings.requests_per_minute)
         self.failures = Buckets(self.settings.failures_per_minute)
-        self.exports = BoundedSemaphore(self.settings.exports_at_once)
+        self.slots = BoundedSemaphore(self.settings.exports_at_once)
 
     def close(self) -> None:
         """Gives connections back."""
         self.verifications.close()
-        for source in self.sources.values():
-            source.close()
+        self.sources.close()
         self.access.close()
 
 
