@@ -20,6 +20,7 @@ from sealstream.cli import (
     replay,
     restore,
     run_process,
+    search,
     serve,
     spool,
     stack,
@@ -49,6 +50,9 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(stores.archive_app, name="archive")
 app.command("migrate")(stores.migrate_command)
 app.add_typer(stores.ask_app, name="ask")
+app.command("search", cls=search.QueryCommand, help=search.SEARCH_HELP)(search.search_command)
+app.command("show")(search.show_command)
+app.command("tail", cls=search.QueryCommand)(search.tail_command)
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
 app.add_typer(deadletters.app, name="deadletters")

@@ -52,7 +52,7 @@ def covered_in_archive(source: ArchiveSettings, vkey: str, found: Found) -> Cove
     """By the manifest and the object of the entry's segment."""
     store = ArchiveStore(source, found.chain)
     try:
-        for segment in store.segments():
+        for segment in store.segments(since_date=found.entry["written"]["sequenced_at"][:10]):
             if not segment.name.first_seq <= found.seq <= segment.name.last_seq:
                 continue
             if not segment.manifest.versions or not segment.object.versions:
