@@ -6,7 +6,7 @@ A crash before the record leaves nothing shown (`sealstream.access` says the res
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from sealstream.access import Access, AccessLog, person_at_this_machine
@@ -45,8 +45,10 @@ class ReadLog:
                 log.record(reader, Access(chain, self._what, store, self._query), count)
 
     @contextmanager
-    def streaming(self, store: str) -> Iterator[Callable[[Iterable[Found]], None]]:
-        """Record a stream's beginning, and its end with what the function that this gives was told of."""
+    def streaming(self, store: str) -> Iterator[Callable[[Iterable[Found] | Mapping[str, int]], None]]:
+        """Record a stream's beginning, and its end with what the function that this gives was told of: entries, or how
+        many of which chain.
+        """
         reader = person_at_this_machine()
         with closing(access_log(self._settings)) as log, ExitStack() as held:
             streams = {
@@ -54,8 +56,9 @@ class ReadLog:
                 for chain in self._chains
             }
 
-            def given(batch: Iterable[Found]) -> None:
-                for each in batch:
-                    streams[each.chain].rows += 1
+            def given(batch: Iterable[Found] | Mapping[str, int]) -> None:
+                rows = batch if isinstance(batch, Mapping) else Counter(each.chain for each in batch)
+                for chain, count in rows.items():
+                    streams[chain].rows += count
 
             yield given

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.cli.context import context_of, out
+from sealstream.cli.reading import ReadLog
 from sealstream.cli.repair import postgres_target, tell_done
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings
@@ -216,8 +217,11 @@ def _own(
         afresh=afresh,
     )
     try:
-        with progress_bar(store, shown=True) as progress:
+        # The entries leave the log's own stores: that is an export.
+        read = ReadLog(settings, "export", f"replay {store}", [chain.name])
+        with read.streaming(source.value) as given, progress_bar(store, shown=True) as progress:
             handed = replay.fill(progress)
+            given({chain.name: handed})
             proven = replay.prove()
         out.print(f"{handed:,} entries stored in {replay.filling}; it holds {replay.position:,}")
         if proven is None:

@@ -8,6 +8,7 @@ client takes the part for the whole. A crash leaves a beginning without an end.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Annotated, Any, Literal
@@ -24,22 +25,54 @@ from sealstream.access import Access, Streamed
 from sealstream.errors import SealstreamError
 from sealstream.search import Found, SearchSource
 from sealstream.search import Query as Search
+from sealstream.search.writing import WRITERS
 from sealstream.web.guard import Caller, Exporting, access_of
 from sealstream.web.problems import problem_responses
 from sealstream.web.searching import EXAMPLE_ENTRY, QueryText, Sort, SourceName, parsed, read_chains, take_slot
-from sealstream.web.writing import WRITERS, Writer
 
 __all__ = ["export_routes"]
 
 _STALLED_S = 60.0
+_MEDIA_TYPES = {
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+class _Taken(io.RawIOBase):
+    """A file that is only ever appended to, and gives away what was appended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
 
 
 class _Export:
     """One export under way, in worker threads: `chunk()` until None, then `close`."""
 
-    def __init__(self, who: Caller, writer: Writer) -> None:
+    def __init__(self, who: Caller, form: str) -> None:
         self._who = who
-        self._writer = writer
+        self._written = _Taken()
+        self._writer = WRITERS[form](self._written)
         self._held = ExitStack()
         self._accesses: list[Access] = []
         self._batches: Iterator[list[Found]] = iter(())
@@ -64,10 +97,12 @@ class _Export:
         batch = next(self._batches, None)
         if batch is None:
             self._ended = True
-            return self._writer.end()
+            self._writer.end()
+            return self._written.take()
         for found in batch:
             self._streams[found.chain].rows += 1
-        return self._writer.write(batch)
+        self._writer.write(batch)
+        return self._written.take()
 
     def close(self, *, complete: bool) -> None:
         """End the query, record the end. What can't be recorded now is said in the service's log."""
@@ -152,8 +187,7 @@ def export_routes() -> APIRouter:
         """Streamed: memory stays flat on both sides, however much is found. A stream that was cut ends without its last
         chunk, which every HTTP client reports as an error.
         """
-        kind = WRITERS[format]
-        running = _Export(who, kind.make())
+        running = _Export(who, format)
 
         def begun() -> bytes | None:
             query = parsed(who, q)
@@ -168,6 +202,6 @@ def export_routes() -> APIRouter:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: running.close(complete=False))
             raise
-        return _ExportResponse(running, first, kind.media_type, f"audit-{request.state.request_id}.{format}")
+        return _ExportResponse(running, first, _MEDIA_TYPES[format], f"audit-{request.state.request_id}.{format}")
 
     return routes

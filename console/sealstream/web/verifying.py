@@ -22,8 +22,6 @@ from sealstream.events import format_timestamp
 
 __all__ = ["AlreadyRunning", "Verifications"]
 
-_TICK_S = 5.0
-
 
 class AlreadyRunning(SealstreamError):
     """A verification of some chain is under way; this service runs one at a time."""
@@ -32,8 +30,9 @@ class AlreadyRunning(SealstreamError):
 class Verifications:
     """`command(chain)`: what prints one JSON report a store (`sealstream verify all --json`)."""
 
-    def __init__(self, folder: Path, command: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, folder: Path, command: Callable[[str], Sequence[str]], *, tick_s: float = 5.0) -> None:
         self._folder = folder
+        self._tick_s = tick_s
         self._command = command
         self._lock = threading.Lock()
         self._running: tuple[str, subprocess.Popen[str]] | None = None
@@ -79,7 +78,7 @@ class Verifications:
             running[1].wait(10)
 
     def _schedule(self, chains: Sequence[str], every_hours: float) -> None:
-        while not self._ended.wait(_TICK_S):
+        while not self._ended.wait(self._tick_s):
             for chain in chains:
                 last = self.last(chain)
                 age_s = (
