@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -216,10 +217,10 @@ def _own(
         settings.kafka_settings() if source is Origin.KAFKA else None,
         afresh=afresh,
     )
-    try:
-        # The entries leave the log's own stores: that is an export.
-        read = ReadLog(settings, "export", f"replay {store}", [chain.name])
-        with read.streaming(source.value) as given, progress_bar(store, shown=True) as progress:
+    # The entries leave the log's own stores: that is an export.
+    read = ReadLog(settings, "export", f"replay {store}", [chain.name])
+    with closing(replay), read.streaming(source.value) as given:
+        with progress_bar(store, shown=True) as progress:
             handed = replay.fill(progress)
             given({chain.name: handed})
             proven = replay.prove()
@@ -234,10 +235,9 @@ def _own(
         while follow:
             try:
                 stored = replay.fill()
+                given({chain.name: stored})
             except Unavailable as error:
                 print(f"waiting: {error}", file=sys.stderr, flush=True)
                 stored = 0
             if not stored:
                 time.sleep(0.5)
-    finally:
-        replay.close()
