@@ -26,6 +26,7 @@ import bench_latency
 import bench_outbox
 import bench_postgres
 import bench_row_by_row
+import bench_search
 import bench_sequencer
 import bench_verify
 from results import as_table, write_results
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "checkpointing": bench_checkpointing.measure,
     "row-by-row": bench_row_by_row.measure,
     "postgres": bench_postgres.measure,
+    "search": bench_search.measure,
     "archive": bench_archive.measure,
     "growth": bench_sequencer.growth,
     "verify": bench_verify.measure,
