@@ -60,7 +60,7 @@ def test_a_table_says_what_there_is_and_how_to_go_on(search):
     ("arguments", "told"),
     [
         (["actr:user-1"], "  actr:user-1\n  ^^^^\nunknown key \"actr\": did you mean actor?\n"),
-        (["action:read", "-reslut:x"], "  action:read -reslut:x\n               ^^^^^^\nunknown key \"reslut\": did you"),
+        (["action:read", "-reslut:x"], "  action:read -reslut:x\n               ^^^^^^\nunknown key \"reslut\": did"),
         (["result:deny"], "  result:deny\n         ^^^^\n\"deny\" is no result: did you mean result:denied?"),
         (["chain:x"], "there is no chain \"x\""),
         (["--sort", "time"], "--sort time: expected -timestamp"),

@@ -76,6 +76,8 @@ def test_another_tenants_entry_is_as_one_that_is_not_there(served: Served) -> No
 
 
 def test_a_tenant_sees_who_read_its_entries_with_its_own_tokens(served: Served) -> None:
+    request = served.get("/v1/search", "acme", q="actor:user-2").headers["x-request-id"]
+    assert request in [read["metadata"]["request_id"] for read in served.reads("acme")]
     assert {read["tenant"] for read in served.reads("acme")} == {"acme"}
     assert all("tenant" not in read for read in served.reads("auditor"))
 

@@ -150,7 +150,7 @@ class PostgresSource:
         async def work(connection: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
             return await connection.fetch(statement.sql, *statement.arguments)
 
-        fresh = False
+        fresh = True
         while True:
             try:
                 with self._session() as (session, fresh):
@@ -158,7 +158,7 @@ class PostgresSource:
             except Unavailable:
                 if fresh:
                     raise
-                # an idle connection may have been cut long ago: another says how it is
+                fresh = True  # an idle connection may have been cut long ago: another says how it is
 
     def _streamed(self, query: Query, statement: Statement) -> Iterator[list[Found]]:
         with self._session(alone=True) as (session, _fresh):

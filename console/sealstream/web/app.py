@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from sealstream.errors import SealstreamError
-from sealstream.web.chains import chain_routes, recorded_questions
+from sealstream.web.chains import RecordedQuestions, chain_routes
 from sealstream.web.envelope import Envelope
 from sealstream.web.exporting import export_routes
 from sealstream.web.failures import on_our_error
@@ -49,7 +49,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
-    app.state.recorded_questions = recorded_questions()
+    app.state.recorded_questions = RecordedQuestions()
     for routes in (search_routes(), export_routes(), chain_routes(), health_routes()):
         app.include_router(routes)
     app.add_middleware(Envelope, tls=bool(service.settings.tls_cert))

@@ -25,7 +25,7 @@ from sealstream.web.problems import Problem, problem_responses
 from sealstream.web.searching import ChainName
 from sealstream.web.service import ServedChain
 
-__all__ = ["chain_routes", "recorded_questions"]
+__all__ = ["RecordedQuestions", "chain_routes"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECORD_AGAIN_S = 3_600.0
@@ -131,7 +131,7 @@ class _Checkpoint(NamedTuple):
     published_ms: int
 
 
-class _Recorded:
+class RecordedQuestions:
     """When each token's each question was last recorded."""
 
     def __init__(self) -> None:
@@ -139,17 +139,14 @@ class _Recorded:
         self._at: dict[tuple[str, ...], float] = {}
 
     def due(self, *key: str) -> bool:
+        """Whether it is to be recorded, again."""
         with self._lock:
             return time.monotonic() - self._at.get(key, float("-inf")) > _RECORD_AGAIN_S
 
     def done(self, *key: str) -> None:
+        """It was recorded now."""
         with self._lock:
             self._at[key] = time.monotonic()
-
-
-def recorded_questions() -> object:
-    """What an application remembers of the questions that it has recorded."""
-    return _Recorded()
 
 
 def _served(request: Request, who: Caller, name: str) -> ServedChain:
@@ -166,7 +163,7 @@ def _served(request: Request, who: Caller, name: str) -> ServedChain:
 
 
 def _record(request: Request, who: Caller, chains: list[str], store: str) -> None:
-    recorded: _Recorded = request.app.state.recorded_questions
+    recorded: RecordedQuestions = request.app.state.recorded_questions
     for chain in chains:
         access = access_of(request, chain, store)
         if recorded.due(who.token.id, access.what, chain):

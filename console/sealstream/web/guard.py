@@ -69,8 +69,7 @@ async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials
     now = datetime.now(UTC)
     token = None if given is None else service.tokens.found(given.credentials, now)
     if token is None:
-        _refuse_stranger(request, service, presented=given is not None)
-        raise AssertionError
+        raise _stranger(request, service, presented=given is not None)
     if wait_s := service.requests.take(token.id):
         raise Problem.wait(
             "too-many-requests",
@@ -82,18 +81,19 @@ async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials
     return Caller(token, _reader(request, token), service, request.state.request_id)
 
 
-def _refuse_stranger(request: Request, service: Service, *, presented: bool) -> None:
+def _stranger(request: Request, service: Service, *, presented: bool) -> Problem:
+    """What somebody is told whose token does not count, or who has none."""
     address = address_key(request.client.host if request.client else "")
     wait_s = service.failures.take(address) if presented else 0.0
     if wait_s:
-        raise Problem.wait("too-many-failures", "too many wrong tokens came from this address", wait_s)
+        return Problem.wait("too-many-failures", "too many wrong tokens came from this address", wait_s)
     made = "" if service.tokens.tokens() else "; there is none yet: `sealstream tokens create NAME` makes one"
     detail = (
         f"the token is unknown, expired or revoked{made}"
         if presented
         else f"a token is missing: expected the header `Authorization: Bearer slt_...`{made}"
     )
-    raise Problem(401, "unauthorized", detail, headers={"www-authenticate": 'Bearer realm="sealstream"'})
+    return Problem(401, "unauthorized", detail, headers={"www-authenticate": 'Bearer realm="sealstream"'})
 
 
 def _check_parameters(request: Request) -> None:
