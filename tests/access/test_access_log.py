@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sealstream.access import MAX_QUERY_BYTES, Access, AccessLog, NotRecorded, Reader, Streamed, person_at_this_machine
-from sealstream.errors import InvalidEvent
+from sealstream.errors import InvalidEvent, Unavailable
 from sealstream.events import validate_control
-from sealstream.kafka import KafkaSettings, read_until_end
+from sealstream.kafka import KafkaSettings, StandingProducer, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics
 
 ANN = Reader("ann@ward-3", "user", {"service": "sealstream cli", "host": "ward-3"}, ip_address="10.0.0.9")
@@ -110,6 +110,22 @@ def test_a_topic_that_is_made_later_is_found(kafka: KafkaSettings, chain_name: s
         create_topics(kafka, ChainTopics.of(chain_name).configs())
         log.record(ANN, Access(chain_name, "show", "postgres"), 1)
     assert len(said(kafka, chain_name)) == 1
+
+
+def test_while_kafka_is_away_only_the_first_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a broker did not answer."""
+    waited: list[str] = []
+
+    def in_vain(_self: StandingProducer, topic: str, _value: bytes) -> None:
+        waited.append(topic)
+        raise Unavailable("writing: no acknowledgement in 10 s")
+
+    monkeypatch.setattr(StandingProducer, "send", in_vain)
+    with AccessLog(KafkaSettings("127.0.0.1:1"), "audit") as log:
+        for _ in range(5):
+            with pytest.raises(NotRecorded, match=r"nothing is shown.*no acknowledgement"):
+                log.record(ANN, Access("main", "show", "postgres"), 1)
+    assert waited == ["audit.control.main"]
 
 
 @pytest.mark.parametrize("query", ["a\0b", "\udcff", "x" * (MAX_QUERY_BYTES + 1)])

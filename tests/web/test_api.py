@@ -80,6 +80,17 @@ def test_each_answer_is_recorded_before_it_with_its_rows(served: Served) -> None
     )
 
 
+def test_counts_answer_who_fails_too_often(served: Served) -> None:
+    answer = served.get("/v1/counts", "reader", q="kind:event result:denied", by="actor", having=">2", sort="value")
+    assert answer.json() == {
+        "counts": [{"value": f"user-{n}", "entries": 3} for n in (0, 2, 4, 6, 8)],
+        "source": "postgres",
+    }
+    read = served.reads("reader")[-1]["metadata"]
+    assert (read["query"], read["rows"]) == ("kind:event result:denied --count-by actor --having >2", 5)
+    assert served.get("/v1/counts", by="actr").json()["errors"][0]["parameter"] == "by"
+
+
 @pytest.mark.parametrize("sort", ["seq", "-timestamp"])
 def test_an_export_is_whole_and_recorded_at_both_ends(served: Served, sort: str) -> None:
     answer = served.get("/v1/export", q="kind:event", sort=sort)

@@ -38,6 +38,7 @@ def test_the_document_describes_every_route_with_examples_and_problems(served: S
         ("/v1/entries/{id}", "get"),
         ("/v1/chains/{chain}/entries/{seq}", "get"),
         ("/v1/export", "get"),
+        ("/v1/counts", "get"),
         ("/v1/chains", "get"),
         ("/v1/chains/{chain}", "get"),
         ("/v1/chains/{chain}/checkpoint", "get"),

@@ -48,6 +48,16 @@ def test_no_query_widens_a_tenants_token(served: Served, query: str) -> None:
     assert {row["tenant"] for row in rows} <= {"acme"}
 
 
+def test_a_tenants_token_counts_the_tenants_own_alone(served: Served) -> None:
+    def counted(**more: str) -> list[dict[str, Any]]:
+        counts: list[dict[str, Any]] = served.get("/v1/counts", "acme", **more).json()["counts"]
+        return counts
+
+    assert counted(q="kind:event", by="tenant") == [{"value": "acme", "entries": EVENTS // 2}]
+    assert counted(q="tenant:umbrella", by="actor") == []
+    assert sum(each["entries"] for each in counted(q="kind:event tenant:umbrella tenant:acme", by="day")) == EVENTS // 2
+
+
 def test_a_tenants_token_sees_all_that_is_the_tenants_own(served: Served) -> None:
     entries = found(served.get("/v1/search", "acme", q="kind:event", limit=100))
     assert len(entries) == EVENTS // 2

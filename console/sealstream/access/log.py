@@ -8,6 +8,7 @@ beginning without an end, which says: cut short, at an unknown row.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from sealstream.layout import ChainTopics
 
 __all__ = ["AccessLog", "NotRecorded", "Streamed"]
 
+_REFUSED_FOR_S = 3.0
 _NONE_CLOSED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -55,6 +57,8 @@ class AccessLog:
         self._prefix = prefix
         self._continued = continued
         self._now = now
+        self._refused_until = float("-inf")
+        self._refusal = ""
 
     def record(
         self,
@@ -116,8 +120,18 @@ class AccessLog:
         self._say(access, statement, shown=True)
 
     def say(self, chain: str, statement: bytes) -> None:
-        """Send another control statement to the chain's control topic, acknowledged. Raises what `send` raises."""
-        self._producer.send(self._topic(chain), statement)
+        """Send another control statement to the chain's control topic, acknowledged. Raises what `send` raises.
+
+        While Kafka is away, those who come right after one that waited in vain need not wait, too.
+        """
+        if time.monotonic() < self._refused_until:
+            raise Unavailable(self._refusal)
+        try:
+            self._producer.send(self._topic(chain), statement)
+        except Unavailable as error:
+            self._refusal = str(error)
+            self._refused_until = time.monotonic() + _REFUSED_FOR_S
+            raise
 
     def close(self) -> None:
         """Ends the connection."""

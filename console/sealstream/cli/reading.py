@@ -16,10 +16,10 @@ from sealstream.search import Found
 __all__ = ["ReadLog", "access_log"]
 
 
-def access_log(settings: Settings) -> AccessLog:
+def access_log(settings: Settings, timeout_s: float = 10.0) -> AccessLog:
     """Where these settings' reads are recorded; `close` it."""
     continued = {name: section.continued_as for name, section in settings.chains.items() if section.continued_as}
-    return AccessLog(settings.kafka_settings(), settings.kafka.prefix, continued=continued)
+    return AccessLog(settings.kafka_settings(), settings.kafka.prefix, continued=continued, timeout_s=timeout_s)
 
 
 class ReadLog:

@@ -26,6 +26,8 @@ from sealstream.web import ServeSection, TokenFile
 if TYPE_CHECKING:
     from sealstream.web.service import Service
 
+_ACKNOWLEDGED_IN_S = 5.0  # a caller waits for each record, and a worker thread with it
+
 __all__ = ["serve_command", "served", "tokens_file"]
 
 
@@ -58,7 +60,7 @@ def served(settings: Settings, config: Path, section: ServeSection) -> Service:
         kafka=settings.kafka_settings(),
         prefix=settings.kafka.prefix,
         sources=Sources(stores, list(chains)),
-        access=access_log(settings),
+        access=access_log(settings, _ACKNOWLEDGED_IN_S),
         tokens=tokens_file(settings, config),
         verifications=Verifications(config.parent / "verifications", lambda chain: _verify(config, chain)),
         progress=lambda chain: _sizes(settings, chain),

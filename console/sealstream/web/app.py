@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from sealstream.errors import SealstreamError
 from sealstream.web.chains import RecordedQuestions, chain_routes
+from sealstream.web.counting import count_routes
 from sealstream.web.envelope import Envelope
 from sealstream.web.exporting import export_routes
 from sealstream.web.failures import on_our_error
@@ -50,7 +51,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.recorded_questions = RecordedQuestions()
-    for routes in (search_routes(), export_routes(), chain_routes(), health_routes()):
+    for routes in (search_routes(), count_routes(), export_routes(), chain_routes(), health_routes()):
         app.include_router(routes)
     app.add_middleware(Envelope, tls=bool(service.settings.tls_cert))
     app.add_exception_handler(Problem, on_problem)
