@@ -11,9 +11,12 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 from tests.pipeline import Said, say
-from tests.search.conftest import Searchable
+from tests.search.conftest import NOW, Searchable
 
+from sealstream.cli.settings import load_settings
+from sealstream.cli.tailing import follow, last_found
 from sealstream.sealing import entry_hash
+from sealstream.search import Found, parse
 
 
 @pytest.fixture
@@ -174,6 +177,22 @@ def test_tail_shows_the_last_that_are_found(searchable):
         if (entry := json.loads(value))["action"] != "read" and entry["result"] == "denied"
     ]
     assert said.out.encode().splitlines() == wanted[-5:]
+
+
+def test_following_gives_each_entry_once_from_where_it_begins(searchable):
+    chain, settings = searchable.chains[1], load_settings(searchable.config)
+    query = parse("-action:read", now=NOW)
+    end, _looked, last = last_found(settings, chain, query, 7)
+    earlier = end - 60
+    followed: list[Found] = []
+    for batch in follow(settings, chain, query, earlier, say=print):
+        followed += batch
+        if followed[-1].seq >= last[-1].seq:
+            break
+    assert followed[-7:] == last
+    seqs = [found.seq for found in followed]
+    assert seqs == sorted(set(seqs))
+    assert all(found.entry["action"] != "read" for found in followed)
 
 
 def test_who_stops_to_read_hears_no_complaint(searchable):

@@ -109,7 +109,23 @@ def test_newer_versions_and_delete_markers_change_no_answer_of_the_archive(searc
         query = parse(text, now=NOW)
         wanted = expected(searchable.archived(), query, "-timestamp")
         assert [each.place for each in source.page(query, limit=1_000).entries] == wanted
-    assert source.remarks == []
+    assert list(source.remarks) == []
+    source.close()
+
+
+def test_an_archive_without_a_segment_says_what_it_lacks(searchable, tmp_path):
+    chain = searchable.chains[0]
+    store = ArchiveStore(searchable.bucket, chain)
+    for number, (_name, stored) in enumerate(store.objects()):
+        path = tmp_path / stored.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number != 1:
+            path.write_bytes(store.read(stored.key, stored.versions[0]))
+    store.close()
+    source = ArchiveSource(tmp_path, [chain])
+    assert source.page(parse("", now=NOW)).entries
+    (remark,) = source.remarks
+    assert f"chain {chain}: the archive lacks entries " in remark
     source.close()
 
 

@@ -67,16 +67,16 @@ SEARCH_HELP = "\n\n".join(
         "sealstream search -action:read resource:patient_record/456\n"
         "sealstream search result:denied --count-by actor --having '>5'\n"
         "sealstream search ip:10.0.0.0/8 after:2026-11-01 --all -o csv --file november.csv",
-        "All terms must hold; a key that is written twice is found with any of its values; '-' before a key excludes. A "
-        "value with spaces stands in quotes ('actor:\"ann b\"'), * at its end means 'begins with', and reason:* means "
+        "All terms must hold; a key that is written twice is found with any of its values; '-' before a key excludes. "
+        "A value with spaces stands in quotes ('actor:\"ann b\"'), * at its end means 'begins with'; reason:* means "
         "'has a reason'.",
         f"Keys: {', '.join(FIELDS)}, metadata.<name>.",
         f"Times: {', '.join(TIME_KEYS)}: a UTC date, a time such as 2026-11-01T08:00:00Z, or so long ago (7d, 24h, "
         "30m). With after: and before: it is asked when something happened, by its producer's clock (timestamp); with "
-        "sealed_after: and sealed_before: when the log placed it (sequenced_at). The first moment is included, the last "
-        "is not.",
-        "Indexes help with actor, action, resource, result, id, seq, kind and times. Other keys are answered by reading "
-        "entries: narrow these by others.",
+        "sealed_after: and sealed_before: when the log placed it (sequenced_at). The first moment is included, the "
+        "last is not.",
+        "Indexes help with actor, action, resource, result, ip, id, seq, kind and times. Other keys are answered by "
+        "reading entries: narrow these by others.",
     )
 )
 
@@ -187,6 +187,8 @@ def search_command(
                 read, answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress
             )
         finally:
+            for remark in answering.remarks:
+                _say(remark)
             answering.close()
 
 

@@ -59,7 +59,6 @@ class ArchiveSource:
     """A `SearchSource`. `source`: the bucket, or a copy of it in a folder.
 
     `below`: of each chain only entries with a lower seq (none named: all). `progress`: called while objects are read.
-    `remarks`: what the listing showed that a person should know.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class ArchiveSource:
         self._progress = progress
         self._listed: dict[str, _Listing] = {}
         self._lock = Lock()
-        self.remarks: list[str] = []
+        self._remarks: list[str] = []
 
     @property
     def name(self) -> str:
@@ -87,6 +86,11 @@ class ArchiveSource:
     def chains(self) -> Sequence[str]:
         """The chains that are searched."""
         return self._chains
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the listing showed: segments that are not there, objects that repeat others."""
+        return self._remarks
 
     def size(self, chain: str) -> int:
         """How many entries of a chain are archived."""
@@ -212,8 +216,8 @@ class ArchiveSource:
             return listed.objects
 
     def _remark(self, remark: str) -> None:
-        if remark not in self.remarks:
-            self.remarks.append(remark)
+        if remark not in self._remarks:
+            self._remarks.append(remark)
 
     # --- DuckDB -------------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,11 @@ class CombinedSource:
         """The chains that are searched."""
         return self._postgres.chains
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the archive showed."""
+        return self._archive.remarks
+
     def page(self, query: Query, *, sort: str = "-timestamp", limit: int = 100, after: str | None = None) -> Page:
         """At most `limit` entries behind the cursor `after`."""
         place = open_cursor(after, query.text, sort) if after is not None else None

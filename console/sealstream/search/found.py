@@ -1,7 +1,7 @@
 """What a search gives, and what gives it: entries, pages, counts, orders, and the interface of every backend.
 
 Entries come in a total order, the same from every backend, so that a cursor (the place behind a page's last entry)
-means the same to all. Pure but for nothing: shapes alone.
+means the same to all. Pure: shapes alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from sealstream.errors import NotCanonical
+from sealstream.layout import decode_entry
 from sealstream.sealing import Sealed, entry_hash
 from sealstream.search.query import Query
 
@@ -68,8 +70,12 @@ class Found(_FoundFields):
 
     @cached_property
     def entry(self) -> dict[str, Any]:
-        """The entry without its seal."""
-        decoded: dict[str, Any] = msgspec.json.decode(self.body)
+        """The entry without its seal. Raises `NotCanonical` when the bytes are none: somebody has changed them."""
+        try:
+            decode_entry(self.body)
+            decoded: dict[str, Any] = msgspec.json.decode(self.body)
+        except (NotCanonical, msgspec.DecodeError, RecursionError) as error:
+            raise NotCanonical(f"{self.place}: {error}; run `sealstream verify all`") from error
         return decoded
 
 
@@ -104,6 +110,10 @@ class SearchSource(Protocol):
     @property
     def chains(self) -> Sequence[str]:
         """The chains that are searched, and no others."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a person should know of the answers so far: that something is missing, or was passed over."""
 
     def page(self, query: Query, *, sort: str = "-timestamp", limit: int = 100, after: str | None = None) -> Page:
         """At most `limit` entries, those that come behind the cursor `after`. Raises `BadCursor`, `SearchTooBroad`."""

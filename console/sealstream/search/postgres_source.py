@@ -67,6 +67,11 @@ class PostgresSource:
         """The chains that are searched."""
         return self._chains
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Nothing: `sealstream verify postgres` says what may be missing."""
+        return ()
+
     def page(self, query: Query, *, sort: str = "-timestamp", limit: int = 100, after: str | None = None) -> Page:
         """At most `limit` entries behind the cursor `after`."""
         place = open_cursor(after, query.text, sort) if after is not None else None
