@@ -84,6 +84,7 @@ def test_counts_answer_who_fails_too_often(served: Served) -> None:
     answer = served.get("/v1/counts", "reader", q="kind:event result:denied", by="actor", having=">2", sort="value")
     assert answer.json() == {
         "counts": [{"value": f"user-{n}", "entries": 3} for n in (0, 2, 4, 6, 8)],
+        "remarks": [],
         "source": "postgres",
     }
     read = served.reads("reader")[-1]["metadata"]

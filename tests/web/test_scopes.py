@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tests.web.conftest import EVENTS, Served, make_token
 
 from sealstream.errors import Misconfigured
 from sealstream.web import Token, TokenFile, new_token
+from sealstream.web.searching import remarks_for
 
 
 def found(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -232,3 +234,9 @@ def test_many_who_change_tokens_at_once_lose_none(tmp_path: Any) -> None:
         thread.join()
     assert len(TokenFile(tmp_path / "tokens.json").tokens()) == 12
     assert (tmp_path / "tokens.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_source_remarks_of_other_chains_is_not_told() -> None:
+    who = SimpleNamespace(chains=lambda: ["main"])
+    source = SimpleNamespace(remarks=["chain main: the archive lacks entry 7", "chain main-2: passed over"])
+    assert remarks_for(who, source) == ["chain main: the archive lacks entry 7"]  # type: ignore[arg-type]

@@ -31,6 +31,8 @@ def test_it_refuses_to_be_reached_from_elsewhere_without_a_token(served: Served,
     refused = serve("--host", "0.0.0.0")
     assert refused.code == 2
     assert "sealstream tokens create" in refused.err
+    taken = serve("--port", served.url.rpartition(":")[2])
+    assert (taken.code, "choose another with --port" in taken.err) == (2, True)
     half = serve("--tls-cert", "x.pem")
     assert (half.code, "expected both" in half.err) == (2, True)
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from sealstream.search import COUNTABLE, parse_having
 from sealstream.web.guard import Reading, access_of
 from sealstream.web.problems import problem_responses
-from sealstream.web.searching import QueryText, SourceName, answering, parsed, read_chains
+from sealstream.web.searching import QueryText, SourceName, answering, parsed, read_chains, remarks_for
 
 __all__ = ["count_routes"]
 
@@ -33,6 +33,7 @@ class Counts(BaseModel):
     """By how many entries, or by value, as `sort` says."""
 
     counts: list[CountOfValue]
+    remarks: list[str]
     source: str
 
 
@@ -66,8 +67,8 @@ def count_routes() -> APIRouter:
         asked = " ".join(filter(None, (q, f"--count-by {by}", having and f"--having {having}")))
         for chain in read_chains(who, query):
             who.service.access.record(who.reader, access_of(request, chain, store.name, asked), len(found))
-        return Counts.model_validate(
-            {"counts": [{"value": each.value, "entries": each.entries} for each in found], "source": store.name}
-        )
+        listed = [{"value": each.value, "entries": each.entries} for each in found]
+        notes = remarks_for(who, store)
+        return Counts.model_validate({"counts": listed, "remarks": notes, "source": store.name})
 
     return routes

@@ -28,7 +28,16 @@ from sealstream.search import Query as Search
 from sealstream.search.writing import WRITERS
 from sealstream.web.guard import Caller, Exporting, access_of
 from sealstream.web.problems import problem_responses
-from sealstream.web.searching import EXAMPLE_ENTRY, QueryText, Sort, SourceName, parsed, read_chains, take_slot
+from sealstream.web.searching import (
+    EXAMPLE_ENTRY,
+    QueryText,
+    Sort,
+    SourceName,
+    parsed,
+    read_chains,
+    remarks_for,
+    take_slot,
+)
 
 __all__ = ["export_routes"]
 
@@ -74,6 +83,7 @@ class _Export:
         self._written = _Taken()
         self._writer = WRITERS[form](self._written)
         self._held = ExitStack()
+        self._source: SearchSource | None = None
         self._accesses: list[Access] = []
         self._batches: Iterator[list[Found]] = iter(())
         self._streams: dict[str, Streamed] = {}
@@ -82,7 +92,12 @@ class _Export:
     def open(self, source: str, query: Search) -> SearchSource:
         """Take a slot and the store, until `close`."""
         take_slot(self._who, self._held)
-        return self._held.enter_context(self._who.service.sources.opened(source, query))
+        self._source = self._held.enter_context(self._who.service.sources.opened(source, query))
+        return self._source
+
+    def remarks(self) -> list[str]:
+        """What a person should know of it, as far as the first chunk shows: what the archive lacks is known by then."""
+        return [] if self._source is None else remarks_for(self._who, self._source)
 
     def begin(self, accesses: list[Access], batches: Iterator[list[Found]]) -> None:
         """Record it. Raises `NotRecorded`."""
@@ -101,6 +116,12 @@ class _Export:
             return self._written.take()
         for found in batch:
             self._streams[found.chain].rows += 1
+            if not found.holds:
+                structlog.get_logger().error(
+                    "an exported entry does not have the hash that is stored with it",
+                    process="serve",
+                    place=found.place,
+                )
         self._writer.write(batch)
         return self._written.take()
 
@@ -202,6 +223,9 @@ def export_routes() -> APIRouter:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: running.close(complete=False))
             raise
-        return _ExportResponse(running, first, _MEDIA_TYPES[format], f"audit-{request.state.request_id}.{format}")
+        answer = _ExportResponse(running, first, _MEDIA_TYPES[format], f"audit-{request.state.request_id}.{format}")
+        for remark in running.remarks():
+            answer.headers.append("x-sealstream-remark", remark.encode("ascii", "replace").decode())
+        return answer
 
     return routes

@@ -33,6 +33,7 @@ __all__ = [
     "answering",
     "parsed",
     "read_chains",
+    "remarks_for",
     "search_routes",
     "take_slot",
 ]
@@ -98,11 +99,14 @@ class Damaged(BaseModel):
 
 
 class SearchPage(BaseModel):
-    """`entries` are sealed entries as every store holds them. `next`: give it as `after` for the next page."""
+    """`entries` are sealed entries as every store holds them. `next`: give it as `after` for the next page. `remarks`:
+    what a person should know of the answer, such as that the archive lacks entries.
+    """
 
     entries: list[dict[str, Any]] = Field(examples=[[EXAMPLE_ENTRY]])
     damaged: list[Damaged]
     next: str | None
+    remarks: list[str]
     source: str
 
 
@@ -114,6 +118,12 @@ def answering(who: Caller, name: str, query: Search) -> Iterator[SearchSource]:
         if source.name != "postgres":
             take_slot(who, held)
         yield source
+
+
+def remarks_for(who: Caller, source: SearchSource) -> list[str]:
+    """What the source says of the chains that the token may read, and of no others."""
+    seen = tuple(f"chain {name}: " for name in who.chains())
+    return [remark for remark in source.remarks if remark.startswith(seen)]
 
 
 def take_slot(who: Caller, held: ExitStack) -> None:
@@ -192,7 +202,8 @@ def search_routes() -> APIRouter:
         record(request, who, read_chains(who, query), store.name, q, page.entries)
         whole = [found for found in page.entries if found.holds]
         damaged = [{"chain": found.chain, "seq": found.seq} for found in page.entries if not found.holds]
-        tail = msgspec.json.encode({"damaged": damaged, "next": page.next, "source": store.name})
+        notes = remarks_for(who, store)
+        tail = msgspec.json.encode({"damaged": damaged, "next": page.next, "remarks": notes, "source": store.name})
         return _json(b'{"entries":[' + b",".join(found.sealed_value for found in whole) + b"]," + tail[1:])
 
     @routes.get(

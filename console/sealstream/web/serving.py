@@ -7,6 +7,7 @@ answers at hand and cuts exports off, whose ends are recorded.
 from __future__ import annotations
 
 import signal
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,8 +51,6 @@ def serve(app: ASGIApp, settings: ServeSection) -> int:
         )
     config = uvicorn.Config(
         app,
-        host=settings.host.strip("[]"),
-        port=settings.port,
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
         proxy_headers=bool(settings.trusted_proxies),
@@ -65,9 +64,23 @@ def serve(app: ASGIApp, settings: ServeSection) -> int:
         http="h11",
         ws="none",
     )
-    log.info("listening", url=f"{'https' if tls else 'http'}://{settings.host}:{settings.port}")
+    listening = _listening(settings)
+    log.info("listening", url=f"{'https' if tls else 'http'}://{settings.host}:{listening.getsockname()[1]}")
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has ended in order
         signal.signal(number, lambda _number, _frame: None)
-    server.run()
+    with listening:
+        server.run(sockets=[listening])
     return 0 if server.started else 2
+
+
+def _listening(settings: ServeSection) -> socket.socket:
+    host = settings.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, settings.port), family=family, backlog=1_024)
+    except OSError as error:
+        raise Misconfigured(
+            f"can't listen on {settings.host} port {settings.port}: {error}; another process may have it: choose "
+            "another with --port"
+        ) from error
