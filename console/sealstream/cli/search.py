@@ -28,7 +28,7 @@ from sealstream.cli.settings import Settings
 from sealstream.cli.showing import print_entry
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.tailing import follow, last_found
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, Unavailable
 from sealstream.search import (
     COUNT_SORTS,
     COUNTABLE,
@@ -269,6 +269,10 @@ def show_command(
             answering = choose_source(stores, chains, Query(), source=each, progress=progress.objects)
             try:
                 found = answering.entry(place)
+            except Unavailable as error:
+                if source != "auto" or each != "postgres":
+                    raise
+                _say(f"the archive is asked: {error}")
             finally:
                 answering.close()
             if found is not None:
