@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
 import re
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +65,44 @@ def test_who_fails_too_often(asked: Pipeline) -> None:
     often = asked.command("ask", "failures", "--more-than", "3")
     assert len([line for line in rows(often) if line.startswith("user-")]) == 10
     assert asked.command("ask", "failures", "--more-than", "-1").code == 2
+
+
+def test_who_asked_is_recorded_in_the_log_before_the_answer_is_shown(
+    asked: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(asked.records(asked.topics.control))
+    assert asked.command("ask", "resource", "patient_record", "patient-7").code == 0
+    assert asked.command("ask", "actor", "nobody").code == 0
+    events = [json.loads(record.value or b"") for record in asked.records(asked.topics.control)[before:]]
+    person = f"{pwd.getpwuid(os.geteuid()).pw_name}@{socket.gethostname()}"
+    assert [(event["action"], event["actor_id"], event["resource_id"]) for event in events] == [
+        ("log.read", person, asked.name)
+    ] * 2
+    assert [(event["metadata"]["query"], event["metadata"]["rows"]) for event in events] == [
+        ("resource patient_record patient-7 --limit 100", 2),
+        ("actor nobody --days 30 --limit 100", 0),
+    ]
+    monkeypatch.setenv("SEALSTREAM_KAFKA__PREFIX", "gone")
+    said = asked.command("ask", "actor", "user-7")
+    assert said.code == 2
+    assert said.out == ""
+    assert "nothing is shown" in said.err
+
+
+def test_a_verification_stands_when_it_can_not_be_recorded(
+    asked: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verified() -> Said:
+        return asked.command("verify", "postgres", "--chain", asked.name, "--json", "--state-dir", str(tmp_path))
+
+    first = json.loads(verified().out)
+    newest = json.loads(asked.records(asked.topics.control)[-1].value or b"")
+    assert (newest["metadata"]["what"], newest["metadata"]["store"]) == ("verify", "postgres")
+    assert (newest["metadata"]["verdict"], newest["metadata"]["rows"]) == (first["verdict"], first["entries"])
+    monkeypatch.setenv("SEALSTREAM_KAFKA__PREFIX", "gone")
+    second = json.loads(verified().out)
+    assert (second["verdict"], second["entries"]) == (first["verdict"], first["entries"])
+    assert "not recorded in the log" in second["notes"][-1]
 
 
 def test_a_chain_is_made_again_without_harm_and_refused_with_other_terms(asked: Pipeline) -> None:

@@ -74,6 +74,19 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
     },
     "store.expired": STORE,
     "store.repaired": STORE,
+    "log.read": {
+        "what": "search",
+        "store": "postgres",
+        "phase": "end",
+        "query": "actor:ann",
+        "rows": 3,
+        "begin_id": ID,
+        "outcome": "cut short",
+        "verdict": "holds",
+        "request_id": "r",
+    },
+    "token.created": {"name": "siem", "role": "reader", "chains": ["main"], "tenant": "acme", "expires_at": TIME},
+    "token.revoked": {"name": "siem"},
     "producer.closed": {"next": 7},
     "audit.loss": {"reason": "buffer full", "count": 3},
 }
@@ -98,6 +111,9 @@ def test_the_table_is_complete():
         "store.repaired",
         "retention.extended",
         "deadletter.retried",
+        "log.read",
+        "token.created",
+        "token.revoked",
     ]
     assert OF_KIND["event"] == ["producer.closed", "audit.loss"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -16,6 +17,8 @@ from tests.pipeline import say
 from tests.rebuild.long_runs import long_run
 
 from sealstream.errors import ChainBroken, Forked, Misconfigured
+from sealstream.kafka import read_until_end
+from sealstream.layout import ChainTopics
 from sealstream.rebuild import SinkEntry, SinkReplay, load_sink
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sqlite-sink"
@@ -75,6 +78,12 @@ def test_the_example_is_filled_and_proven_as_its_readme_says(stores, in_example:
     assert [row[3] for row in found] == stores.made.hashes[:size]
     assert [row[2].encode() for row in found] == [value[:-154] + b"}" for value in stores.made.values[:size]]
     assert "0 entries stored" in say(stores.config, *command).out
+    # That entries left the log's own stores is itself in the log.
+    control = ChainTopics.of(stores.settings.name).control
+    said = [json.loads(record.value or b"") for batch in read_until_end(stores.kafka, control) for record in batch]
+    begin, end = [each["metadata"] for each in said if each["action"] == "log.read"][-4:-2]
+    assert (begin["what"], begin["query"], begin["store"]) == ("export", "replay sqlite_sink:SqliteSink", source)
+    assert (end["rows"], end["outcome"]) == (size, "complete")
 
 
 @long_run

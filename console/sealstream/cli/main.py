@@ -28,10 +28,12 @@ from sealstream.cli import (
     retrying,
     run_process,
     search,
+    serve,
     spool,
     stack,
     status,
     stores,
+    tokens,
     verify,
 )
 from sealstream.cli.context import Context, internal_error
@@ -76,6 +78,8 @@ app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
 app.command("replay")(replay.replay_command)
 app.command("run")(run_process.run_command)
+app.command("serve")(serve.serve_command)
+app.add_typer(tokens.app, name="tokens")
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
 app.command("status")(status.status_command)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.cli.context import context_of, out
+from sealstream.cli.reading import ReadLog
 from sealstream.cli.repair import postgres_target, tell_done
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings
@@ -215,9 +217,12 @@ def _own(
         settings.kafka_settings() if source is Origin.KAFKA else None,
         afresh=afresh,
     )
-    try:
+    # The entries leave the log's own stores: that is an export.
+    read = ReadLog(settings, "export", f"replay {store}", [chain.name])
+    with closing(replay), read.streaming(source.value) as given:
         with progress_bar(store, shown=True) as progress:
             handed = replay.fill(progress)
+            given({chain.name: handed})
             proven = replay.prove()
         out.print(f"{handed:,} entries stored in {replay.filling}; it holds {replay.position:,}")
         if proven is None:
@@ -230,10 +235,9 @@ def _own(
         while follow:
             try:
                 stored = replay.fill()
+                given({chain.name: stored})
             except Unavailable as error:
                 print(f"waiting: {error}", file=sys.stderr, flush=True)
                 stored = 0
             if not stored:
                 time.sleep(0.5)
-    finally:
-        replay.close()

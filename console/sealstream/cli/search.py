@@ -1,7 +1,8 @@
 """`sealstream search`, `show`, `tail`: the log asked in GitHub's audit-log syntax, one entry shown, a chain followed.
 
-They only read. What is said beside the answer (who answers, that there is more, how far it is) goes to standard error,
-so that standard output can be piped. A reader that closes the pipe, and Ctrl-C, end a command quietly.
+They only read, and what is read is recorded in the log (`log.read`) before it is shown. What is said beside the answer
+(who answers, that there is more, how far it is) goes to standard error, so that standard output can be piped. A reader
+that closes the pipe, and Ctrl-C, end a command quietly.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 from typer.core import TyperCommand
 
 from sealstream.cli.context import context_of
+from sealstream.cli.reading import ReadLog
 from sealstream.cli.search_output import FORMATS, count_rows, destination, harmless, writer
 from sealstream.cli.search_progress import SearchProgress
 from sealstream.cli.settings import Settings
@@ -35,6 +37,7 @@ from sealstream.search import (
     SOURCES,
     TIME_KEYS,
     Covered,
+    EntryPlace,
     Found,
     Having,
     Query,
@@ -173,10 +176,16 @@ def search_command(
                 counts = answering.count_by(
                     asked, count_by, having=wanted, sort=sort or "-count", limit=None if everything else limit
                 )
+                words = [asked.text, f"--count-by {count_by}", f"--having {having}" if having else ""]
+                read = ReadLog(settings, "search", " ".join(filter(None, words)), _read_chains(asked, chains))
+                read.counted(answering.name, dict.fromkeys(_read_chains(asked, chains), len(counts)))
                 with destination(file, form) as (stream, _terminal):
                     stream.write(count_rows(counts, count_by, form))
                 return
-            _write(answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress)
+            read = ReadLog(settings, "export" if everything else "search", asked.text, _read_chains(asked, chains))
+            _write(
+                read, answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress
+            )
         finally:
             for remark in answering.remarks:
                 _say(remark)
@@ -184,6 +193,7 @@ def search_command(
 
 
 def _write(
+    read: ReadLog,
     source: SearchSource,
     query: Query,
     sort: str,
@@ -195,16 +205,21 @@ def _write(
 ) -> None:
     """All of it as a stream, or one page and how to get the next."""
     following = None
-    if limit is None:
-        batches: Iterator[Sequence[Found]] = source.stream(query, sort=sort)
-    else:
-        page = source.page(query, sort=sort, limit=limit, after=after)
-        batches, following = iter([page.entries]), page.next
     written = 0
     altered: list[str] = []
-    with destination(file, form) as (stream, terminal):
+    with ExitStack() as held:
+        given: Callable[[Sequence[Found]], object] = len
+        if limit is None:
+            batches: Iterator[Sequence[Found]] = source.stream(query, sort=sort)
+            given = held.enter_context(read.streaming(source.name))
+        else:
+            page = source.page(query, sort=sort, limit=limit, after=after)
+            read.answered(source.name, page.entries)
+            batches, following = iter([page.entries]), page.next
+        stream, terminal = held.enter_context(destination(file, form))
         writes = writer(form, stream, terminal=terminal)
         for batch in batches:
+            given(batch)
             altered += [found.place for found in batch if not found.holds]
             writes.write(batch)
             written += len(batch)
@@ -266,7 +281,9 @@ def show_command(
         progress.close()
         if found is None:
             where = "Postgres or the archive" if source == "auto" else source
+            ReadLog(settings, "show", place, _named_chains(place, chains)).answered(str(source), [])
             raise Misconfigured(f"there is no entry {place} in {where} (chains: {', '.join(chains) or 'none yet'})")
+        ReadLog(settings, "show", place, [found.chain]).answered(answered, [found])
         if as_json:
             with destination(None, "json") as (stream, _terminal):
                 stream.write(found.sealed_value)
@@ -303,15 +320,23 @@ def tail_command(
     settings.chain(chain)
     asked, _chains = _query(settings, query, [chain])
     form = "ndjson" if as_json else "table"
-    with _quiet_pipe(), destination(None, form) as (stream, terminal):
+    read = ReadLog(settings, "tail", asked.text, [chain])
+    with _quiet_pipe(), ExitStack() as held:
+        given = held.enter_context(read.streaming("kafka")) if following else None
+        stream, terminal = held.enter_context(destination(None, form))
         writes = writer(form, stream, terminal=terminal)
         end, looked, found = last_found(settings, chain, asked, number)
+        if given is None:
+            read.answered("kafka", found)
+        else:
+            given(found)
         writes.write(found)
         stream.flush()
         if looked is not None and len(found) < number:
             _say(f"looked through the last {looked:,} entries; `sealstream search` finds what came before")
-        if following:
+        if given is not None:
             for batch in follow(settings, chain, asked, end, _say):
+                given(batch)
                 writes.write(batch)
                 stream.flush()
 
@@ -330,6 +355,19 @@ def _query(settings: Settings, words: list[str] | None, chains: list[str] | None
     except QueryError as error:
         print(f"sealstream: error in the query\n\n{_indented(render(error))}", file=sys.stderr)
         raise typer.Exit(2) from error
+
+
+def _read_chains(query: Query, chains: list[str]) -> list[str]:
+    """The chains that a query reads; where it names none of them, that it was asked is still recorded."""
+    return query.chains(chains) or chains[:1]
+
+
+def _named_chains(place: str, chains: list[str]) -> list[str]:
+    """Where an entry was looked for."""
+    named = parse_place(place)
+    if isinstance(named, EntryPlace):
+        return [named.chain] if named.chain in chains else []
+    return chains
 
 
 def _indented(text: str) -> str:

@@ -23,6 +23,7 @@ from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, ch
 from sealstream.layout.chains import Continued, original_name
 from sealstream.reports.settings import ReportSection
 from sealstream.settings import Loaded, read
+from sealstream.web.settings import ServeSection
 
 __all__ = [
     "DEFAULT_DATA_DIR",
@@ -72,6 +73,7 @@ class Settings(BaseModel):
     chains: dict[str, ChainSection] = Field(default_factory=dict)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     report: ReportSection = Field(default_factory=ReportSection)
+    serve: ServeSection = Field(default_factory=ServeSection)
 
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""

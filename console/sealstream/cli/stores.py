@@ -1,8 +1,12 @@
-"""Commands about one store: `sealstream migrate`, `archive init`, and an auditor's questions, `ask`."""
+"""Commands about one store: `sealstream migrate`, `archive init`, and an auditor's questions, `ask`.
+
+An answer to `ask` is recorded in the log (`log.read`) before it is shown; a crash between leaves the record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -11,8 +15,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sealstream.access import Access as LogAccess
+from sealstream.access import person_at_this_machine
 from sealstream.archive import ArchiveSettings, init_bucket
 from sealstream.cli.context import context_of, out
+from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
 from sealstream.errors import Misconfigured
 from sealstream.layout import named_retention
@@ -100,14 +107,32 @@ def archive_init(
     out.print(Text(init_bucket(archive_settings(settings), longest)), soft_wrap=True)
 
 
-def _queries(context: typer.Context, chain: str | None) -> tuple[AuditQueries, str]:
-    """Whom to ask, and about which chain: never about all, since rows of a chain that nobody made prove nothing."""
-    settings = context_of(context).settings()
-    if not settings.postgres.reader_dsn:
-        raise Misconfigured("postgres.reader_dsn is not set: questions are asked with the role sealstream_reader")
-    if chain is None:
-        chain = next(iter(settings.chains)) if len(settings.chains) == 1 else "main"
-    return AuditQueries(settings.postgres.reader_dsn), settings.chain(chain).name
+class _Asked:
+    """One question under way: about which chain, and where it is recorded."""
+
+    def __init__(self, settings: Settings, chain: str | None) -> None:
+        if not settings.postgres.reader_dsn:
+            raise Misconfigured("postgres.reader_dsn is not set: questions are asked with the role sealstream_reader")
+        if chain is None:
+            chain = next(iter(settings.chains)) if len(settings.chains) == 1 else "main"
+        # Never about all chains, since rows of a chain that nobody made prove nothing.
+        self.chain = settings.chain(chain).name
+        self._settings = settings
+        self.queries = AuditQueries(settings.postgres.reader_dsn)
+
+    def show(self, question: str, table: Table, nothing: str) -> None:
+        """Record the answer, then print it."""
+        access = LogAccess(self.chain, "ask", "postgres", question)
+        with access_log(self._settings) as log:
+            log.record(person_at_this_machine(), access, table.row_count)
+        out.print(table if table.row_count else nothing)
+
+
+@contextmanager
+def _asking(context: typer.Context, chain: str | None) -> Iterator[_Asked]:
+    asked = _Asked(context_of(context).settings(), chain)
+    with asked.queries:
+        yield asked
 
 
 @ask_app.command("actor")
@@ -119,10 +144,10 @@ def ask_actor(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All actions of one actor in the last 30 days."""
-    asked, name = _queries(context, chain)
-    with asked as queries:
-        actions = queries.actor_actions(actor_id, days=days, chain=name, limit=limit)
-    _show(actions_table(actions), "no actions in that time")
+    with _asking(context, chain) as asked:
+        actions = asked.queries.actor_actions(actor_id, days=days, chain=asked.chain, limit=limit)
+        question = f"actor {actor_id} --days {days:g} --limit {limit}"
+        asked.show(question, actions_table(actions), "no actions in that time")
 
 
 @ask_app.command("resource")
@@ -134,10 +159,10 @@ def ask_resource(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All access to one resource, with the reasons that were given."""
-    asked, name = _queries(context, chain)
-    with asked as queries:
-        accesses = queries.resource_accesses(resource_type, resource_id, chain=name, limit=limit)
-    _show(accesses_table(accesses), "no access to it")
+    with _asking(context, chain) as asked:
+        accesses = asked.queries.resource_accesses(resource_type, resource_id, chain=asked.chain, limit=limit)
+        question = f"resource {resource_type} {resource_id} --limit {limit}"
+        asked.show(question, accesses_table(accesses), "no access to it")
 
 
 @ask_app.command("failures")
@@ -148,14 +173,9 @@ def ask_failures(
     chain: ChainOption = None,
 ) -> None:
     """Actors with more than five failed or denied attempts in 24 hours."""
-    asked, name = _queries(context, chain)
-    with asked as queries:
-        failing = queries.failing_actors(more_than=more_than, hours=hours, chain=name)
-    _show(failing_table(failing), "nobody")
-
-
-def _show(table: Table, nothing: str) -> None:
-    out.print(table if table.row_count else nothing)
+    with _asking(context, chain) as asked:
+        failing = asked.queries.failing_actors(more_than=more_than, hours=hours, chain=asked.chain)
+        asked.show(f"failures --more-than {more_than} --hours {hours:g}", failing_table(failing), "nobody")
 
 
 def _time(moment: datetime) -> str:

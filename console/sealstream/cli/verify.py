@@ -1,7 +1,9 @@
 """`sealstream verify`: recompute every hash, link, root and signature of a store, and say what does not hold.
 
 Trusts the chain's public key and, where kept, this verifier's own last checkpoints; nothing else. Exit codes: 0 all
-holds, 1 tampering found, 2 could not verify; 1 wins over 2. Reads only; Ctrl-C leaves nothing behind.
+holds, 1 tampering found, 2 could not verify; 1 wins over 2. Reads only, but for a `log.read` of each store that the
+settings name; where that can't be written the verdict says so and stands, since a verdict shows no entry, and whoever
+could stop Kafka must not be able to stop a verification. Ctrl-C leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -22,11 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from sealstream.access import Access, AccessLog, person_at_this_machine
 from sealstream.cli.context import context_of, internal_error, out
+from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, SealstreamError
-from sealstream.events import parse_timestamp
+from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.kafka import read_until_end, start_offset
 from sealstream.layout import ChainTopics, decode_entry
 from sealstream.sealing import parse_vkey
@@ -195,12 +199,22 @@ def all_stores(
 
 
 def _verify(request: VerificationRequest, stores: list[str], folder: Path | None = None) -> None:
+    with closing(access_log(request.settings)) as log:
+        # A copy in a folder is not the log's own store, and its verifier may be far from Kafka.
+        _verify_stores(request, stores, folder, _Recording(log, request) if folder is None else None)
+
+
+def _verify_stores(
+    request: VerificationRequest, stores: list[str], folder: Path | None, recording: _Recording | None
+) -> None:
     codes = []
     for store in stores:
         try:
             report = verify_store(request, store, folder)
         except SealstreamError as error:
             codes.append(2)
+            if recording is not None:
+                recording.record(store, None)
             _could_not(store, str(error), as_json=request.as_json)
             continue
         except Exception as error:  # noqa: BLE001 - one store that defeats us must not hide what the others hold
@@ -210,6 +224,8 @@ def _verify(request: VerificationRequest, stores: list[str], folder: Path | None
         if store == "archive" and folder is None and not report.entries:
             _not_begun(request, report)
         codes.append(report.exit_code)
+        if recording is not None:
+            recording.record(store, report)
         if request.as_json:
             print(json.dumps(report.to_json(), indent=2))
         else:
@@ -247,6 +263,32 @@ def verify_store(request: VerificationRequest, store: str, folder: Path | None =
             report = verify_archive(folder if folder is not None else archive_settings(settings), asked)
         report.elapsed_s = time.monotonic() - started
     return report
+
+
+class _Recording:
+    """The `log.read` of each store verified. Kafka that did not take one is not waited for again."""
+
+    def __init__(self, log: AccessLog, request: VerificationRequest) -> None:
+        self._log = log
+        self._request = request
+        self._trouble = ""
+
+    def record(self, store: str, report: Report | None) -> None:
+        """Record the verdict (None: could not verify), or note in the report that it is not recorded."""
+        asked = f"since {format_timestamp(self._request.since)}" if self._request.since else ""
+        if not self._trouble:
+            try:
+                self._log.record(
+                    person_at_this_machine(),
+                    Access(self._request.identity.name, "verify", store, asked),
+                    0 if report is None else report.entries,
+                    result="failure" if report is None else "success",
+                    facts={"verdict": "could not verify" if report is None else report.verdict},
+                )
+            except SealstreamError as error:
+                self._trouble = str(error.__cause__ or error)
+        if self._trouble and report is not None:
+            report.notes.append(f"this verification is not recorded in the log: {self._trouble}")
 
 
 def _not_begun(request: VerificationRequest, report: Report) -> None:

@@ -6,7 +6,6 @@ The one list; the parser, both backends, `matches`, the help and the documentati
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from typing import Literal, NamedTuple
 
@@ -121,7 +120,12 @@ def nearest_key(key: str, among: tuple[str, ...] | None = None) -> str:
         near,
         key=lambda each: (
             difflib.SequenceMatcher(a=each, b=lowered).ratio(),
-            len(os.path.commonprefix([each, lowered])),
+            _alike(each, lowered),
         ),
         default="",
     )
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two words begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

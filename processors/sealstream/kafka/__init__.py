@@ -10,6 +10,7 @@ from sealstream.kafka.permissions import CLIENTS, Permission, permissions
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.sending import produce
 from sealstream.kafka.settings import KafkaSettings
+from sealstream.kafka.standing import StandingProducer
 from sealstream.kafka.topics import check_topics, create_topics, topic_configs, topic_ids, trim
 from sealstream.kafka.transactions import TransactionalProducer
 
@@ -19,6 +20,7 @@ __all__ = [
     "KafkaSettings",
     "Permission",
     "Record",
+    "StandingProducer",
     "TransactionalProducer",
     "check_topics",
     "create_topics",

@@ -56,8 +56,11 @@ def control_statement(
     resource_id: str,
     metadata: Mapping[str, object] | None = None,
     actor_type: str = "system",
+    context: Mapping[str, object] | None = None,
 ) -> bytes:
     """The canonical event of a control record. `actor_id`: `sealstream/<process>`, or the person who commands.
+
+    `context`: more of an event's fields (`ip_address`, `source`, `tenant`), or a `result` other than success.
 
     Raises `InvalidEvent` for what the sequencer would refuse from the control topic.
     """
@@ -71,6 +74,7 @@ def control_statement(
         actor_type=actor_type,
         resource_type=resource_type,
         resource_id=resource_id,
+        **(context or {}),
     )
 
 

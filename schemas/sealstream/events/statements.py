@@ -82,6 +82,18 @@ _INPUT_PASSED = _object(
         },
     }
 )
+_READ = _object(
+    {"what": _TEXT, "store": _TEXT, "phase": {"enum": ["whole", "begin", "end"]}},
+    {
+        "query": _TEXT,
+        "rows": _COUNT,
+        "begin_id": _TEXT,
+        "outcome": {"enum": ["complete", "cut short"]},
+        "verdict": _TEXT,
+        "request_id": _TEXT,
+    },
+)
+_TOKEN = {"name": _TEXT, "role": _TEXT, "chains": {"type": "array", "minItems": 1, "items": _TEXT}}
 _STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
 
 STATEMENTS: dict[str, Statement] = {
@@ -171,6 +183,15 @@ STATEMENTS: dict[str, Statement] = {
         ),
         "a refused record was sent again, corrected, as this event",
     ),
+    "log.read": Statement(
+        "control", _READ, "somebody read the log: what was asked of which store, and how many entries came of it"
+    ),
+    "token.created": Statement(
+        "control",
+        _object(_TOKEN, {"tenant": _TEXT, "expires_at": _TIME}),
+        "a token for the API was made: who holds it may read these chains (all: `*`)",
+    ),
+    "token.revoked": Statement("control", _object({"name": _TEXT}), "a token for the API counts no longer"),
     "producer.closed": Statement(
         "event", _object({}, {"next": _COUNT}), "a producer ends its stream; next: the number it would have used"
     ),

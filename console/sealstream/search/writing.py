@@ -1,0 +1,147 @@
+"""How found entries are written as files: JSON, NDJSON, CSV, Parquet; one batch in memory at a time.
+
+All but CSV hold the sealed bytes, so that what was written can be verified. CSV is for spreadsheets: a cell that one
+would compute begins with an apostrophe. Whoever opens the stream closes it; a crash leaves what was written so far.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from sealstream.search.found import Found
+
+__all__ = ["WRITERS", "ByteStream", "Writer", "csv_cell"]
+
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_EVENT_CELLS = (
+    "id", "timestamp", "actor_id", "actor_type", "on_behalf_of", "action", "resource_type", "resource_id", "result",
+    "ip_address", "session_id", "tenant", "reason", "user_agent", "trace_id", "source", "changed_fields", "old_values",
+    "new_values", "metadata",
+)  # fmt: skip
+_CSV_COLUMNS = ("chain", "seq", "kind", "sequenced_at", *_EVENT_CELLS, "hash")
+
+
+class ByteStream(Protocol):
+    """What is written into."""
+
+    def write(self, data: bytes, /) -> object:
+        """Some bytes."""
+
+    def flush(self) -> object:
+        """Everything that was written is passed on."""
+
+
+class Writer(ABC):
+    """Writes batches to an open stream; `end` once after the last."""
+
+    @abstractmethod
+    def write(self, batch: Sequence[Found]) -> None:
+        """One batch."""
+
+    def end(self) -> None:  # noqa: B027 - most formats have nothing there
+        """What stands behind the last entry."""
+
+
+class _Ndjson(Writer):
+    """Sealed entries, one a line, byte for byte."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+
+    def write(self, batch: Sequence[Found]) -> None:
+        self._stream.write(b"".join(found.sealed_value + b"\n" for found in batch))
+
+
+class _Json(Writer):
+    """One array of sealed entries."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._begun = False
+
+    def write(self, batch: Sequence[Found]) -> None:
+        for found in batch:
+            self._stream.write((b",\n" if self._begun else b"[\n") + found.sealed_value)
+            self._begun = True
+
+    def end(self) -> None:
+        self._stream.write(b"\n]\n" if self._begun else b"[]\n")
+
+
+class _Csv(Writer):
+    """RFC 4180; objects and lists as JSON; absent is empty."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._begun = False
+
+    def write(self, batch: Sequence[Found]) -> None:
+        text = io.StringIO(newline="")
+        rows = csv.writer(text)
+        if not self._begun:
+            rows.writerow(_CSV_COLUMNS)
+            self._begun = True
+        for found in batch:
+            entry, written = found.entry, found.entry["written"]
+            values = [found.chain, found.seq, written["kind"], written["sequenced_at"]]
+            rows.writerow([csv_cell(value) for value in (*values, *map(entry.get, _EVENT_CELLS), found.hash.hex())])
+        self._stream.write(text.getvalue().encode())
+
+    def end(self) -> None:
+        if not self._begun:
+            self.write([])
+
+
+class _Parquet(Writer):
+    """The archive's own columns and the chain: `body`, `prev_hash` and `hash` can be verified by whoever gets it."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from sealstream.archive import ColumnMaker
+        from sealstream.layout.parquet import arrow_schema
+
+        self._maker = ColumnMaker()
+        own = arrow_schema()
+        self._schema = pa.schema([pa.field("chain", pa.string(), False), *own])
+        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
+
+    def write(self, batch: Sequence[Found]) -> None:
+        import pyarrow as pa
+
+        from sealstream.archive import sealed_table
+
+        if not batch:
+            return
+        joined = [b"".join(hashes) for hashes in zip(*((found.prev_hash, found.hash) for found in batch), strict=True)]
+        table = self._maker.table(sealed_table([found.body for found in batch], *joined))
+        chains = pa.array([found.chain for found in batch])
+        self._writer.write_table(pa.Table.from_arrays([chains, *table.columns], schema=self._schema))
+
+    def end(self) -> None:
+        self._writer.close()
+        self._maker.close()
+
+
+def csv_cell(value: Any) -> str:
+    """A cell that no spreadsheet computes: an apostrophe before what begins like a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = str(value)
+    return f"'{text}" if text.startswith(_COMPUTED) else text
+
+
+WRITERS: dict[str, Callable[[ByteStream], Writer]] = {
+    "json": _Json,
+    "ndjson": _Ndjson,
+    "csv": _Csv,
+    "parquet": _Parquet,
+}
