@@ -23,6 +23,7 @@ Made from the command line by `make.py` beside this file; `sealstream COMMAND --
 def reference() -> str:
     """The page."""
     command = typer.main.get_command(app)
+    command.commands = {name: each for name, each in command.commands.items() if not each.hidden}  # type: ignore[attr-defined]
     text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="sealstream"), name="sealstream")
     text = re.sub(r"</?(?:span|strong|b|i|em)\b[^<>\n]*>", "", text)  # colours, which help texts may have
     text = re.sub(r"^```console\n\$ (.*)\n```$", r"`\1`", text, flags=re.M)  # how it is called, nothing to run

@@ -1,4 +1,7 @@
-"""`sealstream archive copy`: the archive as files, to hand to an auditor. Only reads the bucket; repeatable."""
+"""`sealstream archive copy`: the archive as files, to hand to an auditor.
+
+Only reads the bucket, which is recorded in the log (`log.read`). Repeatable.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.text import Text
 
 from sealstream.archive import copy_archive
 from sealstream.cli.context import context_of, out
+from sealstream.cli.reading import ReadLog
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
 from sealstream.errors import Misconfigured
@@ -31,8 +35,10 @@ def copy_command(
         raise Misconfigured(f"{folder} is a file: expected a folder, or a name that is free")
     settings = context_of(context).settings()
     known = settings.chain(chain)
-    with progress_bar(f"copy {chain}", shown=True, unit="segments") as progress:
+    reading = ReadLog(settings, "export", "archive copy", [known.name])
+    with reading.streaming("archive") as given, progress_bar(f"copy {chain}", shown=True, unit="segments") as progress:
         copied = copy_archive(archive_settings(settings), known.name, folder, progress)
+        given({known.name: copied.entries})
     if not copied.segments:
         raise Misconfigured(f"the archive holds nothing of chain {chain} yet: its first segment has not ended")
     out.print(

@@ -1,6 +1,7 @@
 """`sealstream report`: a month of the log as one page for an auditor, each number with the query behind it.
 
-Reads only. The file is written beside its place and renamed into it, so a crash or Ctrl-C leaves the old one or none.
+Reads only, and is recorded in the log (`log.read`) before anything is written. The file is written beside its place and
+renamed into it, so a crash or Ctrl-C leaves the old one or none.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from rich.console import Console
 from rich.text import Text
 
 from sealstream.cli.context import context_of, internal_error, out
+from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
 from sealstream.errors import Misconfigured, SealstreamError
-from sealstream.reports import PRIVILEGED, Month, MonthReport, month_sections, verdict_of
+from sealstream.reports import PRIVILEGED, Month, MonthReport, Section, month_sections, verdict_of
 from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
 from sealstream.verify import ChainIdentity, Report, default_state_dir
 
@@ -110,6 +112,9 @@ def report_command(
             verified=verified,
             retention=known.retention,
         )
+        ReadLog(settings, "report", f"sealed_after:{wanted.first} sealed_before:{wanted.after}", [chain]).counted(
+            log.name, {chain: _rows(sections)}
+        )
     verdict, holds = verdict_of(verified)
     made = MonthReport(
         chain=chain,
@@ -130,6 +135,11 @@ def report_command(
         _write(made, file or Path(f"audit-{chain}-{wanted}.html"), pdf=pdf)
     codes = [2 if isinstance(found, str) else found.exit_code for found in verified.values()]
     raise typer.Exit(1 if 1 in codes else max(codes, default=0))
+
+
+def _rows(sections: Sequence[Section]) -> int:
+    """How many lines of tables it has, as a search that counts is recorded."""
+    return sum(len(table.rows) for section in sections for table in section.tables)
 
 
 def _stores(asked: Sequence[str] | None) -> list[str]:

@@ -21,6 +21,7 @@ LAGGING = "docs/runbooks/lagging-sink.md"
 LOST_KAFKA = "docs/runbooks/lost-kafka.md"
 LOST_POSTGRES = "docs/runbooks/lost-postgres.md"
 DEAD_LETTERS = "docs/runbooks/dead-letters.md"
+MISSING_NUMBERS = "docs/runbooks/missing-numbers.md"
 
 _STARTS_WITHIN_S = 60.0
 _UNSEALED_S = 60.0
@@ -240,7 +241,7 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
             "wrong",
             "dead letters",
             f"chain {view.chain}: {_count(view.letters.last_day, 'record')} refused or too late in the last day: "
-            f"`sealstream deadletters list --chain {view.chain}` says why",
+            f"`sealstream deadletter list --chain {view.chain}` says why",
             DEAD_LETTERS,
         )
     if isinstance(view.producers, Producers):
@@ -249,15 +250,17 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
                 "note",
                 "producers",
                 f"chain {view.chain}: {view.producers.missing:,} numbers of "
-                f"{_count(view.producers.with_gaps, 'producer')} never came: lost before Kafka, or still in a spool",
-                OPERATING,
+                f"{_count(view.producers.with_gaps, 'producer')} never came: lost before Kafka, or still in a spool; "
+                f"`sealstream producers --gaps --chain {view.chain}` says whose",
+                MISSING_NUMBERS,
             )
         if view.producers.silent:
             yield Finding(
                 "note",
                 "producers",
-                f"chain {view.chain}: {_count(view.producers.silent, 'producer')} silent for a day, not closed",
-                OPERATING,
+                f"chain {view.chain}: {_count(view.producers.silent, 'producer')} silent for a day, not closed: "
+                f"`sealstream producers --chain {view.chain}` says which",
+                MISSING_NUMBERS,
             )
 
 

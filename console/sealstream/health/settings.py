@@ -21,20 +21,22 @@ MAIN = "main"
 
 
 class MetricsSection(BaseModel):
-    """`ports`: by process (see `program_name`); 0 takes a free one, a process that is not named serves none.
+    """Where each process serves /metrics, /healthz and /readyz, and `sealstream status` asks them."""
 
-    `targets`: where `sealstream status` finds processes that run elsewhere, as `http://host:port`, by any name.
-    `alive_within_seconds`: how long a step may last before /healthz says no; `ask_every_seconds`: how often the stores
-    are asked for the lag.
-    """
-
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address that they listen on; there is no password."""
     ports: dict[str, Annotated[int, Field(ge=0, le=65_535)]] = Field(default_factory=dict)
+    """By process (`sequencer`; `postgres-sink-phi` for another chain than main); 0 takes a free one, a process that is
+    not named serves none.
+    """
     targets: dict[str, str] = Field(default_factory=dict)
+    """Where `sealstream status` finds processes that run elsewhere, as `http://host:port`, by any name."""
     alive_within_seconds: Annotated[float, Field(ge=5)] = 120.0
+    """How long a step may last before /healthz says no."""
     ask_every_seconds: Annotated[float, Field(ge=0.1)] = 10.0
+    """How often the stores are asked for the lag."""
 
     @field_validator("ports")
     @classmethod

@@ -347,7 +347,7 @@ def _gaps(ask: _Asker) -> Section:
                 "records refused",
                 refused,
                 ask.question("kind:log action:input.passed"),
-                "`sealstream deadletters list` has their bytes",
+                "`sealstream deadletter list` has their bytes",
                 refused > 0,
             ),
             Figure(

@@ -12,11 +12,14 @@ __all__ = ["ReportSection"]
 
 
 class ReportSection(BaseModel):
-    """Monthly reports. `privileged`: by name, a search for what counts as a privileged action; empty: our own list."""
+    """The monthly report (`sealstream report`)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     privileged: dict[str, str] = Field(default_factory=dict)
+    """By name, a search for what counts as a privileged action; empty: administrators, acting for another, rights and
+    roles, exports, deletions, break glass.
+    """
 
     @field_validator("privileged")
     @classmethod

@@ -57,10 +57,13 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
         "chain": (READ, DELETE, DESCRIBE_CONFIGS),
         "segments": (READ, DESCRIBE_CONFIGS),
     },
-    "verifier": dict.fromkeys(ChainTopics._fields, (READ,)),
+    "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
+    "reader": {"control": (WRITE,), "chain": (READ,)},  # each read is recorded there; `tail` follows the chain
 }
 CLIENTS = tuple(_ON_TOPICS)
-"""Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile` (`verifier`)."""
+"""Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile`
+(`verifier`), and whoever searches the log, by command or through the API (`reader`).
+"""
 
 
 def permissions(client: str, chain: str, prefix: str) -> list[Permission]:

@@ -23,11 +23,12 @@ __all__ = ["Copied", "copy_archive"]
 
 
 class Copied(NamedTuple):
-    """How many segments the copy has, how many files of them were copied now, and their size in bytes."""
+    """How many segments the copy has; how many files of them were copied now, their size in bytes, and the entries."""
 
     segments: int
     files: int
     size_bytes: int
+    entries: int
 
 
 def copy_archive(
@@ -38,7 +39,7 @@ def copy_archive(
 ) -> Copied:
     """Copy every segment of the chain into `folder`, under the bucket's own keys. `progress(segments done, of all)`."""
     store = ArchiveStore(settings, chain)
-    files = size_bytes = 0
+    files = size_bytes = entries = 0
     try:
         segments = list(store.segments())
         for done, segment in enumerate(segments, 1):
@@ -48,13 +49,14 @@ def copy_archive(
             if wanted is None or not _holds(path, wanted):
                 data = _read(store, segment.object)
                 files, size_bytes = files + _write(path, data), size_bytes + len(data)
+                entries += segment.name.last_seq - segment.name.first_seq + 1
             path = folder / segment.manifest.key
             if manifest and not _holds(path, hashlib.sha256(manifest).digest()):
                 files, size_bytes = files + _write(path, manifest), size_bytes + len(manifest)
             progress(done, len(segments))
     finally:
         store.close()
-    return Copied(len(segments), files, size_bytes)
+    return Copied(len(segments), files, size_bytes, entries)
 
 
 def _read(store: ArchiveStore, stored: Stored) -> bytes:
