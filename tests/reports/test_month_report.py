@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -72,6 +73,30 @@ def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) ->
     assert {row[0]: row[1] for row in tables(told)["Busiest actors"]} == dict(actors)
     gap = next(row for row in tables(told)["What the log noticed"] if row[2] == "producer.gap")
     assert "151" in gap[3]
+
+
+def test_each_query_gives_its_number_again(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    """Those about events: what is counted of the log itself grows by being asked."""
+    asked = 0
+    for section in told["sections"]:
+        for figure in section["figures"]:
+            words = shlex.split(figure["query"])[1:]
+            if "--count-by" not in words or "kind:event" not in words[1].split():
+                continue
+            said = pipeline.command(*words, "--json")
+            assert said.code == 0, said.err
+            counts = json.loads(said.out)
+            number = len(counts) if figure["label"] == "actors" else sum(count["entries"] for count in counts)
+            assert number == figure["value"], figure
+            asked += 1
+    assert asked >= 8
+
+
+def test_reading_for_a_report_is_recorded(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    reads = [json.loads(record.value or b"") for record in pipeline.records(pipeline.topics.control)]
+    (read,) = [read for read in reads if read.get("metadata", {}).get("what") == "report"][:1]
+    assert read["action"] == "log.read"
+    assert read["metadata"]["rows"] == sum(len(rows) for rows in tables(told).values())
 
 
 def test_the_archive_tells_the_same(pipeline: Pipeline, told: dict[str, Any]) -> None:
