@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test simulate demo rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long simulate demo rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ test: check ## check, then every test against real Kafka, PostgreSQL and S3
 
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
+
+long: setup ## what `make test` has no time for: every command of the docs, servers with TLS, passwords and ACLs
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
+from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, sql
 
 from sealstream.cli.settings import write_settings
@@ -34,6 +35,9 @@ PAGES = sorted(
 )
 BLOCKS = {str(path.relative_to(ROOT)): blocks_of(ROOT, path) for path in PAGES}
 RUN = [name for name, blocks in BLOCKS.items() if any(block.language != "text" for block in blocks)]
+
+# What a newcomer types first is tried in `make test`, everything in `make long`.
+SHORT = ("README.md", "docs/tutorial.md", "docs/how-to/find-why-a-sink-lags.md")
 
 # Commands of a page that are run elsewhere, by a test of their own, and where.
 ELSEWHERE = {
@@ -222,7 +226,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
 }
 
 
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", [page if page in SHORT else pytest.param(page, marks=long_run) for page in RUN])
 def test_a_pages_commands_do_what_it_says(page: str, reader: Reader) -> None:
     with ExitStack() as stack:
         if prepare := READERS.get(page):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from tests.long_runs import LONG
 from tests.pipeline import Said, say, sql
 from tests.settings.conftest import PASSWORD, Secured
 
@@ -26,6 +27,8 @@ from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_
 from sealstream.layout import ChainTopics, SegmentLimits
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
+
+pytestmark = pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)")
 
 CHAIN = "main"
 
@@ -138,6 +141,11 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     monkeypatch.setenv("XDG_STATE_HOME", str(world.folder / "state"))
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
+    assert "not recorded" not in report.out
+    reader = world.config("reader")
+    for command in (("search", "action:read", "--json"), ("tail", "-n", "3", "--json")):
+        said = say(reader, *command)
+        assert (said.code, '"action"' in said.out) == (0, True), said.err
 
 
 def test_an_applications_user_may_write_events_and_nothing_else(world: World) -> None:
