@@ -58,7 +58,8 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
         "segments": (READ, DESCRIBE_CONFIGS),
     },
     "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
-    "reader": {"control": (WRITE,), "chain": (READ,)},  # each read is recorded there; `tail` follows the chain
+    # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
+    "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
 }
 CLIENTS = tuple(_ON_TOPICS)
 """Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile`
