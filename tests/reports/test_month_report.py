@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.pipeline import Pipeline, sql
 
-from sealstream.layout import SegmentLimits
+from sealstream.layout import Retention, SegmentLimits
+from sealstream.reports import Month, month_sections
+from sealstream.reports.settings import ReportSection
+from sealstream.search import parse
 
 MONTH = datetime.now(UTC).strftime("%Y-%m")
 HOSTILE = "<script>alert(1)</script>"
@@ -90,6 +94,42 @@ def test_each_query_gives_its_number_again(pipeline: Pipeline, told: dict[str, A
             assert number == figure["value"], figure
             asked += 1
     assert asked >= 8
+
+
+def test_a_list_that_is_cut_off_is_whole_in_its_query(told: dict[str, Any]) -> None:
+    queries = [figure["query"] for section in told["sections"] for figure in section["figures"]]
+    queries += [table["query"] for section in told["sections"] for table in section["tables"]]
+    searches = [query for query in queries if query.startswith("sealstream search")]
+    assert len(searches) > 20
+    assert all("--all" in shlex.split(query) for query in searches)
+
+
+@pytest.mark.parametrize("query", ["kind:control", "sealed_after:2026-01-01 actor:ann", "chain:other", "reslut:denied"])
+def test_a_privileged_action_is_a_search_for_events_and_nothing_else(query: str) -> None:
+    with pytest.raises(ValidationError, match="by ann"):
+        ReportSection(privileged={"by ann": query})
+    assert ReportSection(privileged={"by ann": "actor:ann -action:read"}).privileged
+
+
+def test_long_names_of_actors_are_no_hindrance() -> None:
+    sections = month_sections(
+        Long(), "main", Month.parse(MONTH), now=datetime.now(UTC), verified={}, retention=Retention("soc2", 366)
+    )
+    busiest = next(table for section in sections for table in section.tables if table.title == "Busiest actors")
+    assert len(busiest.rows) == 20
+    assert busiest.left_out == 10
+
+
+class Long:
+    """A log of actors with the longest ids; each query that it is asked must be one."""
+
+    def count_by(self, text: str, field: str) -> list[tuple[str, int]]:
+        parse(text, now=datetime.now(UTC))
+        return [(f"{n:0512d}", 30 - n) for n in range(30)] if field == "actor" else []
+
+    def entries(self, text: str) -> Iterator[dict[str, Any]]:
+        parse(text, now=datetime.now(UTC))
+        yield from ()
 
 
 def test_reading_for_a_report_is_recorded(pipeline: Pipeline, told: dict[str, Any]) -> None:

@@ -20,11 +20,13 @@ from rich.console import Console
 from rich.text import Text
 
 from sealstream.cli.context import context_of, internal_error, out
+from sealstream.cli.policies import sealed_retention
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
 from sealstream.errors import Misconfigured, SealstreamError
+from sealstream.layout import Retention, longest_retention
 from sealstream.reports import PRIVILEGED, Month, MonthReport, Section, month_sections, verdict_of
 from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
 from sealstream.verify import ChainIdentity, Report, default_state_dir
@@ -110,7 +112,7 @@ def report_command(
             now=now,
             privileged=settings.report.privileged or PRIVILEGED,
             verified=verified,
-            retention=known.retention,
+            retention=_promised(settings, chain),
         )
         ReadLog(settings, "report", f"sealed_after:{wanted.first} sealed_before:{wanted.after}", [chain]).counted(
             log.name, {chain: _rows(sections)}
@@ -135,6 +137,12 @@ def report_command(
         _write(made, file or Path(f"audit-{chain}-{wanted}.html"), pdf=pdf)
     codes = [2 if isinstance(found, str) else found.exit_code for found in verified.values()]
     raise typer.Exit(1 if 1 in codes else max(codes, default=0))
+
+
+def _promised(settings: Settings, chain: str) -> Retention:
+    """The policy in force: what the settings say, and what the chain itself has promised, the longest of each."""
+    configured, sealed = settings.chain(chain).retention, sealed_retention(settings, chain).retention
+    return configured if sealed is None else longest_retention(configured, sealed)
 
 
 def _rows(sections: Sequence[Section]) -> int:

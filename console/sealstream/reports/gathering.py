@@ -8,7 +8,6 @@ beside a number is the command with that very text.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -35,6 +34,9 @@ Row = tuple[int | str, ...]
 
 _SHOWN = 20
 _LISTED = 50
+# A stream has a beginning and an end: the beginning counts. What was refused to a reader is no read.
+READS = "kind:control action:log.read -metadata.phase:end -result:denied"
+_REFUSED_READS = "kind:control action:log.read result:denied"
 _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
 
 
@@ -64,7 +66,8 @@ class _Asker:
         return f"{query} {self.within}".strip()
 
     def question(self, query: str, *more: str) -> Question:
-        return Question(("search", self.text(query), *more, "--chain", self.chain))
+        """The command that gives all of it again, however much."""
+        return Question(("search", self.text(query), *(more or ("--sort", "seq")), "--all", "--chain", self.chain))
 
     def count(self, label: str, query: str, *, note: str = "", alarming_if_any: bool = False) -> Figure:
         value = sum(count for _, count in self.count_by(query, "kind"))
@@ -117,7 +120,7 @@ def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
             ),
             ask.count("denied", "kind:event result:denied"),
             ask.count("failed", "kind:event result:failure"),
-            ask.count("reads of this log", "kind:control action:log.read"),
+            ask.count("reads of this log", READS),
             ask.count(
                 "gaps noticed",
                 "kind:log action:producer.gap",
@@ -170,22 +173,18 @@ def _day(day: date) -> str:
     return day.strftime("%Y-%m-%d %a")
 
 
-def _top(ask: _Asker, title: str, query: str, field: str, heading: str) -> Table:
+def _top(ask: _Asker, title: str, query: str, field: str, heading: str, counted: str = "events") -> Table:
     counts = ask.count_by(query, field)
     rows = [(value, count) for value, count in counts[:_SHOWN]]
     return Table(
-        title, (heading, "events"), rows, ask.question(query, "--count-by", field), max(0, len(counts) - _SHOWN)
+        title, (heading, counted), rows, ask.question(query, "--count-by", field), max(0, len(counts) - _SHOWN)
     )
 
 
 def _actors(ask: _Asker) -> Section:
     counts = ask.count_by("kind:event", "actor")
     top = counts[:_SHOWN]
-    named = " ".join(f"actor:{quoted(actor)}" for actor, _ in top)
-    by_result = {
-        result: dict(ask.count_by(f"kind:event result:{result} {named}", "actor")) if top else {}
-        for result in RESULTS[1:]
-    }
+    by_result = {result: dict(ask.count_by(f"kind:event result:{result}", "actor")) for result in RESULTS[1:]}
     rows: list[Row] = [
         (actor, count, *(by_result[result].get(actor, 0) for result in RESULTS[1:])) for actor, count in top
     ]
@@ -238,9 +237,7 @@ def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
                 break
         headings = ("seq", "when (as claimed)", "actor", "action", "resource", "result", "reason")
         left_out = int(figure.value) - len(rows)
-        tables.append(
-            Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}", "--sort", "seq"), left_out)
-        )
+        tables.append(Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}"), left_out))
     return Section(
         "Privileged actions",
         "What needs a reason. Which actions count is set in [report.privileged]; one may be of several kinds.",
@@ -255,27 +252,17 @@ def _who(entry: Mapping[str, Any]) -> str:
 
 
 def _access(ask: _Asker) -> Section:
-    query = "kind:control action:log.read"
-    figure = ask.count("reads of this log", query)
-    ways: Counter[tuple[str, str]] = Counter()
-    for entry in ask.entries(query):
-        ways[(str(entry["actor_id"]), str(entry.get("metadata", {}).get("what", "")))] += 1
-    rows = [(who, what, count) for (who, what), count in ways.most_common(_SHOWN)]
+    read = ask.count("reads of this log", READS, note="a stream counts once")
     notes = []
-    if not figure.value:
+    if not read.value:
         notes.append("No read was recorded. Who reaches a store without Sealstream is not seen here: docs/access.md.")
     return Section(
         "Access to the log",
-        "Who searched, showed, exported or verified this log: each time is an entry of its own.",
-        [figure],
+        "Who searched, showed, exported or verified this log: each time is sealed in the log itself.",
+        [read, ask.count("reads that were refused", _REFUSED_READS, note="a token asked beyond its scope")],
         tables=[
-            Table(
-                "Who read, and how",
-                ("reader", "how", "times"),
-                rows,
-                ask.question(query, "--sort", "seq"),
-                max(0, len(ways) - _SHOWN),
-            )
+            _top(ask, "Who read", READS, "actor", "reader", "times"),
+            _top(ask, "How", READS, "metadata.what", "command or route", "times"),
         ],
         notes=notes,
     )
@@ -347,14 +334,14 @@ def _gaps(ask: _Asker) -> Section:
                 "records refused",
                 refused,
                 ask.question("kind:log action:input.passed"),
-                "`sealstream deadletter list` has their bytes",
+                "the sum over the items of these entries; `sealstream deadletter list` has the bytes",
                 refused > 0,
             ),
             Figure(
                 "events that applications say they lost",
                 lost,
                 ask.question("kind:event action:audit.loss"),
-                "the sum of their counts",
+                "the sum of `count` in these entries",
                 lost > 0,
             ),
         ],
@@ -363,7 +350,7 @@ def _gaps(ask: _Asker) -> Section:
                 "What the log noticed",
                 ("seq", "when", "what", "facts"),
                 rows,
-                ask.question(query, "--sort", "seq"),
+                ask.question(query),
                 total - len(rows),
                 "nothing",
             )
@@ -373,37 +360,28 @@ def _gaps(ask: _Asker) -> Section:
 
 def _retention(ask: _Asker, retention: Retention) -> Section:
     query = "kind:control action:segment.archived"
-    segments = 0
     until: list[str] = []
     for entry in ask.entries(query):
-        segments += 1
         moment = str(entry.get("metadata", {}).get("retain_until", ""))
         until = [min(until[0], moment), max(until[1], moment)] if until else [moment, moment]
-    question = ask.question(query, "--sort", "seq")
+    question = ask.question(query)
     online = "for ever" if retention.online_days is None else f"{retention.online_days:,} days"
     chain = Question(("chain", "retention", ask.chain))
     figures = [
         Figure("policy", retention.policy, chain),
         Figure("in Postgres and Kafka", online, chain),
         Figure("in the archive, locked", f"{retention.archive_days:,} days", chain),
-        Figure("segments archived", segments, question, "each one Parquet object under COMPLIANCE lock"),
+        ask.count("segments archived", query, note="each one Parquet object under COMPLIANCE lock"),
     ]
     if until:
-        figures.append(Figure("the earliest lock ends", until[0][:10], question))
-        figures.append(Figure("the latest lock ends", until[1][:10], question))
+        figures.append(Figure("the earliest lock ends", until[0][:10], question, "the least `retain_until`"))
+        figures.append(Figure("the latest lock ends", until[1][:10], question, "the greatest `retain_until`"))
     return Section(
         "Retention and locks",
         "How long entries are kept, and until when nobody, its administrator included, can delete their objects.",
         figures,
         notes=["Lock dates are those that the chain sealed; verifying the archive compares them with the bucket's."],
     )
-
-
-def quoted(value: str) -> str:
-    """A value as the search language takes it."""
-    if value and all(character.isalnum() or character in "._-/@" for character in value):
-        return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:

@@ -26,7 +26,12 @@ class ReportSection(BaseModel):
     def _are_queries(cls, privileged: dict[str, str]) -> dict[str, str]:
         for name, text in privileged.items():
             try:
-                parse(text, now=datetime.now(UTC))
+                query = parse(text, now=datetime.now(UTC))
             except QueryError as error:
                 raise ValueError(f"{name} is no search:\n{render(error)}") from error
+            taken = sorted({condition.field.key for condition in query.conditions} & {"kind", "chain"})
+            if query.sealed_after or query.sealed_before:
+                taken.append("sealed_after/sealed_before")
+            if taken:
+                raise ValueError(f"{name}: {', '.join(taken)} is for the report to say: it asks for a month's events")
         return privileged
