@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, say
 from tests.verify.conftest import Built, Verdict, build
 
 from sealstream.archive import ArchiveStore, StoredSegment
 from sealstream.layout.manifests import parse_manifest
+from sealstream.sealing import new_signing_key, signer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -77,6 +78,21 @@ def test_a_copy_by_command_holds_and_is_gone_on_with(built: Built, tmp_path: Pat
     file = tmp_path / "file"
     file.touch()
     assert built.pipeline.command("archive", "copy", str(file), "--chain", chain).code == 2
+
+
+def test_an_auditor_needs_the_copy_and_the_key_and_nothing_else(built: Built, folder: Path, tmp_path: Path) -> None:
+    nowhere, vkey, state = tmp_path / "nowhere.toml", built.pipeline.chain.vkey, str(tmp_path / "state")
+    verify = ("verify", "archive", "--folder", str(folder), "--state-dir", state)
+    held = say(nowhere, *verify, "--vkey", vkey, "--until", f"{built.built_at:%Y-%m-%dT%H:%M:%S.%fZ}")
+    assert held.code == 0, held.out + held.err
+    assert f"kept in {state}" in held.out
+    without = say(nowhere, *verify)
+    assert (without.code, "--vkey" in without.err) == (2, True)
+    other = say(nowhere, *verify, "--vkey", vkey, "--chain", "other")
+    assert (other.code, "is that of chain" in other.err) == (2, True)
+    another_log = signer(new_signing_key("audit.example.com/elsewhere/main")).vkey
+    confused = built.pipeline.command(*verify[:2], "--chain", built.pipeline.name, "--vkey", another_log)
+    assert (confused.code, "another log's key" in confused.err) == (2, True)
 
 
 def tell_another_story(folder: Path, segment: StoredSegment, row: int) -> None:

@@ -5,6 +5,7 @@ Only reads the bucket, which is recorded in the log (`log.read`). Repeatable.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,8 @@ def copy_command(
     out.print(
         Text(
             f"{folder} has {copied.segments:,} segments of chain {chain}; copied {copied.files:,} files, "
-            f"{copied.size_bytes / 1e6:,.1f} MB\nverify it anywhere: sealstream verify archive --folder {folder} "
-            f"--chain {chain} --vkey {known.vkey}"
+            f"{copied.size_bytes / 1e6:,.1f} MB\nverify it anywhere, without settings or network:\n"
+            f"sealstream verify archive --folder {shlex.quote(str(folder))} --vkey {known.vkey}"
         ),
         soft_wrap=True,
     )

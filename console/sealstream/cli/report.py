@@ -26,6 +26,7 @@ from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
 from sealstream.errors import Misconfigured, SealstreamError
+from sealstream.events import parse_timestamp
 from sealstream.layout import Retention, longest_retention
 from sealstream.reports import PRIVILEGED, Month, MonthReport, Section, month_sections, verdict_of
 from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
@@ -110,6 +111,7 @@ def report_command(
             chain,
             wanted,
             now=now,
+            began=(began := _began(log, chain)),
             privileged=settings.report.privileged or PRIVILEGED,
             verified=verified,
             retention=_promised(settings, chain),
@@ -130,6 +132,7 @@ def report_command(
         verdict_holds=holds,
         sections=sections,
         checkpoint=_newest_note(verified),
+        began=began,
     )
     if as_json:
         print(json.dumps(made.to_json(), indent=2, ensure_ascii=False))
@@ -137,6 +140,12 @@ def report_command(
         _write(made, file or Path(f"audit-{chain}-{wanted}.html"), pdf=pdf)
     codes = [2 if isinstance(found, str) else found.exit_code for found in verified.values()]
     raise typer.Exit(1 if 1 in codes else max(codes, default=0))
+
+
+def _began(log: SearchSource, chain: str) -> datetime | None:
+    """When entry 0 was sealed; None where this store does not hold it."""
+    first = log.entry(f"{chain}/0")
+    return parse_timestamp(first.entry["written"]["sequenced_at"]) if first is not None else None
 
 
 def _promised(settings: Settings, chain: str) -> Retention:

@@ -33,7 +33,7 @@ from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.kafka import read_until_end, start_offset
 from sealstream.layout import ChainTopics, decode_entry
-from sealstream.sealing import parse_vkey
+from sealstream.sealing import Verifier, parse_vkey
 from sealstream.verify import (
     ARCHIVE_STALE_AFTER,
     ChainIdentity,
@@ -76,13 +76,19 @@ UntilOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON, one document a store.")]
 StateOption = Annotated[
     Path | None,
-    typer.Option("--state-dir", help="Where this verifier keeps its own last checkpoints.", show_default=False),
+    typer.Option(
+        "--state-dir",
+        help="Where this verifier keeps its own last checkpoints. "
+        "Default: $XDG_STATE_HOME/sealstream, else ~/.local/state/sealstream.",
+        show_default=False,
+    ),
 ]
 VkeyOption = Annotated[
     str | None,
     typer.Option(
         "--vkey",
-        help="The chain's public key as you were given it. Default: the settings' (which the operator wrote).",
+        help="The chain's public key as you were given it. Default: the settings' (which the operator wrote). With it, "
+        "a copy (--folder) needs no settings.",
         show_default=False,
     ),
 ]
@@ -116,24 +122,56 @@ def _request(
     as_json: bool,
     state: Path | None,
     vkey: str | None,
+    folder: Path | None = None,
 ) -> VerificationRequest:
-    settings = context_of(context).settings()
-    known = settings.chain(chain)
-    if vkey is not None:
-        try:
-            parse_vkey(vkey)
-        except SealstreamError as error:  # a slip of the pen must not look like tampering
-            raise Misconfigured(f"--vkey: {error}") from error
-    identity = ChainIdentity(known.name, known.origin, vkey or known.vkey)
-    until = until or settings.chains[chain].closed_at or None  # a closed chain grows no older
+    if folder is not None and vkey is not None:
+        settings, identity, closed_at = Settings(), _named_by(vkey, chain), ""
+    else:
+        settings, identity, closed_at = _configured(context, chain, vkey, folder)
     return VerificationRequest(
         settings,
         identity,
         _moment(since, "--since"),
-        _moment(until, "--until"),
+        _moment(until or closed_at or None, "--until"),  # a closed chain grows no older
         as_json,
         state or default_state_dir(),
     )
+
+
+def _verifier(vkey: str) -> Verifier:
+    try:
+        return parse_vkey(vkey)
+    except SealstreamError as error:  # a slip of the pen must not look like tampering
+        raise Misconfigured(f"--vkey: {error}") from error
+
+
+def _named_by(vkey: str, chain: str) -> ChainIdentity:
+    """An auditor with a copy has no settings, and needs none: a public key names its log and chain."""
+    origin = _verifier(vkey).name
+    name = origin.rpartition("/")[2]
+    if chain not in (name, "main"):
+        raise Misconfigured(f"--chain {chain}: the key that --vkey gives is that of chain {name} ({origin})")
+    return ChainIdentity(name, origin, vkey)
+
+
+def _configured(
+    context: typer.Context, chain: str, vkey: str | None, folder: Path | None
+) -> tuple[Settings, ChainIdentity, str]:
+    try:
+        settings = context_of(context).settings()
+        known = settings.chain(chain)
+    except Misconfigured as error:
+        if folder is None:
+            raise
+        raise Misconfigured(
+            f"{error}; with a copy and no settings give the chain's public key: --vkey 'NAME+ID+KEY'"
+        ) from error
+    if vkey is not None and (named := _verifier(vkey).name) != known.origin:
+        raise Misconfigured(
+            f"--vkey is the key of {named}, but chain {chain} in the settings is {known.origin}: another log's key "
+            "proves nothing about this one"
+        )
+    return settings, ChainIdentity(known.name, known.origin, vkey or known.vkey), settings.chains[chain].closed_at
 
 
 @app.command("kafka")
@@ -181,7 +219,7 @@ def archive(
     ] = None,
 ) -> None:
     """Verify the archive: objects, manifests, versions, locks, and every row in them."""
-    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["archive"], folder)
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey, folder), ["archive"], folder)
 
 
 @app.command("all")
@@ -221,8 +259,6 @@ def _verify_stores(
             codes.append(2)
             _could_not(store, internal_error(error), as_json=request.as_json)
             continue
-        if store == "archive" and folder is None and not report.entries:
-            _not_begun(request, report)
         codes.append(report.exit_code)
         if recording is not None:
             recording.record(store, report)
@@ -232,7 +268,9 @@ def _verify_stores(
             print_report(report, out)
         if report.exit_code == 0 and report.checkpoint_note:
             identity = request.identity
-            keep_checkpoint(request.state_dir, identity.origin, identity.vkey, store, report.checkpoint_note)
+            kept = keep_checkpoint(request.state_dir, identity.origin, identity.vkey, store, report.checkpoint_note)
+            if not request.as_json:
+                out.print(Text(f"          its signed checkpoint is kept in {kept}", style="dim"), soft_wrap=True)
     raise typer.Exit(1 if 1 in codes else max(codes))
 
 
@@ -262,6 +300,8 @@ def verify_store(request: VerificationRequest, store: str, folder: Path | None =
         else:
             report = verify_archive(folder if folder is not None else archive_settings(settings), asked)
         report.elapsed_s = time.monotonic() - started
+    if store == "archive" and folder is None and not report.entries:
+        _not_begun(request, report)
     return report
 
 

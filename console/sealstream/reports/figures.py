@@ -67,8 +67,12 @@ class Question(NamedTuple):
 
     arguments: tuple[str, ...]
 
+    def words(self) -> list[str]:
+        """As a shell takes them, each quoted where it must be."""
+        return [shlex.quote(word) for word in ("sealstream", *self.arguments)]
+
     def __str__(self) -> str:
-        return shlex.join(("sealstream", *self.arguments))
+        return " ".join(self.words())
 
 
 class Figure(NamedTuple):
@@ -115,7 +119,9 @@ class Section:
 
 @dataclass
 class MonthReport:
-    """The whole report of one chain's month. `made_at` is UTC; `whole`: the month had ended when it was made."""
+    """The whole report of one chain's month. `made_at` is UTC; `whole`: the month had ended when it was made; `began`:
+    when the chain's first entry was sealed, None where no store holds it any more.
+    """
 
     chain: str
     origin: str
@@ -128,6 +134,7 @@ class MonthReport:
     verdict_holds: bool | None
     sections: list[Section]
     checkpoint: str = ""
+    began: datetime | None = None
 
     @property
     def whole(self) -> bool:
@@ -154,6 +161,7 @@ class MonthReport:
             "vkey": self.vkey,
             "month": str(self.month),
             "whole": self.whole,
+            "chain_began": self.began.isoformat() if self.began else None,
             "made_at": self.made_at.isoformat(),
             "made_by": self.made_by,
             "source": self.source,

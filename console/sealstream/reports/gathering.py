@@ -24,9 +24,9 @@ RESULTS = ("success", "failure", "denied")
 PRIVILEGED: dict[str, str] = {
     "by administrators": "actor_type:admin",
     "on behalf of another": "on_behalf_of:*",
-    "rights and roles": "action:permission.* action:role.* action:grant* action:revoke* action:user.*",
+    "rights, roles, accounts": "action:permission.* action:role.* action:grant* action:revoke* action:user.*",
     "exports": "action:export*",
-    "deletions": "action:delete*",
+    "actions that begin with delete": "action:delete*",
     "break glass": "action:break_glass* action:break-glass* action:emergency*",
 }
 
@@ -89,15 +89,19 @@ def month_sections(
     month: Month,
     *,
     now: datetime,
+    began: datetime | None = None,
     privileged: Mapping[str, str] = PRIVILEGED,
     verified: Mapping[str, Report | str],
     retention: Retention,
 ) -> list[Section]:
-    """All sections of the report, as of `now` (aware). `verified`: each store's report, or why there is none."""
+    """All sections of the report, as of `now`; `began`: when the chain did (both aware; None: unknown).
+
+    `verified`: each store's report, or why there is none.
+    """
     ask = _Asker(log, chain, month, now)
     return [
         _summary(ask, privileged),
-        _volume(ask, month),
+        _volume(ask, month, began),
         _actors(ask),
         _denials(ask),
         _privileged(ask, privileged),
@@ -132,7 +136,7 @@ def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
     )
 
 
-def _volume(ask: _Asker, month: Month) -> Section:
+def _volume(ask: _Asker, month: Month, began: datetime | None) -> Section:
     found: dict[str, dict[str, int]] = {}
     for result in RESULTS:
         found[result] = dict(ask.count_by(f"kind:event result:{result}", "sealed_day"))
@@ -142,12 +146,17 @@ def _volume(ask: _Asker, month: Month) -> Section:
         for result in RESULTS
     }
     totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(month.days)}
+    # Days that have not come, and those before there was a chain, are no days without an event.
+    lived = [day for day in month.days if day <= ask.now.date() and (began is None or day >= began.date())]
     rows: list[Row] = [
-        (_day(day), *(values[result][place] for result in RESULTS), totals[day]) for place, day in enumerate(month.days)
+        (_day(day), *(values[result][place] for result in RESULTS), totals[day])
+        for place, day in enumerate(month.days)
+        if day in lived
     ]
-    over = [day for day in month.days if day < ask.now.date()]
-    quiet = [day for day in over if not totals[day]]
-    notes = [f"{len(quiet)} of {len(over)} days passed without an event: {_runs(quiet)}."] if quiet else []
+    quiet = [day for day in lived if not totals[day] and day < ask.now.date()]
+    notes = [f"Days that passed without an event: {_runs(quiet)} ({len(quiet)} of {len(lived)})."] if quiet else []
+    if began is not None and month.begins < began < month.ends:
+        notes.insert(0, f"The chain begins on {_day(began.date())}.")
     total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
     return Section(
         "Volume by day",
@@ -216,7 +225,7 @@ def _denials(ask: _Asker) -> Section:
 def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
     figures, tables = [], []
     for name, query in privileged.items():
-        figure = ask.count(name, f"kind:event {query}")
+        figure = ask.count(name, f"kind:event {query}", note=query)
         figures.append(figure)
         if not figure.value:
             continue
@@ -240,7 +249,8 @@ def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
         tables.append(Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}"), left_out))
     return Section(
         "Privileged actions",
-        "What needs a reason. Which actions count is set in [report.privileged]; one may be of several kinds.",
+        "What needs a reason. Below each number stands the search that decides what counts; [report.privileged] in the "
+        "settings has others. One action may be of several kinds.",
         figures,
         tables=tables,
     )

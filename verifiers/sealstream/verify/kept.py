@@ -48,12 +48,13 @@ def kept_notes(state_dir: Path, origin: str, vkey: str, store: str) -> list[Stor
     return kept
 
 
-def keep_checkpoint(state_dir: Path, origin: str, vkey: str, store: str, note: bytes) -> None:
-    """Keep `note` (verified just now) for this store, if it is larger than the one kept."""
+def keep_checkpoint(state_dir: Path, origin: str, vkey: str, store: str, note: bytes) -> Path:
+    """Keep `note` (verified just now) for this store, if it is larger than the one kept. Returns its file."""
     file = _file(state_dir, origin, store)
     if file.exists() and open_checkpoint(file.read_bytes(), vkey).size >= open_checkpoint(note, vkey).size:
-        return
+        return file
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     beside.write_bytes(note)
     beside.replace(file)
+    return file
