@@ -20,7 +20,7 @@ from sealstream.layout.tables import Roles
 from sealstream.postgres.driver import Session
 from sealstream.search import SORTS, ArchiveSource, Having, PostgresSource, SearchTooBroad, Stores, choose_source, parse
 
-QUERIES = ("", "actor:user-1* -action:read", "after:2026-09-01 before:2026-11-01", "seq:40..120")
+QUERIES = ("", "actor:user-1* -action:read", "after:2026-09-01 before:2026-11-01", "seq:40..120", "after:0001-01-01")
 
 
 @pytest.fixture(scope="module")

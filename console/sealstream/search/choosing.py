@@ -8,7 +8,7 @@ of that is allowed for (docs/decisions/0202).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from sealstream.archive import ArchiveSettings
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.search.archive_source import ArchiveSource, Progress
 from sealstream.search.combined_source import CombinedSource
-from sealstream.search.found import SearchSource
+from sealstream.search.found import SearchSource, moment_of
 from sealstream.search.postgres_source import FirstStored, PostgresSource
 from sealstream.search.query import Query
 
@@ -25,7 +25,6 @@ __all__ = ["SOURCES", "Stores", "choose_source"]
 SOURCES = ("auto", "postgres", "archive")
 
 _CLOCK_AHEAD = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Stores(NamedTuple):
@@ -88,11 +87,11 @@ def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstS
         if first is None:
             below[chain] = None
             continue
-        sealed_since = _EPOCH + timedelta(microseconds=first.sealed_us)
+        sealed_since = moment_of(first.sealed_us)
         if (
             first.seq > query.seqs().first
             and (query.sealed_after is None or query.sealed_after < sealed_since)
-            and (query.after is None or query.after - _CLOCK_AHEAD < sealed_since)
+            and (query.after is None or query.after < sealed_since + _CLOCK_AHEAD)
         ):
             below[chain] = first
     return below
@@ -101,8 +100,8 @@ def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstS
 def _why(chain: str, first: FirstStored | None) -> str:
     if first is None:
         return f"the archive answers for chain {chain}, of which Postgres has nothing"
-    sealed_since = _EPOCH + timedelta(microseconds=first.sealed_us)
-    enough = (sealed_since + timedelta(days=2)).strftime("%Y-%m-%d")
+    sealed_since = moment_of(first.sealed_us)
+    enough = (sealed_since + timedelta(days=2)).date().isoformat()
     return (
         f"the archive answers for what Postgres no longer has of chain {chain}: entries below {first.seq}, sealed "
         f"before {sealed_since:%Y-%m-%d %H:%M:%SZ} (with after:{enough} Postgres alone answers, at once)"
