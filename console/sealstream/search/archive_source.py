@@ -185,8 +185,8 @@ class ArchiveSource:
     def _chosen(self, query: Query) -> dict[str, list[_Object]]:
         """The objects of each chain in which something may be found."""
         first, last = query.seqs()
-        since = query.sealed_after.strftime("%Y-%m-%d") if query.sealed_after else ""
-        until = query.sealed_before.strftime("%Y-%m-%d") if query.sealed_before else "9999-99-99"
+        since = query.sealed_after.date().isoformat() if query.sealed_after else ""
+        until = query.sealed_before.date().isoformat() if query.sealed_before else "9999-99-99"
         chosen = {}
         for chain in query.chains(self._chains):
             stop = min(last + 1, self._below.get(chain, last + 1))
