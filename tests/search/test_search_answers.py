@@ -97,7 +97,7 @@ def test_pages_follow_each_other_at_the_ends_of_the_calendar(asked, text, sort):
 
 
 def test_a_cursor_outside_the_calendar_is_none(asked):
-    source, entries = asked
+    source, _entries = asked
     query = parse("", now=NOW)
     entry = source.page(query, limit=1).entries[0]
     for time_us in (253_402_300_800_000_000, -62_135_596_800_000_001):
