@@ -255,12 +255,13 @@ def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> 
     seen = []
     for view in views:
         again = answers.get(f"sealed {view.chain}")
-        times = {what: answers.get(f"{what} {view.chain}") for what in ("behind_since", "began_at", "unarchived_since")}
+        newest = again if isinstance(again, Sealed | Trouble) else view.sealed
+        behind, began, unarchived = (
+            at if isinstance(at, float) else None
+            for at in (answers.get(f"{what} {view.chain}") for what in ("behind_since", "began_at", "unarchived_since"))
+        )
         seen.append(
-            view._replace(
-                sealed=again if isinstance(again, Sealed | Trouble) else view.sealed,
-                **{what: at if isinstance(at, float) else None for what, at in times.items()},
-            )
+            view._replace(sealed=newest, behind_since=behind, began_at=began, unarchived_since=unarchived),
         )
     return seen
 
