@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from sealstream.archive import ArchiveSettings
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.search.archive_source import ArchiveSource, Progress
+from sealstream.search.archive_reading import Progress
+from sealstream.search.archive_source import ArchiveSource
 from sealstream.search.combined_source import CombinedSource
 from sealstream.search.found import SearchSource, moment_of
 from sealstream.search.postgres_source import FirstStored, PostgresSource
@@ -28,11 +29,16 @@ _CLOCK_AHEAD = timedelta(days=1)
 
 
 class Stores(NamedTuple):
-    """Where the stores are. `reader_dsn` empty: no Postgres. `archive` None: no archive; a path: a copy of it."""
+    """Where the stores are. `reader_dsn` empty: no Postgres. `archive` None: no archive; a path: a copy of it.
+
+    `timeout_s`: how long a statement may take in Postgres. `archive_timeout_s`: how long a page, a count or the look
+    for an entry may take in the archive; None: as long as it takes.
+    """
 
     reader_dsn: str = ""
     archive: ArchiveSettings | Path | None = None
     timeout_s: float = 15.0
+    archive_timeout_s: float | None = None
 
 
 def choose_source(
@@ -76,7 +82,7 @@ def choose_source(
 def _archive(stores: Stores, chains: Sequence[str], below: dict[str, int] | None, progress: Progress) -> ArchiveSource:
     if stores.archive is None:
         raise Misconfigured("archive.bucket is not set: there is no archive to search")
-    return ArchiveSource(stores.archive, chains, below=below, progress=progress)
+    return ArchiveSource(stores.archive, chains, below=below, timeout_s=stores.archive_timeout_s, progress=progress)
 
 
 def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstStored | None]:
