@@ -42,6 +42,7 @@ WELL = ChainView(
     stored=Stored(1_000, NOW - 5, 1_100),
     archived=Archived(900, NOW - 210),
 )
+NEVER_SIGNED = {"signed": Signed(0, None, 0, None), "archived": Archived(0, None)}
 RUNNING = ProcessView("sequencer", "running", url="http://127.0.0.1:1", alive=True, ready=True)
 
 
@@ -74,6 +75,26 @@ def test_nothing_is_said_of_what_is_well() -> None:
             "lagging",
         ),
         ({"archived": Archived(800, NOW - 90_001)}, "25 h old", "lagging-sink"),
+        (
+            {"archived": Archived(0, None), "unarchived_since": NOW - 3_600},
+            "900 entries of ended segments not archived; the archive holds nothing, the first segment ended 60 min ago",
+            "lagging",
+        ),
+        (
+            NEVER_SIGNED | {"began_at": NOW - 3_600},
+            "none is signed, the oldest came 60 min ago",
+            "operating",
+        ),
+        (
+            NEVER_SIGNED | {"sealed": Sealed(1_000, NOW - 170, 0, None)},
+            "1,000 entries, none is signed, the oldest came at least 2 min ago",
+            "operating",
+        ),
+        (
+            {"signed": Signed(1_000, NOW - 4, 0, None), "archived": Archived(0, None), "began_at": NOW - 90_001},
+            "no segment has ended since its first entry came 25 h ago",
+            "operating",
+        ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
         ({"signed": Trouble("not signed by the chain's key", "", True)}, "Kafka: not signed by", "lost-kafka"),
     ],
@@ -94,6 +115,21 @@ def test_an_idle_chain_and_a_burst_are_no_faults() -> None:
     assert found(WELL._replace(**burst, behind_since=NOW - 20)) == []
     first_after_a_quiet_day = {"signed": Signed(1_000, NOW, 1_000, NOW - 10), "archived": Archived(900, NOW - 70_000)}
     assert found(WELL._replace(**first_after_a_quiet_day)) == []
+
+
+def test_a_chain_that_just_began_is_no_fault() -> None:
+    began = {"sealed": Sealed(40, NOW - 1, 0, None), "stored": Stored(40, NOW - 1, 44)}
+    assert found(WELL._replace(**began, **NEVER_SIGNED, began_at=NOW - 100)) == []
+    first = {"signed": Signed(40, NOW - 1, 40, NOW - 30), "archived": Archived(0, None), "unarchived_since": NOW - 500}
+    assert found(WELL._replace(**began, **first)) == []
+    (said,) = found(WELL._replace(**NEVER_SIGNED))
+    assert said.severity == "unknown"
+    assert "nothing is signed, and when its first entry came could not be asked" in said.words
+    assert found(WELL._replace(sealed=Sealed(0, None, 0, None), **NEVER_SIGNED, stored=Stored(0, None, 0)))[1:] == []
+
+
+def test_where_there_is_no_archive_nothing_is_missed_in_it() -> None:
+    assert found(WELL._replace(archived=None, signed=Signed(1_000, NOW, 900, NOW - 90_000)), RUNNING) == []
 
 
 def test_a_store_that_does_not_answer_is_unknown_and_hides_nothing() -> None:
@@ -197,6 +233,9 @@ def test_status_works_when_everything_is_down(tmp_path: Path, monkeypatch: pytes
     for store in ("Kafka", "Postgres", "the archive"):
         assert f"{store} does not answer: nobody answers at 127.0.0.1:1: Connection refused" in said.out
     assert "secret" not in said.out
+    write_settings(tmp_path / "sealstream.toml", {"archive": {"bucket": ""}})
+    assert "archive" not in say(tmp_path / "sealstream.toml", "status").out
+    write_settings(tmp_path / "sealstream.toml", {"archive": {"bucket": "audit-archive"}})
     write_settings(tmp_path / "sealstream.toml", {"metrics": {"ports": {"sequencer": 1}}})
     said = say(tmp_path / "sealstream.toml", "status", "--json")
     told = json.loads(said.out)

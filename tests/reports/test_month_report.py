@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.pipeline import Pipeline, sql
+from tests.pipeline import Pipeline, say, sql
 
+from sealstream.cli.settings import write_settings
 from sealstream.layout import Retention, SegmentLimits
 from sealstream.reports import Month, month_sections
 from sealstream.reports.settings import ReportSection
@@ -183,6 +184,15 @@ def test_the_page_is_whole_and_can_do_nothing(pipeline: Pipeline, tmp_path: Path
     assert "Draft" in page
     assert "Nothing was verified" in page
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_where_there_is_no_archive_none_is_asked(pipeline: Pipeline) -> None:
+    config = pipeline.config.with_name("without-archive.toml")
+    config.write_bytes(pipeline.config.read_bytes())
+    write_settings(config, {"archive": {"bucket": ""}})
+    said = say(config, "report", "--month", MONTH, "--chain", pipeline.name, "--json")
+    assert said.code == 0, said.out + said.err
+    assert [row[0] for row in tables(json.loads(said.out))["Verdict by store"]] == ["kafka", "postgres"]
 
 
 def test_tampering_is_the_first_thing_that_it_says(pipeline: Pipeline, tmp_path: Path) -> None:

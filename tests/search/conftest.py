@@ -61,10 +61,13 @@ def made_event(n: int, sealed: str) -> dict[str, Any]:
     moment = datetime.fromisoformat(sealed)
     # Some happened long before they were sealed, some by a clock that ran ahead, many at the same moment.
     moment += timedelta(seconds=chance.choice((0, 0, 0, -1, -40 * 86_400, 3 * 86_400)))
+    timestamp = format_timestamp(moment.replace(second=0, microsecond=0))
+    if n % 20 in (3, 11):  # as early and as late as a time may be, each several times
+        timestamp = "0001-01-01T00:00:00.000000Z" if n % 20 == 3 else "9999-12-31T23:59:59.999999Z"
     kind, name = chance.choice(RESOURCES)
     event: dict[str, Any] = {
         "id": str(uuid.UUID(int=chance.getrandbits(128))),
-        "timestamp": format_timestamp(moment.replace(second=0, microsecond=0)),
+        "timestamp": timestamp,
         "actor_id": chance.choice(ACTORS),
         "actor_type": chance.choice(("user", "user", "service", "admin", "system")),
         "action": chance.choice(ACTIONS),

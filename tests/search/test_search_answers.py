@@ -11,7 +11,18 @@ import pytest
 from tests.search.conftest import NOW, Searchable
 from tests.search.questions import COUNTS, QUERIES
 
-from sealstream.search import SORTS, ArchiveSource, Having, PostgresSource, Query, SearchSource, matches, parse
+from sealstream.search import (
+    SORTS,
+    ArchiveSource,
+    BadCursor,
+    Having,
+    PostgresSource,
+    Query,
+    SearchSource,
+    matches,
+    parse,
+)
+from sealstream.search.cursors import cursor_after
 from sealstream.search.fields import searchable as field_of
 from sealstream.search.matching import scalar_text, value_at
 
@@ -66,6 +77,32 @@ def test_pages_follow_each_other_without_a_gap_or_a_repeat(asked, text, sort):
         if cursor is None:
             break
     assert found == wanted
+
+
+@pytest.mark.parametrize("sort", ["timestamp", "-timestamp"])
+@pytest.mark.parametrize("text", ["before:1600-01-01", "after:2300-01-01"])
+def test_pages_follow_each_other_at_the_ends_of_the_calendar(asked, text, sort):
+    source, entries = asked
+    query = parse(text, now=NOW)
+    wanted = expected(entries, query, sort)
+    assert len(wanted) > 10
+    found, cursor = [], None
+    for _ in wanted:
+        page = source.page(query, sort=sort, limit=7, after=cursor)
+        found += [entry.place for entry in page.entries]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == wanted
+
+
+def test_a_cursor_outside_the_calendar_is_none(asked):
+    source, _entries = asked
+    query = parse("", now=NOW)
+    entry = source.page(query, limit=1).entries[0]
+    for time_us in (253_402_300_800_000_000, -62_135_596_800_000_001):
+        with pytest.raises(BadCursor):
+            source.page(query, after=cursor_after(entry._replace(time_us=time_us), "", "-timestamp"))
 
 
 @pytest.mark.parametrize("key", COUNTS)

@@ -100,6 +100,15 @@ def test_counts_answer_who_fails_too_often(search, searchable):
     assert len(table) == 1 + len(counts)
 
 
+def test_counts_that_were_cut_off_say_so(search):
+    said = search("--count-by", "action", "-n", "2", "--json")
+    assert len(json.loads(said.out)) == 2
+    assert said.err == "sealstream: there are more: --all for all of them\n"
+    every = search("--count-by", "action", "--all", "--json")
+    assert json.loads(every.out)[:2] == json.loads(said.out)
+    assert search("--count-by", "action", "-n", str(len(json.loads(every.out))), "--json").err == ""
+
+
 def test_a_spreadsheet_computes_nothing_of_what_it_is_given(search, searchable, tmp_path):
     file = tmp_path / "november.csv"
     said = search("--all", "--output", "csv", "--file", str(file))

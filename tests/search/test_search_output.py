@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
-from sealstream.cli.search_output import csv_cell, harmless
+from sealstream.cli.search_output import count_rows, csv_cell, harmless
 from sealstream.cli.showing import changes
+from sealstream.search import Count
 
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
 def test_a_cell_is_never_a_formula(begin):
     assert csv_cell(f"{begin}cmd|' /C calc'!A0") == f"'{begin}cmd|' /C calc'!A0"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "text", ["x;=HYPERLINK(1)", 'x;"=1+1', "x\t@SUM(1)", "x\n=1+1;y", "x; +1", ";-1", '";=1";=1', "x\r\n\u3000\uff1d1"]
+)
+def test_whatever_separates_lists_where_it_is_opened_no_part_is_a_formula(text, delimiter):
+    rows = csv.reader(
+        io.StringIO(count_rows([Count(text, 1)], "reason", "csv").decode(), newline=""), delimiter=delimiter
+    )
+    cells = [cell for row in rows for cell in row]
+    assert cells
+    assert not [cell for cell in cells if cell.lstrip(' \u3000"').startswith(("=", "+", "-", "@", "\uff1d"))]
+
+
+def test_every_cell_is_quoted():
+    assert count_rows([Count("a;b", 3)], "reason", "csv") == b'"reason","entries"\r\n"a;b","3"\r\n'
 
 
 def test_other_cells_are_what_they_are():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,9 +19,20 @@ from sealstream.cli.settings import write_settings
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout.tables import Roles
 from sealstream.postgres.driver import Session
-from sealstream.search import SORTS, ArchiveSource, Having, PostgresSource, SearchTooBroad, Stores, choose_source, parse
+from sealstream.search import (
+    SORTS,
+    ArchiveSource,
+    Having,
+    PostgresSource,
+    SearchTooBroad,
+    Stores,
+    choose_source,
+    counting,
+    parse,
+)
+from sealstream.search.archive_reading import Limit, reading
 
-QUERIES = ("", "actor:user-1* -action:read", "after:2026-09-01 before:2026-11-01", "seq:40..120")
+QUERIES = ("", "actor:user-1* -action:read", "after:2026-09-01 before:2026-11-01", "seq:40..120", "after:0001-01-01")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +168,43 @@ def test_a_copy_of_the_archive_in_a_folder_answers_the_same(searchable, tmp_path
         searchable.archived(), query, "-timestamp"
     )
     source.close()
+
+
+def test_more_values_than_can_be_counted_are_refused(searchable, shortened, monkeypatch):
+    monkeypatch.setattr(counting, "MOST_VALUES", 5)
+    query = parse("kind:event", now=NOW)
+    stores = Stores(shortened, searchable.bucket)
+    for name, source in (("both", "auto"), ("postgres", "postgres"), ("archive", "archive")):
+        asked = choose_source(stores, searchable.chains, query, source=source)
+        with pytest.raises(SearchTooBroad, match=r"counting by actor: more than 5 different values.*after:"):
+            asked.count_by(query, "actor", limit=2 if name == "both" else None)
+        assert len(asked.count_by(query, "result", limit=10)) == 3
+        asked.close()
+
+
+def test_a_search_of_the_archive_ends_when_its_time_is_over(searchable):
+    query = parse("reason:*", now=NOW)
+    source = ArchiveSource(searchable.bucket, searchable.chains, timeout_s=1e-6)
+    for ask in (
+        lambda: source.page(query),
+        lambda: source.count_by(query, "actor"),
+        lambda: source.entry(str(uuid.uuid4())),
+    ):
+        with pytest.raises(SearchTooBroad, match=r"archive took longer than 1e-06 s.*narrow it, by sealed_after:"):
+            ask()
+    source.close()
+    stores = Stores(archive=searchable.bucket, archive_timeout_s=60)
+    patient = choose_source(stores, searchable.chains, query, source="archive")
+    assert patient.page(query, limit=1).entries
+    patient.close()
+
+
+def test_a_query_that_reads_nothing_more_is_interrupted():
+    begun = time.monotonic()
+    endless = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
+    with reading({}, lambda _done, _total: None, Limit.of(0.3)) as run, pytest.raises(SearchTooBroad):
+        list(run(endless))
+    assert time.monotonic() - begun < 10
 
 
 def test_a_search_that_no_index_helps_ends_and_says_what_to_narrow(searchable, make_database, pipeline_roles):

@@ -80,7 +80,7 @@ def report_command(
         list[str] | None,
         typer.Option(
             "--verify",
-            help="Which stores to verify for it: kafka, postgres, archive, none. Default: all three.",
+            help="Which stores to verify for it: kafka, postgres, archive, none. Default: all there are.",
             show_default=False,
         ),
     ] = None,
@@ -100,7 +100,7 @@ def report_command(
     now = datetime.now(UTC)
     if wanted.begins > now:
         raise Misconfigured(f"month {wanted} has not begun: nothing was sealed in it yet")
-    stores = _stores(verify)
+    stores = _stores(verify, STORES if settings.archive.bucket else [store for store in STORES if store != "archive"])
     verified = _verified(settings, chain, stores, quiet=as_json)
     with (
         closing(_source(settings, chain, wanted, source)) as log,
@@ -159,8 +159,9 @@ def _rows(sections: Sequence[Section]) -> int:
     return sum(len(table.rows) for section in sections for table in section.tables)
 
 
-def _stores(asked: Sequence[str] | None) -> list[str]:
-    names = [name for each in asked or STORES for name in each.split(",") if name]
+def _stores(asked: Sequence[str] | None, there: Sequence[str]) -> list[str]:
+    """The stores to verify: those that are asked for, else those that there are."""
+    names = [name for each in asked or there for name in each.split(",") if name]
     if names == ["none"]:
         return []
     for name in names:
@@ -174,7 +175,8 @@ def _source(settings: Settings, chain: str, month: Month, source: str) -> Search
     if source not in SOURCES:
         raise Misconfigured(f"--source {source}: expected {', '.join(SOURCES)}")
     asked = parse(f"sealed_after:{month.first} sealed_before:{month.after}", now=month.ends)
-    stores = Stores(settings.postgres.reader_dsn, archive_settings(settings), timeout_s=_PATIENCE_S)
+    archive = archive_settings(settings) if settings.archive.bucket else None
+    stores = Stores(settings.postgres.reader_dsn, archive, timeout_s=_PATIENCE_S)
     said = Console(stderr=True, soft_wrap=True)
     return choose_source(stores, [chain], asked, source=source, say=lambda text: said.print(Text(text, style="dim")))
 

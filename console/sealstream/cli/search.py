@@ -174,13 +174,17 @@ def search_command(
         try:
             if count_by is not None:
                 counts = answering.count_by(
-                    asked, count_by, having=wanted, sort=sort or "-count", limit=None if everything else limit
+                    asked, count_by, having=wanted, sort=sort or "-count", limit=None if everything else limit + 1
                 )
+                more = not everything and len(counts) > limit
+                counts = counts if everything else counts[:limit]
                 words = [asked.text, f"--count-by {count_by}", f"--having {having}" if having else ""]
                 read = ReadLog(settings, "search", " ".join(filter(None, words)), _read_chains(asked, chains))
                 read.counted(answering.name, dict.fromkeys(_read_chains(asked, chains), len(counts)))
                 with destination(file, form) as (stream, _terminal):
                     stream.write(count_rows(counts, count_by, form))
+                if more:
+                    _say("there are more: --all for all of them")
                 return
             read = ReadLog(settings, "export" if everything else "search", asked.text, _read_chains(asked, chains))
             _write(

@@ -7,7 +7,6 @@ are shown, and a CSV cell that a spreadsheet would compute begins with an apostr
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -24,7 +23,7 @@ from rich.text import Text
 from sealstream.cli.context import out
 from sealstream.errors import Misconfigured
 from sealstream.search import Count, Found
-from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell
+from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell, csv_rows
 
 __all__ = [
     "FORMATS",
@@ -179,7 +178,7 @@ def count_rows(counts: Iterable[Count], key: str, form: str) -> bytes:
         return ("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n").encode()
     if form == "csv":
         text = io.StringIO(newline="")
-        rows = csv.writer(text)
+        rows = csv_rows(text)
         rows.writerow((key, "entries"))
         rows.writerows((csv_cell(value), entries) for value, entries in counts)
         return text.getvalue().encode()

@@ -25,7 +25,9 @@ from sealstream.devstack.logs import tail
 from sealstream.errors import Misconfigured
 from sealstream.health import program_name
 from sealstream.health.asking import (
+    Archived,
     Sealed,
+    Signed,
     Stored,
     Trouble,
     archived,
@@ -143,12 +145,17 @@ def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> li
         for status in local
     }
     needed = ["sequencer"] if settings.open_chains() else []
-    needed += [program_name(process, chain) for chain in settings.open_chains() for process in _CHAIN_PROCESSES]
+    needed += [program_name(process, chain) for chain in settings.open_chains() for process in _each_needs(settings)]
     for name in [*needed, *addresses]:
         views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))
     if any(name.startswith("sequencer-") for name in views) and not views["sequencer"].url:
         del views["sequencer"]  # each chain has a sequencer of its own
     return list(views.values())
+
+
+def _each_needs(settings: Settings) -> list[str]:
+    """The processes that each chain has of its own; no sink of an archive where there is none."""
+    return [name for name in _CHAIN_PROCESSES if name != "archive-sink" or settings.archive.bucket]
 
 
 def _explained(view: ProcessView, status: ProcessStatus) -> ProcessView:
@@ -197,8 +204,9 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
         "signed": ask_kafka(lambda: signed(kafka, chain)),
         "letters": ask_kafka(lambda: dead_letters(kafka, chain, now)),
         "producers": ask_kafka(lambda: producers(kafka, chain)),
-        "archived": ask_archive,
     }
+    if settings.archive.bucket:
+        questions["archived"] = ask_archive
     if settings.postgres.reader_dsn:
         questions["stored"] = ask_postgres
     return questions
@@ -216,35 +224,44 @@ def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> Chain
         letters=answers[f"letters {name}"],
         producers=answers[f"producers {name}"],
         stored=answers.get(f"stored {name}"),
-        archived=answers[f"archived {name}"],
+        archived=answers.get(f"archived {name}"),
     )
 
 
 def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> list[ChainView]:
-    """A store that seems to be ahead of Kafka was asked a moment later, perhaps; one that is behind: since when?"""
+    """A store that seems to be ahead of Kafka was asked a moment later, perhaps; one behind or empty: since when?"""
     kafka = settings.kafka_settings()
     questions: dict[str, Callable[[], Any]] = {}
     for view in views:
         if not isinstance(view.sealed, Sealed):
             continue
         chain = settings.chain(view.chain)
-        topic = ChainTopics.of(chain.name, chain.prefix).chain
+        topics = ChainTopics.of(chain.name, chain.prefix)
         stores = (view.signed, view.stored, view.archived)
         others = [part.size for part in stores if part is not None and not isinstance(part, Trouble)]
         if others and max(others) > view.sealed.size:
             questions[f"sealed {view.chain}"] = lambda chain=chain: sealed(kafka, chain)  # type: ignore[misc]
+        since: dict[str, tuple[str, int]] = {}
         if isinstance(view.stored, Stored) and view.stored.size < view.sealed.size:
-            offset = view.stored.next_offset
-            questions[f"behind {view.chain}"] = lambda topic=topic, offset=offset: waiting_since(kafka, topic, offset)  # type: ignore[misc]
+            since["behind_since"] = (topics.chain, view.stored.next_offset)
+        if isinstance(view.signed, Signed) and view.sealed.size:
+            if view.signed.segment_at is None:
+                since["began_at"] = (topics.chain, 0)
+            elif isinstance(view.archived, Archived) and not view.archived.size:
+                since["unarchived_since"] = (topics.segments, 0)
+        for what, place in since.items():
+            questions[f"{what} {view.chain}"] = lambda place=place: waiting_since(kafka, *place)  # type: ignore[misc]
     answers = at_once(questions, timeout_s)
     seen = []
     for view in views:
-        again, since = answers.get(f"sealed {view.chain}"), answers.get(f"behind {view.chain}")
+        again = answers.get(f"sealed {view.chain}")
+        newest = again if isinstance(again, Sealed | Trouble) else view.sealed
+        behind, began, unarchived = (
+            at if isinstance(at, float) else None
+            for at in (answers.get(f"{what} {view.chain}") for what in ("behind_since", "began_at", "unarchived_since"))
+        )
         seen.append(
-            view._replace(
-                sealed=again if isinstance(again, Sealed | Trouble) else view.sealed,
-                behind_since=since if isinstance(since, float) else None,
-            )
+            view._replace(sealed=newest, behind_since=behind, began_at=began, unarchived_since=unarchived),
         )
     return seen
 
@@ -255,5 +272,5 @@ def _unserved(settings: Settings, local: list[ProcessStatus]) -> list[Finding]:
     return [
         Finding("wrong", "", f"chain {chain} is served by no process yet: `sealstream down`, then `sealstream up`")
         for chain in settings.open_chains()
-        if not {program_name(process, chain) for process in _CHAIN_PROCESSES} <= started
+        if not {program_name(process, chain) for process in _each_needs(settings)} <= started
     ]

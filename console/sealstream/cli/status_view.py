@@ -136,8 +136,10 @@ def _chain_lines(view: ChainView, now: float) -> Group:
     if view.stored is not None:
         at = view.stored.sequenced_at if isinstance(view.stored, Stored) else None
         rows.add_row("  postgres", behind(view.stored, "newest", at))
-    at = None if isinstance(view.archived, Trouble) else view.archived.sequenced_at
-    rows.add_row("  archive", behind(view.archived, "newest", at) + ("" if at is None else " (segments as they end)"))
+    if view.archived is not None:
+        at = None if isinstance(view.archived, Trouble) else view.archived.sequenced_at
+        ends = "" if at is None else " (segments as they end)"
+        rows.add_row("  archive", behind(view.archived, "newest", at) + ends)
     if isinstance(view.producers, Producers):
         known = view.producers
         told = f"{known.known:,} known, {known.silent:,} silent, {known.missing:,} numbers missing"

@@ -7,11 +7,11 @@ calls a store stale, with room for a chain that is idle: its heartbeat comes onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
 
 from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
-from sealstream.layout import Figure, figures
+from sealstream.health.views import ChainView, Finding, ProcessView
+from sealstream.layout import figures
 
 __all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "said_age"]
 
@@ -33,66 +33,6 @@ _ARCHIVE_OLD_S = 25 * 3600.0
 _JUST_ENDED_S = 60.0
 _SEGMENTS_BEHIND = 5
 _CLOCK_AHEAD_S = 60.0
-
-
-class Finding(NamedTuple):
-    """`about`: the process or store; `page`: where it says what to do, empty where the words do."""
-
-    severity: Literal["wrong", "unknown", "note"]
-    about: str
-    words: str
-    page: str = ""
-
-
-class ProcessView(NamedTuple):
-    """One process. `state`: the local supervisor's word, None where nobody was asked. `url`: of its figures, empty
-    where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked.
-    `running_s`: for how long the supervisor has it run.
-    """
-
-    name: str
-    state: str | None = None
-    exit_code: int | None = None
-    url: str = ""
-    trouble: str = ""
-    alive: bool | None = None
-    ready: bool | None = None
-    because: tuple[str, ...] = ()
-    runbook: str = ""
-    running_s: float | None = None
-    told: Mapping[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-
-    def figure(self, figure: Figure, **labels: str) -> float | None:
-        """The value with these labels, if it was told."""
-        wanted = set(labels.items())
-        found = (value for (name, has), value in self.told.items() if name == figure.name and wanted <= set(has))
-        return next(found, None)
-
-
-class ChainView(NamedTuple):
-    """One chain, by its stores. `stored` None: no DSN is set. `behind_since`: when the first entry came to Kafka that
-    Postgres does not hold. Times in seconds since 1970.
-    """
-
-    chain: str
-    closed: bool
-    segment_entries: int
-    segment_seconds: int
-    sealed: Sealed | Trouble
-    signed: Signed | Trouble
-    letters: DeadLetters | Trouble
-    producers: Producers | Trouble
-    stored: Stored | Trouble | None
-    archived: Archived | Trouble
-    behind_since: float | None = None
-
-    def members(self) -> dict[str, Any]:
-        """For programs."""
-        parts: dict[str, Any] = {}
-        for name in ("sealed", "signed", "letters", "producers", "stored", "archived"):
-            part = getattr(self, name)
-            parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
-        return {"chain": self.chain, "closed": self.closed, **parts, "behind_since": self.behind_since}
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -147,7 +87,7 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
         yield from _of_postgres(view, view.sealed, view.stored, now)
     if isinstance(view.archived, Trouble):
         yield _trouble("the archive", view.archived, RUNBOOKS)
-    elif isinstance(view.signed, Signed):
+    elif view.archived is not None and isinstance(view.signed, Signed):
         yield from _of_archive(view, view.signed, view.archived, now)
     yield from _of_input(view)
 
@@ -184,12 +124,35 @@ def _of_sealing(view: ChainView, sealed: Sealed, now: float) -> Iterator[Finding
 def _of_signing(view: ChainView, sealed: Sealed, signed: Signed, now: float) -> Iterator[Finding]:
     if signed.size > sealed.size:
         yield _rolled_back(view.chain, "a checkpoint is signed over", signed.size, sealed.size)
+    elif signed.at is None and sealed.size:
+        yield from _of_unsigned(view, sealed, now)
     elif signed.size < sealed.size and signed.at is not None and now - signed.at > _UNSIGNED_S:
         yield Finding(
             "wrong",
             "checkpointing",
             f"chain {view.chain}: {_count(sealed.size - signed.size, 'entry')} not signed, the last checkpoint is "
             f"{said_age(now - signed.at)} old: does checkpointing run?",
+            OPERATING,
+        )
+
+
+def _of_unsigned(view: ChainView, sealed: Sealed, now: float) -> Iterator[Finding]:
+    """A chain of which nothing is signed: no fault while it is young. Its last entry is no older than its first."""
+    oldest = view.began_at if view.began_at is not None else sealed.sequenced_at
+    if oldest is not None and now - oldest > _UNSIGNED_S:
+        least = "" if view.began_at is not None else "at least "
+        yield Finding(
+            "wrong",
+            "checkpointing",
+            f"chain {view.chain}: {_count(sealed.size, 'entry')}, none is signed, the oldest came {least}"
+            f"{said_age(now - oldest)} ago: does checkpointing run?",
+            OPERATING,
+        )
+    elif view.began_at is None:
+        yield Finding(
+            "unknown",
+            "checkpointing",
+            f"chain {view.chain}: nothing is signed, and when its first entry came could not be asked",
             OPERATING,
         )
 
@@ -212,7 +175,9 @@ def _of_archive(view: ChainView, signed: Signed, archived: Archived, now: float)
         yield _rolled_back(view.chain, "the archive holds", archived.size, view.sealed.size)
         return
     behind = signed.segment_size - archived.size
-    if behind > 0 and signed.segment_at is not None:
+    if archived.size == 0:
+        yield from _of_empty_archive(view, signed, now)
+    elif behind > 0 and signed.segment_at is not None:
         newest_s = now - signed.segment_at
         age_s = now - (signed.segment_at if archived.sequenced_at is None else archived.sequenced_at)
         long_s = 3 * view.segment_seconds + _UNARCHIVED_S
@@ -232,6 +197,28 @@ def _of_archive(view: ChainView, signed: Signed, archived: Archived, now: float)
             f"chain {view.chain}: the archive's newest entry is {said_age(now - archived.sequenced_at)} old: even an "
             "idle chain ends a segment each day",
             LAGGING,
+        )
+
+
+def _of_empty_archive(view: ChainView, signed: Signed, now: float) -> Iterator[Finding]:
+    """No fault until a segment has ended, which one does within a day, and the sink has had its time."""
+    first = view.unarchived_since if view.unarchived_since is not None else signed.segment_at
+    if first is not None:
+        if now - first > _UNARCHIVED_S or signed.segment_size >= _SEGMENTS_BEHIND * view.segment_entries:
+            yield Finding(
+                "wrong",
+                "archive-sink",
+                f"chain {view.chain}: {_count(signed.segment_size, 'entry')} of ended segments not archived; the "
+                f"archive holds nothing, the first segment ended {said_age(now - first)} ago",
+                LAGGING,
+            )
+    elif signed.size and view.began_at is not None and now - view.began_at > _ARCHIVE_OLD_S:
+        yield Finding(
+            "wrong",
+            "checkpointing",
+            f"chain {view.chain}: no segment has ended since its first entry came {said_age(now - view.began_at)} ago, "
+            "so nothing is archived: even an idle chain ends a segment each day",
+            OPERATING,
         )
 
 

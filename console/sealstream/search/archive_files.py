@@ -63,9 +63,15 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
                 self._told(len(self._seen))
         return _ObjectFile(self, path, found.version.size)
 
+    def fail(self, error: SealstreamError) -> None:
+        """From now on nothing is read."""
+        self.failure = error
+
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes of an object; a small one is read whole, since DuckDB opens it more than once."""
         store, key, version = self._objects[path]
+        if self.failure is not None:
+            raise self.failure
         try:
             if version.size > _WHOLE_BYTES:
                 data = store.read_range(key, version, start, stop)

@@ -8,13 +8,11 @@ is bounded and goes to disk beyond; a crash leaves nothing behind but a temporar
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -22,27 +20,22 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, Stored
-from sealstream.errors import Unavailable
 from sealstream.layout.archive import SegmentName
 from sealstream.search import duckdb_sql
-from sealstream.search.archive_files import ObjectFiles, OneVersion, path_of
+from sealstream.search.archive_files import OneVersion, path_of
+from sealstream.search.archive_reading import Limit, Progress, Run, reading
+from sealstream.search.counting import at_most, none_left_out
 from sealstream.search.cursors import Place, cursor_after, open_cursor
-from sealstream.search.errors import SearchTooBroad
 from sealstream.search.fields import searchable
 from sealstream.search.found import Count, Found, Having, Page
 from sealstream.search.places import parse_place
 from sealstream.search.query import Query
 
-__all__ = ["ArchiveSource", "Progress"]
-
-Progress = Callable[[int, int], object]
-"""Called with how many objects were opened, and of how many."""
+__all__ = ["ArchiveSource"]
 
 _LISTED_FOR_S = 30.0
-_AT_ONCE = 1_000
 _TOGETHER_BYTES = 33_554_432
 _TOGETHER = 64
-_MEMORY = "384MB"
 
 
 class _Object(NamedTuple):
@@ -58,7 +51,9 @@ class _Listing(NamedTuple):
 class ArchiveSource:
     """A `SearchSource`. `source`: the bucket, or a copy of it in a folder.
 
-    `below`: of each chain only entries with a lower seq (none named: all). `progress`: called while objects are read.
+    `below`: of each chain only entries with a lower seq (none named: all). `timeout_s`: how long a page, a count or the
+    look for an entry may take, whose reading is ended then; None: as long as it takes, as a stream may in any case.
+    `progress`: called while objects are read.
     """
 
     def __init__(
@@ -67,11 +62,13 @@ class ArchiveSource:
         chains: Sequence[str],
         *,
         below: dict[str, int] | None = None,
+        timeout_s: float | None = None,
         progress: Progress = lambda _done, _total: None,
     ) -> None:
         self._chains = tuple(chains)
         self._stores = {chain: ArchiveStore(source, chain) for chain in self._chains}
         self._below = below or {}
+        self._timeout_s = timeout_s
         self._progress = progress
         self._listed: dict[str, _Listing] = {}
         self._lock = Lock()
@@ -107,10 +104,11 @@ class ArchiveSource:
 
     def first(self, query: Query, sort: str, limit: int, after: Place | None) -> list[Found]:
         """The first `limit` entries behind a place: first which they are, then their bodies, from their segments."""
+        allowed = Limit.of(self._timeout_s)
         chosen = self._chosen(query)
         if not chosen:
             return []
-        with self._reading(chosen) as run:
+        with self._reading(chosen, allowed) as run:
             sql = duckdb_sql.places(query, self._sources(chosen), sort, limit, after)
             order = {(chain, seq): number for number, (chain, seq, _at) in enumerate(_flat(run(sql)))}
             wanted = []
@@ -147,18 +145,20 @@ class ArchiveSource:
         self, query: Query, field: str, *, having: Having | None = None, sort: str = "-count", limit: int | None = None
     ) -> list[Count]:
         """How many entries each value of a field has."""
+        allowed = Limit.of(self._timeout_s)
         chosen = self._chosen(query)
         if not chosen:
             return []
         sql = duckdb_sql.counting(
-            query, self._sources(chosen), searchable(field) or field, having=having, sort=sort, limit=limit
+            query, self._sources(chosen), searchable(field) or field, having=having, sort=sort, limit=at_most(limit)
         )
-        with self._reading(chosen) as run:
-            return [Count(value, entries) for value, entries in _flat(run(sql))]
+        with self._reading(chosen, allowed) as run:
+            return none_left_out([Count(value, entries) for value, entries in _flat(run(sql))], field)
 
     def entry(self, place: str) -> Found | None:
         """The entry with this id, or at this place."""
         named = parse_place(place)
+        allowed = Limit.of(self._timeout_s)
         if isinstance(named, uuid.UUID):
             chosen = self._chosen(Query())
             if not chosen:
@@ -172,7 +172,7 @@ class ArchiveSource:
                 return None
             chosen = {named.chain: objects}
             sql = duckdb_sql.bodies_of([(_objects(named.chain, chosen[named.chain]), [named.seq])])
-        with self._reading(chosen) as run:
+        with self._reading(chosen, allowed) as run:
             return next((Found(*row) for row in _flat(run(sql))), None)
 
     def close(self) -> None:
@@ -185,8 +185,8 @@ class ArchiveSource:
     def _chosen(self, query: Query) -> dict[str, list[_Object]]:
         """The objects of each chain in which something may be found."""
         first, last = query.seqs()
-        since = query.sealed_after.strftime("%Y-%m-%d") if query.sealed_after else ""
-        until = query.sealed_before.strftime("%Y-%m-%d") if query.sealed_before else "9999-99-99"
+        since = query.sealed_after.date().isoformat() if query.sealed_after else ""
+        until = query.sealed_before.date().isoformat() if query.sealed_before else "9999-99-99"
         chosen = {}
         for chain in query.chains(self._chains):
             stop = min(last + 1, self._below.get(chain, last + 1))
@@ -219,54 +219,10 @@ class ArchiveSource:
         if remark not in self._remarks:
             self._remarks.append(remark)
 
-    # --- DuckDB -------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _reading(self, chosen: dict[str, list[_Object]]) -> Iterator[Callable[[str], Iterator[list[tuple[Any, ...]]]]]:
-        """A DuckDB of its own that sees these objects and nothing else; gives a function that runs a query."""
-        import duckdb
-
-        objects = {path_of(each.version.key): each.version for several in chosen.values() for each in several}
-        files = ObjectFiles(objects, lambda opened: self._progress(opened, len(objects)))
-        with tempfile.TemporaryDirectory(prefix="sealstream-search-") as folder:
-            connection = duckdb.connect(
-                ":memory:",
-                config={
-                    "threads": max(os.cpu_count() or 1, 2),
-                    "memory_limit": _MEMORY,
-                    "temp_directory": folder,
-                    "parquet_metadata_cache": True,
-                    "autoinstall_known_extensions": False,
-                },
-            )
-            try:
-                connection.register_filesystem(files)
-                yield lambda sql: _run(connection, files, sql)
-            finally:
-                connection.close()
-
-
-def _run(connection: Any, files: ObjectFiles, sql: str) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows of a query, in batches: texts of bodies as bytes, all else as Python has it."""
-    import duckdb
-    import pyarrow as pa
-
-    try:
-        reader = connection.sql(sql).to_arrow_reader(_AT_ONCE)
-        for batch in reader:
-            columns = [
-                (column.cast(pa.binary()) if name == "body" else column).to_pylist()
-                for name, column in zip(batch.schema.names, batch.columns, strict=True)
-            ]
-            yield list(zip(*columns, strict=True))
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        if files.failure is not None:
-            raise files.failure from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise SearchTooBroad(
-                f"the archive's answer does not fit in memory ({_MEMORY}): narrow the search, or sort it by seq"
-            ) from error
-        raise Unavailable(f"searching the archive: DuckDB says {error}") from error
+    def _reading(self, chosen: dict[str, list[_Object]], limit: Limit | None = None) -> AbstractContextManager[Run]:
+        """Of all chains' objects."""
+        versions = (each.version for several in chosen.values() for each in several)
+        return reading({path_of(version.key): version for version in versions}, self._progress, limit)
 
 
 def _flat(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:

@@ -8,15 +8,16 @@ of that is allowed for (docs/decisions/0202).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from sealstream.archive import ArchiveSettings
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.search.archive_source import ArchiveSource, Progress
+from sealstream.search.archive_reading import Progress
+from sealstream.search.archive_source import ArchiveSource
 from sealstream.search.combined_source import CombinedSource
-from sealstream.search.found import SearchSource
+from sealstream.search.found import SearchSource, moment_of
 from sealstream.search.postgres_source import FirstStored, PostgresSource
 from sealstream.search.query import Query
 
@@ -25,15 +26,19 @@ __all__ = ["SOURCES", "Stores", "choose_source"]
 SOURCES = ("auto", "postgres", "archive")
 
 _CLOCK_AHEAD = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Stores(NamedTuple):
-    """Where the stores are. `reader_dsn` empty: no Postgres. `archive` None: no archive; a path: a copy of it."""
+    """Where the stores are. `reader_dsn` empty: no Postgres. `archive` None: no archive; a path: a copy of it.
+
+    `timeout_s`: how long a statement may take in Postgres. `archive_timeout_s`: how long a page, a count or the look
+    for an entry may take in the archive; None: as long as it takes.
+    """
 
     reader_dsn: str = ""
     archive: ArchiveSettings | Path | None = None
     timeout_s: float = 15.0
+    archive_timeout_s: float | None = None
 
 
 def choose_source(
@@ -77,7 +82,7 @@ def choose_source(
 def _archive(stores: Stores, chains: Sequence[str], below: dict[str, int] | None, progress: Progress) -> ArchiveSource:
     if stores.archive is None:
         raise Misconfigured("archive.bucket is not set: there is no archive to search")
-    return ArchiveSource(stores.archive, chains, below=below, progress=progress)
+    return ArchiveSource(stores.archive, chains, below=below, timeout_s=stores.archive_timeout_s, progress=progress)
 
 
 def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstStored | None]:
@@ -88,11 +93,11 @@ def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstS
         if first is None:
             below[chain] = None
             continue
-        sealed_since = _EPOCH + timedelta(microseconds=first.sealed_us)
+        sealed_since = moment_of(first.sealed_us)
         if (
             first.seq > query.seqs().first
             and (query.sealed_after is None or query.sealed_after < sealed_since)
-            and (query.after is None or query.after - _CLOCK_AHEAD < sealed_since)
+            and (query.after is None or query.after < sealed_since + _CLOCK_AHEAD)
         ):
             below[chain] = first
     return below
@@ -101,8 +106,8 @@ def _no_longer_there(postgres: PostgresSource, query: Query) -> dict[str, FirstS
 def _why(chain: str, first: FirstStored | None) -> str:
     if first is None:
         return f"the archive answers for chain {chain}, of which Postgres has nothing"
-    sealed_since = _EPOCH + timedelta(microseconds=first.sealed_us)
-    enough = (sealed_since + timedelta(days=2)).strftime("%Y-%m-%d")
+    sealed_since = moment_of(first.sealed_us)
+    enough = (sealed_since + timedelta(days=2)).date().isoformat()
     return (
         f"the archive answers for what Postgres no longer has of chain {chain}: entries below {first.seq}, sealed "
         f"before {sealed_since:%Y-%m-%d %H:%M:%SZ} (with after:{enough} Postgres alone answers, at once)"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from sealstream.search.archive_source import ArchiveSource
+from sealstream.search.counting import none_left_out
 from sealstream.search.cursors import cursor_after, open_cursor
 from sealstream.search.found import Count, Found, Having, Page, order_key
 from sealstream.search.postgres_source import PostgresSource
@@ -79,12 +80,15 @@ class CombinedSource:
     def count_by(
         self, query: Query, field: str, *, having: Having | None = None, sort: str = "-count", limit: int | None = None
     ) -> list[Count]:
-        """How many entries each value of a field has: of both together, so what is wanted is decided here."""
+        """How many entries each value of a field has: of both together, so what is wanted is decided here.
+
+        Every value of both is in memory for that, whatever the limit; too many are refused.
+        """
         total: Counter[str | None] = Counter()
         for each in (self._postgres, self._archive):
             for value, entries in each.count_by(query, field):
                 total[value] += entries
-        counts = [Count(*item) for item in total.items()]
+        counts = none_left_out([Count(*item) for item in total.items()], field)
         if having is not None:
             counts = [count for count in counts if _COMPARED[having.comparison](count.entries, having.number)]
         backwards = sort.startswith("-")

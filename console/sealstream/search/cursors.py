@@ -20,6 +20,8 @@ __all__ = ["Place", "cursor_after", "open_cursor"]
 
 _VERSION = 1
 _LONGEST = 256
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The first and the last microsecond of years 1 to 9999, which a timestamp may be."""
 _AGAIN = "begin again without it"
 
 
@@ -56,7 +58,7 @@ def open_cursor(cursor: str, text: str, sort: str) -> Place:
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
         shown = "".join(c if c.isprintable() else "?" for c in cursor[:40])
         raise BadCursor(f"cursor {shown!r} is none: expected one that a page of this search gave; {_AGAIN}") from error
-    if opened.version != _VERSION or not (0 <= opened.seq < 2**63 and abs(opened.time_us) < 2**62):
+    if opened.version != _VERSION or not (0 <= opened.seq < 2**63 and _FIRST_US <= opened.time_us <= _LAST_US):
         raise BadCursor(f"cursor: of another version of Sealstream; {_AGAIN}")
     if opened.search != _digest(text):
         raise BadCursor(f"cursor: it was given by another search; write the same query, or {_AGAIN}")

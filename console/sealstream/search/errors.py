@@ -42,7 +42,7 @@ class BadPlace(SealstreamError):
 
 
 class SearchTooBroad(SealstreamError):
-    """The search took longer than it may: the message says what would narrow it."""
+    """The search took longer, or needs more memory, than it may: the message says what would narrow it."""
 
 
 def render(error: QueryError) -> str:

@@ -18,7 +18,7 @@ from sealstream.layout import decode_entry
 from sealstream.sealing import Sealed, entry_hash
 from sealstream.search.query import Query
 
-__all__ = ["COUNT_SORTS", "SORTS", "Count", "Found", "Having", "Page", "SearchSource", "order_key"]
+__all__ = ["COUNT_SORTS", "SORTS", "Count", "Found", "Having", "Page", "SearchSource", "moment_of", "order_key"]
 
 SORTS = {
     "-timestamp": "newest first, by when it happened",
@@ -56,7 +56,7 @@ class Found(_FoundFields):
     @property
     def timestamp(self) -> datetime:
         """When it happened, by its producer's clock."""
-        return _EPOCH + timedelta(microseconds=self.time_us)
+        return moment_of(self.time_us)
 
     @property
     def sealed_value(self) -> bytes:
@@ -131,6 +131,11 @@ class SearchSource(Protocol):
 
     def close(self) -> None:
         """Gives connections back."""
+
+
+def moment_of(time_us: int) -> datetime:
+    """So many microseconds since 1970, exactly. Raises `OverflowError` outside of years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def order_key(sort: str) -> Any:

@@ -17,6 +17,7 @@ import asyncpg
 
 from sealstream.errors import Unavailable
 from sealstream.postgres.driver import Session
+from sealstream.search.counting import at_most, none_left_out
 from sealstream.search.cursors import Place, cursor_after, open_cursor
 from sealstream.search.errors import SearchTooBroad
 from sealstream.search.fields import searchable
@@ -97,8 +98,9 @@ class PostgresSource:
         chains = query.chains(self._chains)
         if not chains:
             return []
-        statement = counting(query, chains, searchable(field) or field, having=having, sort=sort, limit=limit)
-        return [Count(row["value"], row["entries"]) for row in self._fetch("counting", query, statement)]
+        statement = counting(query, chains, searchable(field) or field, having=having, sort=sort, limit=at_most(limit))
+        counts = [Count(row["value"], row["entries"]) for row in self._fetch("counting", query, statement)]
+        return none_left_out(counts, field)
 
     def entry(self, place: str) -> Found | None:
         """The entry with this id, or at this place."""

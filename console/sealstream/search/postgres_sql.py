@@ -11,7 +11,7 @@ from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 from sealstream.search.conditions import Conditions
 from sealstream.search.cursors import Place
 from sealstream.search.fields import Field
-from sealstream.search.found import Having
+from sealstream.search.found import Having, moment_of
 from sealstream.search.query import Query, Text
 
 __all__ = ["Statement", "counting", "one_by_id", "one_by_place", "selecting"]
@@ -43,7 +43,10 @@ class Statement(Conditions):
         return f"{expression} = ANY({self.argument(values, 'text[]')})"
 
     def moment(self, value: datetime) -> str:
-        """A moment, as text: the driver would send the first of year 1 as -infinity."""
+        """A moment, as text: the driver would send the first of year 1 as -infinity.
+
+        And microseconds times an interval would go by floats, wrong beyond 2**53 of them from 1970.
+        """
         return f"{self.text(format_timestamp(value))}::timestamptz"
 
     def starts_with(self, expression: str, beginning: str) -> str:
@@ -99,7 +102,7 @@ def selecting(
     if after is not None:
         written = {
             "seq": lambda: statement.argument(after.seq, "bigint"),
-            '"timestamp"': lambda: _microseconds(statement, after.time_us),
+            '"timestamp"': lambda: statement.moment(moment_of(after.time_us)),
             'chain COLLATE "C"': lambda: statement.text(after.chain),
         }
         where.append(f"({', '.join(order)}) {sooner} ({', '.join(written[name]() for name in order)})")
@@ -164,9 +167,3 @@ def _counted(statement: Statement, field: Field | str) -> str:
         mixed = f"host({field.column}) LIKE ':%.%'"
         return f"CASE WHEN {mixed} THEN {_EVENT} ->> 'ip_address' ELSE host({field.column}) END"
     return statement.expression(field)
-
-
-def _microseconds(statement: Statement, since_1970: int) -> str:
-    """A moment, exactly: an interval of whole microseconds is."""
-    microseconds = statement.argument(since_1970, "bigint")
-    return f"('1970-01-01T00:00:00Z'::timestamptz + {microseconds} * '1 microsecond'::interval)"

@@ -1,7 +1,7 @@
 """How found entries are written as files: JSON, NDJSON, CSV, Parquet; one batch in memory at a time.
 
-All but CSV hold the sealed bytes, so that what was written can be verified. CSV is for spreadsheets: a cell that one
-would compute begins with an apostrophe. Whoever opens the stream closes it; a crash leaves what was written so far.
+All but CSV hold the sealed bytes, so that what was written can be verified. CSV is for spreadsheets: what one would
+compute has an apostrophe before it. Whoever opens the stream closes it; a crash leaves what was written so far.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sealstream.search.found import Found
 
-__all__ = ["WRITERS", "ByteStream", "Writer", "csv_cell"]
+__all__ = ["WRITERS", "ByteStream", "Writer", "csv_cell", "csv_rows"]
 
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# Where lists are separated by semicolons, a spreadsheet ends a cell there, or at a tab, or at a line break, although it
+# is quoted: a quotation mark that does not begin what the spreadsheet takes for a cell is none to it.
+_COMPUTED_WITHIN = re.compile(r'[;\t\r\n](?:[^\S\t\r\n]|")*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])')
 _EVENT_CELLS = (
     "id", "timestamp", "actor_id", "actor_type", "on_behalf_of", "action", "resource_type", "resource_id", "result",
     "ip_address", "session_id", "tenant", "reason", "user_agent", "trace_id", "source", "changed_fields", "old_values",
@@ -82,7 +86,7 @@ class _Csv(Writer):
 
     def write(self, batch: Sequence[Found]) -> None:
         text = io.StringIO(newline="")
-        rows = csv.writer(text)
+        rows = csv_rows(text)
         if not self._begun:
             rows.writerow(_CSV_COLUMNS)
             self._begun = True
@@ -129,13 +133,18 @@ class _Parquet(Writer):
         self._maker.close()
 
 
+def csv_rows(text: io.StringIO) -> Any:
+    """A writer of rows, every cell quoted: some programs separate by commas, semicolons and tabs at once."""
+    return csv.writer(text, quoting=csv.QUOTE_ALL)
+
+
 def csv_cell(value: Any) -> str:
-    """A cell that no spreadsheet computes: an apostrophe before what begins like a formula."""
+    """A cell that no spreadsheet computes: an apostrophe before what begins like a formula, or would when cut."""
     if value is None:
         return ""
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    text = str(value)
+    text = _COMPUTED_WITHIN.sub(r"\g<0>'", str(value))
     return f"'{text}" if text.startswith(_COMPUTED) else text
 
 
