@@ -59,8 +59,8 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         raise _answer(settings, where, error) from error
     except SSLError as error:
         raise Unavailable(
-            f"{where}: no connection over TLS: {settings.told(error)}; archive.ca_file names the authority that the endpoint's "
-            "certificate is checked with"
+            f"{where}: no connection over TLS: {settings.told(error)}; archive.ca_file names the authority "
+            "that the endpoint's certificate is checked with"
         ) from error
     except (
         ConnectionError,
