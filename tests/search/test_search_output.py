@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sealstream.cli.search_output import csv_cell, harmless
+from sealstream.cli.harmless import harmless
+from sealstream.cli.search_output import csv_cell
 from sealstream.cli.showing import changes
 
 

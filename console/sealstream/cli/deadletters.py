@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import harmless, harmless_lines, told
 from sealstream.cli.letters import Letter, all_letters, one_letter
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
@@ -80,7 +81,7 @@ def list_letters(
         out.print("no dead letter waits: each was retried, or need not be")
     out.print(f"{reasons.total():,} in all, by reason:")
     for reason, count in reasons.most_common():
-        out.print(Text(f"  {count:,}  {reason}"), soft_wrap=True)
+        out.print(told(f"  {count:,}  {reason}"), soft_wrap=True)
 
 
 @app.command("show")
@@ -89,15 +90,21 @@ def show_letter(
     letter: Annotated[int, typer.Argument(min=0, help="Its number, as `list` shows it.")],
     chain: ChainOption = "main",
 ) -> None:
-    """Print one dead letter's bytes as they came (their first 65,536), and what is known of it to standard error."""
+    """Print one dead letter's bytes as they came (their first 65,536), and what is known of it to standard error.
+
+    On a terminal, control characters are shown as escapes: whoever wrote the record chose its bytes.
+    """
     settings = context_of(context).settings()
     topics = ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix)
     found = one_letter(settings.kafka_settings(), topics, letter)
     print(
-        f"{found.topic} offset {found.topic_offset}, {found.length} bytes, SHA-256 {found.sha256}: {found.reason}",
+        harmless(
+            f"{found.topic} offset {found.topic_offset}, {found.length} bytes, SHA-256 {found.sha256}: {found.reason}"
+        ),
         file=sys.stderr,
     )
-    sys.stdout.write(found.value.decode(errors="backslashreplace"))
+    value = found.value.decode(errors="backslashreplace")
+    sys.stdout.write(harmless_lines(value) if sys.stdout.isatty() else value)
     sys.stdout.write("\n")
 
 
@@ -123,9 +130,9 @@ def _table(letters: list[Letter], retried: dict[RetryKey, Entry]) -> Table:
         table.add_row(
             str(letter.offset),
             letter.refused_at.strftime("%Y-%m-%d %H:%M:%SZ"),
-            Text(f"{letter.topic} offset {letter.topic_offset}"),
-            Text(letter.reason, style="red" if entry is None else "dim"),
+            told(f"{letter.topic} offset {letter.topic_offset}"),
+            told(letter.reason, "red" if entry is None else "dim"),
             Text("" if entry is None else f"entry {entry.written.seq}", style="green"),
-            Text(letter.value[:_SHOWN_BYTES].decode(errors="backslashreplace")),
+            told(letter.value[:_SHOWN_BYTES].decode(errors="backslashreplace")),
         )
     return table

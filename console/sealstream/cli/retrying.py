@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.text import Text
 
 from sealstream.cli.context import context_of, out
 from sealstream.cli.deadletters import RETRIED, ChainOption, retries
 from sealstream.cli.editing import edit as edit_file
+from sealstream.cli.harmless import told
 from sealstream.cli.letters import Letter, Refusal, one_letter, refusal_of
 from sealstream.cli.saying import Message, Pending, say_until_sealed, this_person
 from sealstream.cli.sealed import sealed_with_ids
@@ -229,7 +229,7 @@ def _statement(letter: Letter, event_id: str, own_id: str, person: str, refusal:
 def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> None:
     """The correction beside what was refused."""
     account = "the chain's topic no longer reaches back to it" if refusal is None else f"entry {refusal.seq}"
-    out.print(Text(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
+    out.print(told(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
     new = json.loads(correction.event)
     try:
         old = _object(letter.value)
@@ -238,11 +238,11 @@ def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> N
     for field in sorted({*old, *new}, key=list({**old, **new}).index):
         before, after = (json.dumps(event[field]) if field in event else None for event in (old, new))
         if before == after:
-            out.print(Text(f"    {field}: {after}"), soft_wrap=True)
+            out.print(told(f"    {field}: {after}"), soft_wrap=True)
             continue
         if before is not None:
-            out.print(Text(f"  - {field}: {before}", style="red"), soft_wrap=True)
+            out.print(told(f"  - {field}: {before}", "red"), soft_wrap=True)
         if after is not None:
-            out.print(Text(f"  + {field}: {after}", style="green"), soft_wrap=True)
+            out.print(told(f"  + {field}: {after}", "green"), soft_wrap=True)
     for note in correction.notes:
-        out.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+        out.print(told(f"  {note}", "dim"), soft_wrap=True)
