@@ -143,6 +143,7 @@ def test_the_page_is_whole_and_can_do_nothing(pipeline: Pipeline, tmp_path: Path
     assert "Draft" in page
     assert "Nothing was verified" in page
     assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_tampering_is_the_first_thing_that_it_says(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
+from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.reports import PRIVILEGED, Month, MonthReport, Section, month_sections, verdict_of
 from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
@@ -199,12 +200,9 @@ def _write(made: MonthReport, file: Path, *, pdf: bool) -> None:
             f"a report is drawn with {error.name}, which is not installed: pip install 'sealstream[console]'; --json "
             "prints the same numbers without it"
         ) from error
-    beside = file.with_name(f".{file.name}.part")
     try:
-        beside.write_text(render(made), encoding="utf-8")
-        beside.replace(file)
+        write_whole(file, render(made).encode())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise Misconfigured(f"{file} can't be written: {error.strerror}") from error
     style = {True: "green", False: "bold red", None: "yellow"}[made.verdict_holds]
     out.print(Text(made.verdict, style=style), soft_wrap=True)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from sealstream.cli.sealed import sealed_with_ids
 from sealstream.cli.settings import Settings
+from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka import CommittedReader, KafkaSettings, last_record, produce, read_until_end, start_offset
 from sealstream.layout import ChainTopics, decode_entry
@@ -59,16 +59,7 @@ class Pending:
         """Written beside and renamed, on disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         document = {"messages": [each._asdict() | {"value": each.value.decode()} for each in messages]}
-        handle, beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(document, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).replace(self.path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        write_whole(self.path, json.dumps(document).encode())
 
     def remove(self) -> None:
         """It is said."""

@@ -10,11 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from rich.text import Text
 
 from sealstream.cli.context import out
 from sealstream.cli.harmless import HarmlessStream, harmless
+from sealstream.cli.whole_file import whole_file
 from sealstream.errors import Misconfigured
 from sealstream.search import Count, Found
 from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell
@@ -99,19 +98,12 @@ def destination(file: Path | None, form: str) -> Iterator[tuple[ByteStream, bool
             yield shown, True
             shown.end()
         return
-    try:
-        handle, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    except OSError as error:
-        raise Misconfigured(f"--file {file}: can't be written: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream, False
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).replace(file)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with ExitStack() as held:
+        try:
+            written = held.enter_context(whole_file(file))
+        except OSError as error:
+            raise Misconfigured(f"--file {file}: can't be written: {error}") from error
+        yield written, False
 
 
 @contextmanager
