@@ -53,7 +53,7 @@ def text_of(console: Console) -> str:
 @pytest.mark.parametrize(
     "table",
     [
-        deadletters._table([LETTER], {}),
+        deadletters._table([LETTER], {}, set()),
         stores.actions_table([Action("main", 1, NOW, NOW, EVIL, EVIL, EVIL, EVIL, EVIL)]),
         stores.accesses_table([Access("main", 1, NOW, NOW, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL)]),
         stores.failing_table([FailingActor(EVIL, 1, 1, NOW, NOW)]),
