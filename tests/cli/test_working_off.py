@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline import Pipeline, Said, wait_until
+from tests.pipeline import Pipeline, Said, say, wait_until
 
+from sealstream.access import person_at_this_machine
 from sealstream.archive import ArchiveStore
-from sealstream.cli import saying
+from sealstream.cli import retrying, saying
 from sealstream.cli.letters import Letter
 from sealstream.cli.retrying import check_may_be_retried
+from sealstream.cli.settings import load_settings
 from sealstream.errors import Misconfigured
 from sealstream.layout import SegmentLimits
 from sealstream.sequencer.judging import REPEATED
 
 # Letters of the chain, by number: each an event that lacks its action, and has one of the producer's numbers.
-PLAIN, BEFORE_RAW, AFTER_RAW, AFTER_CONTROL, AFTER_SEALED, SENT_AGAIN = range(6)
+PLAIN, BEFORE_CLAIM, AFTER_CLAIM, AFTER_EVENT, AFTER_SEALED, SENT_AGAIN, FINISHED, TAKEN_OVER = range(8)
 
 
 @pytest.fixture(scope="module")
 def lived(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
-    """30 events of producer `p`, six of them refused; 7 and 8 never came; and a refused control record."""
+    """30 events of producer `p`, eight of them refused; 7 and 8 never came; and a refused control record."""
     pipeline = make_pipeline(SegmentLimits(entries=20, bytes=1_000_000, seconds=3_600))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(pipeline.folder / "state"))
         for n in (n for n in range(30) if n not in (7, 8)):
             event = pipeline.event(n, producer="p")
-            if 10 <= n < 16:
+            if 10 <= n < 18:
                 event = event.replace(b'"action":"read",', b"")
             pipeline.send([event])
         pipeline.start()
         pipeline.wait_sealed()
         pipeline.send([b"{}"], topic=pipeline.topics.control)
-        wait_until(lambda: len(pipeline.records(pipeline.topics.deadletter)) == 7, 60, pipeline.why)
+        wait_until(lambda: len(pipeline.records(pipeline.topics.deadletter)) == 9, 60, pipeline.why)
         yield pipeline
         pipeline.kill_all()
 
@@ -54,6 +57,18 @@ def retry(pipeline: Pipeline, letter: int, *more: str) -> Said:
     return pipeline.command("deadletter", "retry", str(letter), "--chain", pipeline.name, "--by", "ann", *more)
 
 
+def other_folder(pipeline: Pipeline, name: str, retention: str = "") -> Path:
+    """The settings as another person has them, on another machine."""
+    folder = pipeline.folder / name
+    folder.mkdir()
+    text = pipeline.config.read_text()
+    if retention:
+        text, found = re.subn(r'^retention = ".*"$', retention, text, flags=re.MULTILINE)
+        assert found == 1
+    (folder / "sealstream.toml").write_text(text)
+    return folder / "sealstream.toml"
+
+
 def sealed(pipeline: Pipeline, action: str) -> list[dict[str, Any]]:
     return [entry for entry in pipeline.entries() if entry["action"] == action]
 
@@ -68,10 +83,10 @@ def test_missing_numbers_are_listed_with_what_to_do(lived: Pipeline) -> None:
     found = producers(lived, "--gaps")
     assert (found["producers"], found["with_gaps"]) == (1, 1)
     (shown,) = found["shown"]
-    assert (shown["producer_id"], shown["state"], shown["next"], shown["missing"]) == ("p", "open", 30, 8)
-    assert shown["missing_ranges"] == [[7, 8], [10, 15]]
+    assert (shown["producer_id"], shown["state"], shown["next"], shown["missing"]) == ("p", "open", 30, 10)
+    assert shown["missing_ranges"] == [[7, 8], [10, 17]]
     said = lived.command("producers", "--chain", lived.name)
-    assert "7-8, 10-15" in said.out
+    assert "7-8, 10-17" in said.out
     assert "missing-numbers.md" in said.out
 
 
@@ -97,34 +112,45 @@ def test_a_retry_seals_the_correction_beside_the_refusal_once(lived: Pipeline) -
     assert any(item["first"] <= facts["offset"] <= item["last"] for item in refusal["metadata"]["items"])
     (event,) = (entry for entry in entries.values() if entry["id"] == facts["event"])
     assert (event["action"], event["producer_seq"], event["written"]["kind"]) == ("mended", 10, "event")
-    assert (statement["actor_id"], statement["written"]["kind"]) == ("ann", "control")
-    assert producers(lived)["shown"][0]["missing_ranges"] == [[7, 8], [11, 15]]
+    assert (statement["actor_id"], statement["source"]) == (
+        person_at_this_machine().id,
+        person_at_this_machine().source,
+    )
+    assert (facts["by"], statement["written"]["kind"]) == ("ann", "control")
+    assert statement["written"]["seq"] < event["written"]["seq"]
+    assert producers(lived)["shown"][0]["missing_ranges"] == [[7, 8], [11, 17]]
 
     again = retry(lived, PLAIN, "--event", str(corrected(lived, PLAIN)))
-    assert (again.code, "was retried already, by ann" in again.out) == (0, True), again
+    assert (again.code, "was retried already, by " in again.out) == (0, True), again
     assert len(sealed(lived, "deadletter.retried")) == 1
     listed = lived.command("deadletters", "list", "--chain", lived.name, "--json")
     first, second = (json.loads(line) for line in listed.out.splitlines()[:2])
-    assert first["retried"] == {"seq": statement["written"]["seq"], "event": facts["event"], "by": "ann"}
+    assert first["retried"] == {
+        "seq": statement["written"]["seq"],
+        "event": facts["event"],
+        "event_sealed": True,
+        "by": statement["actor_id"],
+        "named": "ann",
+    }
     assert second["retried"] is None
     waiting = lived.command("deadletter", "list", "--chain", lived.name, "--waiting", "--json")
     assert [json.loads(line)["offset"] for line in waiting.out.splitlines()][:5] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("letter", [BEFORE_RAW, AFTER_RAW, AFTER_CONTROL, AFTER_SEALED])
+@pytest.mark.parametrize("letter", [BEFORE_CLAIM, AFTER_CLAIM, AFTER_EVENT, AFTER_SEALED])
 def test_a_retry_that_was_killed_is_finished_by_the_next(
     lived: Pipeline, letter: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between any two of: written down, event sent, statement sent, both sealed, file removed."""
+    """Killed between any two of: written down, claim sent, event sent, both sealed, file removed."""
     produce, sent = saying.produce, 0
 
     def killed(*arguments: Any, **more: Any) -> None:
         nonlocal sent
-        if letter == BEFORE_RAW:
+        if letter == BEFORE_CLAIM:
             raise KeyboardInterrupt
         produce(*arguments, **more)
         sent += 1
-        if (letter, sent) in ((AFTER_RAW, 1), (AFTER_CONTROL, 2)):
+        if (letter, sent) in ((AFTER_CLAIM, 1), (AFTER_EVENT, 2)):
             raise KeyboardInterrupt
 
     def not_removed(self: saying.Pending) -> None:
@@ -142,12 +168,81 @@ def test_a_retry_that_was_killed_is_finished_by_the_next(
     assert not list((lived.folder / "pending").iterdir())
 
 
+def claimed_by_ann_alone(lived: Pipeline, letter: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann's claim is sealed; her command was killed before it sent the event."""
+    say_until_sealed = retrying.say_until_sealed
+
+    def killed(*arguments: Any, **more: Any) -> None:
+        say_until_sealed(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retrying, "say_until_sealed", killed)
+        assert retry(lived, letter, "--event", str(corrected(lived, letter))).code == 130
+
+
+def test_a_letter_that_two_retry_gets_one_event(lived: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with settings of their own, so that neither finds what the other has begun."""
+    bob = other_folder(lived, "bob")
+
+    def retry_as_bob(letter: int, *more: str) -> Said:
+        event = json.loads(corrected(lived, letter).read_bytes()) | {"action": "mended-by-bob"}
+        (bob.parent / "event.json").write_text(json.dumps(event))
+        given = ("--chain", lived.name, "--event", str(bob.parent / "event.json"))
+        return say(bob, "deadletter", "retry", str(letter), *given, *more)
+
+    for letter in (FINISHED, TAKEN_OVER):
+        claimed_by_ann_alone(lived, letter, monkeypatch)
+    listed = lived.command("deadletter", "list", "--chain", lived.name, "--waiting", "--json").out
+    waiting = {found["offset"]: found["retried"] for found in map(json.loads, listed.splitlines())}
+    assert (waiting[FINISHED]["named"], waiting[FINISHED]["event_sealed"]) == ("ann", False)
+    refused = retry_as_bob(FINISHED)
+    assert (refused.code, "is being retried by" in refused.err) == (2, True), refused
+
+    # Bob takes over, and while he is asked whether to send it, Ann finishes hers.
+    check_number = retrying._check_number
+
+    def finished_meanwhile(*arguments: Any) -> None:
+        check_number(*arguments)
+        monkeypatch.setattr(retrying, "_check_number", check_number)
+        finished = retry(lived, FINISHED)
+        assert finished.code == 0, finished.err
+
+    monkeypatch.setattr(retrying, "_check_number", finished_meanwhile)
+    late = retry_as_bob(FINISHED, "--take-over")
+    assert (late.code, "your correction was not sent" in late.out) == (0, True), late
+
+    # Bob takes over from Ann, who is gone; her event arrives all the same, and she is told so when she is back.
+    (begun,) = (lived.folder / "pending").iterdir()
+    taken = retry_as_bob(TAKEN_OVER, "--take-over")
+    assert taken.code == 0, taken.err
+    numbers = [e["producer_seq"] for action in ("mended", "mended-by-bob") for e in sealed(lived, action)]
+    assert (numbers.count(10 + FINISHED), numbers.count(10 + TAKEN_OVER)) == (1, 1)
+    assert [entry["producer_seq"] for entry in sealed(lived, "mended-by-bob")] == [10 + TAKEN_OVER]
+    lived.send([message["value"].encode() for message in json.loads(begun.read_text())["messages"][1:]])
+    back = retry(lived, TAKEN_OVER)
+    assert (back.code, "your own correction, event" in back.out, "was sent before" in back.out) == (0, True, True), back
+    assert not list((lived.folder / "pending").iterdir())
+
+
+def test_dead_letters_are_read_on_record(lived: Pipeline) -> None:
+    """Repeats and conflicts are copies of sealed events: whoever reads them has read the log."""
+    said = lived.command("deadletter", "show", str(PLAIN), "--chain", lived.name)
+    assert said.code == 0, said.err
+    lived.wait_sealed()
+    reads = [entry for entry in sealed(lived, "log.read") if entry["metadata"]["what"] == "deadletter"]
+    queries = {read["metadata"]["query"]: read for read in reads}
+    assert queries[f"show {PLAIN}"]["metadata"] | {"store": "kafka", "rows": 1} == queries[f"show {PLAIN}"]["metadata"]
+    assert queries[f"show {PLAIN}"]["actor_id"] == person_at_this_machine().id
+    assert "list --limit 20 --waiting" in queries
+
+
 def test_what_may_not_be_retried_is_said_why(lived: Pipeline) -> None:
     lived.send([lived.event(10 + SENT_AGAIN, producer="p")])  # its producer was mended, and has sent it itself
     lived.wait_sealed()
     said = retry(lived, SENT_AGAIN, "--event", str(corrected(lived, SENT_AGAIN)))
     assert (said.code, "number 15 of producer p was sealed meanwhile" in said.err) == (2, True), said
-    of_control = lived.records(lived.topics.deadletter)[6].offset
+    of_control = lived.records(lived.topics.deadletter)[8].offset
     said = retry(lived, of_control)
     assert (said.code, "only who made it can make it anew" in said.err) == (2, True), said
     repeat = Letter(9, datetime.now(UTC), REPEATED, lived.topics.raw, 5, 2, "ab" * 32, b"{}")
@@ -196,16 +291,24 @@ def test_a_policy_is_extended_and_never_shortened(lived: Pipeline) -> None:
     assert extended.code == 0, extended.err
     assert "the same" in extended.out  # Kafka and Postgres
     (statement,) = sealed(lived, "retention.extended")
-    assert (statement["actor_id"], statement["written"]["kind"]) == ("bea", "control")
+    assert (statement["actor_id"], statement["written"]["kind"]) == (person_at_this_machine().id, "control")
     assert statement["metadata"] == {
         "from": {"policy": "1d", "archive_days": 1},
         "to": {"policy": "gdpr:10d", "archive_days": 10},
+        "by": "bea",
     }
     for shorter, why in (("9d", "locked for 9 days"), ("pci", "Kafka and Postgres could be trimmed after 366 days")):
         said = retention(lived, shorter)
         assert (said.code, why in said.err) == (2, True), said
     again = retention(lived, "gdpr:10d")
     assert (again.code, "is kept so already" in again.out) == (0, True), again
+    assert len(sealed(lived, "retention.extended")) == 1
+
+    # Another host's settings file, which still has the old policy, is brought up to what is sealed.
+    elsewhere = other_folder(lived, "retention", 'retention = "1d"')
+    told = say(elsewhere, "chain", "retention", lived.name, "gdpr:10d")
+    assert (told.code, "said 1d: it says gdpr:10d now" in told.out.replace("\n", " ")) == (0, True), told
+    assert load_settings(elsewhere).chains[lived.name].retention == "gdpr:10d"
     assert len(sealed(lived, "retention.extended")) == 1
 
     # What is archived from the statement on has the new lock: the sink with the old settings ends, and is started anew.

@@ -184,6 +184,7 @@ def test_the_page_is_whole_and_can_do_nothing(pipeline: Pipeline, tmp_path: Path
     assert "Draft" in page
     assert "Nothing was verified" in page
     assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_where_there_is_no_archive_none_is_asked(pipeline: Pipeline) -> None:

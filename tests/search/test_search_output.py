@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import suppress
 
 import pytest
 
-from sealstream.cli.search_output import count_rows, csv_cell, harmless
+from sealstream.cli.harmless import harmless
+from sealstream.cli.search_output import count_rows, csv_cell, destination
 from sealstream.cli.showing import changes
+from sealstream.errors import Misconfigured
 from sealstream.search import Count
 
 
@@ -40,6 +43,20 @@ def test_other_cells_are_what_they_are():
 
 def test_control_characters_are_shown_and_not_obeyed():
     assert harmless("a\x1b[2J\x07\u202eb\nü") == "a\\x1b[2J\\x07\\u202eb\\nü"
+
+
+def test_a_file_is_written_whole_for_its_owner_alone_or_not_at_all(tmp_path):
+    file = tmp_path / "found.json"
+    with destination(file, "json") as (stream, terminal):
+        stream.write(b"[]\n")
+        assert not file.exists()
+    assert (file.read_bytes(), file.stat().st_mode & 0o777, terminal) == (b"[]\n", 0o600, False)
+    with suppress(KeyboardInterrupt), destination(file, "json") as (stream, _):
+        stream.write(b"[1")
+        raise KeyboardInterrupt
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"[]\n"]
+    with pytest.raises(Misconfigured, match="can't be written"), destination(tmp_path / "no" / "f", "json"):
+        pass
 
 
 def test_old_and_new_values_are_a_diff():

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from tests.pipeline import say
 
 from sealstream.cli.settings import OTHER_VARIABLES, Settings
+from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured
 from sealstream.settings import Loaded, Origin, read, shown
 
@@ -236,6 +237,46 @@ secret_key = "{SECRET}"
     assert (row["secret"], row["default"], row["from"]) == (True, False, {"file": str(file), "line": 8})
     broken = file.read_text() + "[kafka.more]\n" + f"[archive]\nsecret_key = '{SECRET}'\n"
     assert SECRET not in "".join(told(file, broken))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"postgres = 'postgresql://u:{SECRET}@h/db'\n", ":1: postgres: expected a table, got a text"),
+        (f"[kafka]\noptions = 'sasl.password={SECRET}'\n", ":2: kafka.options: expected a table, got a text"),
+        (f"[chains]\nmain = '{SECRET}'\n", ":2: chains.main: expected a table, got a text"),
+        ("chains = 7\n", ":1: chains: expected a table, got a number"),
+        (
+            f"[archive]\nsecret_key_file = ['{SECRET}']\n",
+            ":2: archive.secret_key_file: expected the path of a file, got a list",
+        ),
+    ],
+)
+def test_what_stands_where_a_table_belongs_is_not_told(file: Path, text: str, said: str) -> None:
+    assert told(file, text)[0] == f"sealstream.toml{said}"
+
+
+def test_an_option_that_sounds_like_a_secret_is_one(file: Path) -> None:
+    file.write_text(
+        f"""\
+[kafka.options]
+"sasl.oauthbearer.assertion.private.key.passphrase" = "{SECRET}"
+"sasl.oauthbearer.config" = "token={SECRET}"
+"client.rack" = "r1"
+[archive]
+endpoint_url = "https://k:{SECRET}@s3.example.com"
+"""
+    )
+    said = say(file, "config", "show", "--given")
+    assert SECRET not in said.out
+    assert "r1" in said.out
+    assert "https://k:********@s3.example.com" in said.out
+    place = archive_settings(read(Settings, file, {}).settings)
+    assert place.endpoint == "https://s3.example.com"
+    assert SECRET not in place.told(f'Could not connect to the endpoint URL: "{place.endpoint_url}/b"')
+    (file.parent / "pw").write_text("of a file")
+    options = loaded(file, "[kafka.options]\n'sasl.oauthbearer.assertion.private.key.passphrase_file' = 'pw'\n")
+    assert options.settings.kafka.options == {"sasl.oauthbearer.assertion.private.key.passphrase": "of a file"}
 
 
 def test_a_section_that_somebody_adds_is_read_and_shown_like_the_others(file: Path) -> None:

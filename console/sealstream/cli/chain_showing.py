@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sealstream.archive import ArchiveStore, Bucket, StoredSegment
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import told
 from sealstream.cli.policies import meaning, policy_line, sealed_retention
 from sealstream.cli.progress import chain_progress, span
 from sealstream.cli.settings import ChainSection, Settings
@@ -227,7 +228,7 @@ def _state_line(state: Document) -> str:
 
 
 def _or_trouble(part: Document, line: Callable[[], str]) -> Text:
-    return Text(part["error"], style="yellow") if "error" in part else Text(line())
+    return told(part["error"], "yellow") if "error" in part else told(line())
 
 
 def _sealed_line(sealed: Document) -> str:

@@ -26,9 +26,7 @@ def check_archive(settings: Settings) -> Sequence[Finding]:
     bucket = Bucket(place)
     try:
         bucket.check()
-        said = (
-            f"bucket {place.bucket} at {place.endpoint_url or 'AWS S3'}: Object Lock and versions are on{_tls(place)}"
-        )
+        said = f"bucket {place.bucket} at {place.endpoint}: Object Lock and versions are on{_tls(place)}"
         findings = [ok("archive", said), judged_retention(bucket.default_retention(), longest)]
         next(bucket.list_stored("manifests/"), None)
         findings.append(ok("archive", "its versions may be listed; writing is not tried"))

@@ -16,6 +16,7 @@ from sealstream.cli.check_kafka import check_kafka
 from sealstream.cli.check_postgres import check_role
 from sealstream.cli.context import context_of, out, warn
 from sealstream.cli.findings import Finding, any_wrong, found_by, ok, warning, wrong
+from sealstream.cli.harmless import harmless, told
 from sealstream.cli.settings import OTHER_VARIABLES, Settings, read_settings
 from sealstream.errors import Misconfigured
 from sealstream.kafka import CLIENTS, permissions
@@ -129,9 +130,9 @@ def _report(findings: list[Finding], as_json: bool) -> None:
     else:
         for finding in findings:
             line = Text(f"{finding.state:<8}", style=_STATE_STYLE[finding.state])
-            out.print(line.append(f"  {finding.about}: {finding.said}", style="default"), soft_wrap=True)
+            out.print(line.append(harmless(f"  {finding.about}: {finding.said}"), style="default"), soft_wrap=True)
             if finding.to_do:
-                out.print(Text(f"          to do: {finding.to_do}"), soft_wrap=True)
+                out.print(told(f"          to do: {finding.to_do}"), soft_wrap=True)
     if any_wrong(findings):
         raise typer.Exit(1)
 

@@ -37,6 +37,7 @@ from sealstream.cli import (
     verify,
 )
 from sealstream.cli.context import Context, internal_error
+from sealstream.cli.harmless import harmless_lines
 from sealstream.cli.settings import find_config
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
 
@@ -138,4 +139,4 @@ def run(arguments: list[str]) -> int:
 
 
 def _complain(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(sentence, markup=False)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(harmless_lines(sentence), markup=False)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import told
 from sealstream.cli.progress import span
 from sealstream.events import parse_timestamp
 from sealstream.kafka import KafkaSettings, read_until_end
@@ -138,7 +139,7 @@ def _print(chain: str, listed: list[Producer], limit: int, now: datetime, total:
     for one in listed[:limit]:
         word = one.word(now)
         table.add_row(
-            Text(one.id if one.kind == "event" else f"{one.id} (control)"),
+            told(one.id if one.kind == "event" else f"{one.id} (control)"),
             Text(word, style=_STYLES[word]),
             f"{one.state.next:,}",
             Text(f"{one.missing:,}" if one.missing else "-", style=_STYLES["gaps"] if one.missing else ""),

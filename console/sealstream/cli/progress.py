@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from sealstream.archive import ArchiveStore
+from sealstream.cli.harmless import told
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import SealstreamError
@@ -81,7 +82,7 @@ def progress_view(progress: ChainProgress) -> Group:
         f"   postgres {entries(progress.lag(progress.postgres_size))} behind"
         f"   archive {entries(progress.lag(progress.archive_size))} behind (the open segment)"
     )
-    return Group(line, lags, *(Text(f"  {trouble}", style="yellow") for trouble in progress.troubles))
+    return Group(line, lags, *(told(f"  {trouble}", "yellow") for trouble in progress.troubles))
 
 
 def span(seconds: float) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import told
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
@@ -144,7 +145,7 @@ def print_reconciliation(result: Reconciliation, *, at: str = "") -> None:
         table = Table("store", "kind", "seq", "place", "what was found", box=None, padding=(0, 2, 0, 0))
         for store_name, fault in result.differences[:_SHOWN]:
             table.add_row(
-                store_name, Text(str(fault.kind), style="red"), fault.seqs(), Text(fault.place), Text(fault.detail)
+                store_name, Text(str(fault.kind), style="red"), fault.seqs(), told(fault.place), told(fault.detail)
             )
         out.print(table)
         if len(result.differences) > _SHOWN:
@@ -152,7 +153,7 @@ def print_reconciliation(result: Reconciliation, *, at: str = "") -> None:
         if result.of("postgres"):
             out.print("`sealstream repair postgres` builds the months concerned anew from the archive", style="dim")
     for note in result.notes:
-        out.print(Text(f"          note: {note}", style="dim"), soft_wrap=True)
+        out.print(told(f"          note: {note}", "dim"), soft_wrap=True)
 
 
 def _chosen(stores: list[str] | None) -> tuple[str, ...]:

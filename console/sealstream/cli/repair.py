@@ -15,6 +15,7 @@ import typer
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import told
 from sealstream.cli.reconcile import verified_objects
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -120,6 +121,6 @@ def tell_done(done: Done, nothing: str) -> None:
             out.print(line, soft_wrap=True)
     if done.unsealed:
         out.print(
-            Text(f"not yet sealed as store.repaired: {done.unsealed}; the next `sealstream repair postgres` says it"),
+            told(f"not yet sealed as store.repaired: {done.unsealed}; the next `sealstream repair postgres` says it"),
             soft_wrap=True,
         )

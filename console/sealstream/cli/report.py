@@ -6,9 +6,7 @@ renamed into it, so a crash or Ctrl-C leaves the old one or none.
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,12 +17,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sealstream.access import person_at_this_machine
 from sealstream.cli.context import context_of, internal_error, out
 from sealstream.cli.policies import sealed_retention
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import STORES, VerificationRequest, verify_store
+from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.layout import Retention, longest_retention
@@ -126,7 +126,7 @@ def report_command(
         vkey=known.vkey,
         month=wanted,
         made_at=now,
-        made_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        made_by=person_at_this_machine().id,
         source=log.name,
         verdict=verdict,
         verdict_holds=holds,
@@ -218,12 +218,9 @@ def _write(made: MonthReport, file: Path, *, pdf: bool) -> None:
             f"a report is drawn with {error.name}, which is not installed: pip install 'sealstream[console]'; --json "
             "prints the same numbers without it"
         ) from error
-    beside = file.with_name(f".{file.name}.part")
     try:
-        beside.write_text(render(made), encoding="utf-8")
-        beside.replace(file)
+        write_whole(file, render(made).encode())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise Misconfigured(f"{file} can't be written: {error.strerror}") from error
     style = {True: "green", False: "bold red", None: "yellow"}[made.verdict_holds]
     out.print(Text(made.verdict, style=style), soft_wrap=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -21,12 +20,11 @@ from rich.text import Text
 from sealstream.archive import lengthen_default_retention, lengthen_locks
 from sealstream.cli.context import Context, context_of, out
 from sealstream.cli.policies import Sealed, meaning, policy_line, sealed_retention
-from sealstream.cli.saying import Message, Pending, say_until_sealed, this_person
+from sealstream.cli.saying import Message, Pending, person_says, say_until_sealed
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
 from sealstream.errors import Misconfigured
-from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import (
     RETENTION_HELP,
     ChainSettings,
@@ -59,7 +57,9 @@ def chain_retention(
             "--extend-objects", help="Lengthen the locks of what is archived already, too. Safe to run again."
         ),
     ] = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who decides it. Default: the user of this system.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who decides it, if not you: sealed beside who you are on this machine.")
+    ] = None,
     wait: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds until it is sealed.")] = 60,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal before it is extended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="What is in force, for programs.")] = False,
@@ -147,7 +147,12 @@ def _extend(
     pending = Pending(shared.config, f"retention-{name}-{own_id}")
     if _days(before) == _days(after) and (promised is None or _days(promised) == _days(after)):
         pending.remove()
-        out.print(f"chain {name} is kept so already: {policy_line(before)}; nothing was changed", soft_wrap=True)
+        if _days(chain.retention) != _days(after):
+            write_settings(shared.config, {"chains": {name: {"retention": after.policy}}})
+            told = f"{shared.config} said {chain.retention.policy}: it says {after.policy} now, as the chain does"
+        else:
+            told = "nothing was changed"
+        out.print(f"chain {name} is kept so already: {policy_line(before)}; {told}", soft_wrap=True, markup=False)
         return chain._replace(retention=before)
     _show_change(chain, ChainTopics.of(name, chain.prefix), promised or before, after)
     if sys.stdin.isatty() and not yes:
@@ -162,8 +167,9 @@ def _extend(
         )
         return chain._replace(retention=after)
     if pending.read() is None:
-        pending.write([Message("control", own_id, _statement(chain, promised, after, own_id, by or this_person()))])
-    (seq,) = say_until_sealed(settings, name, pending, wait_s=wait).values()
+        pending.write([Message("control", own_id, _statement(chain, promised, after, own_id, by))])
+    (seq,) = say_until_sealed(settings, name, pending.read() or [], wait_s=wait).values()
+    pending.remove()
     out.print(f"chain     entry {seq} says so ({RETENTION_EXTENDED})")
     out.print(
         f"Entries behind {seq} are kept so. What is archived already keeps its locks: `sealstream chain retention "
@@ -185,16 +191,14 @@ def _show_change(chain: ChainSettings, topics: ChainTopics, before: Retention, a
         out.print("Nobody can take a COMPLIANCE lock back: what is archived from now on is paid for until then.")
 
 
-def _statement(chain: ChainSettings, before: Retention, after: Retention, own_id: str, person: str) -> bytes:
-    return control_statement(
+def _statement(chain: ChainSettings, before: Retention, after: Retention, own_id: str, by: str | None) -> bytes:
+    return person_says(
         RETENTION_EXTENDED,
         id=own_id,
-        timestamp=format_timestamp(datetime.now(UTC)),
-        actor_id=person,
-        actor_type="admin",
         resource_type="chain",
         resource_id=chain.name,
         metadata={"from": retention_members(before), "to": retention_members(after)},
+        by=by,
     )
 
 

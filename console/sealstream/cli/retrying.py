@@ -1,10 +1,14 @@
 """`sealstream deadletter retry`: a refused event is sent again, corrected, and the chain says that it is.
 
-Two records are sent: the event, to the raw topic like any producer's, and the control statement `deadletter.retried`,
-which ties it to the refusal that the chain holds already. The log takes no side: the refusal stays, the correction is a
-new entry by whoever gives it. Their ids follow from the refused record, their bytes are written down before they are
-sent (`saying.py`), and both are seen sealed before the command ends; so a kill between any two lines, and a second
-operator, leave one correction or none, and running the command again finishes it.
+Two records are sent: the control statement `deadletter.retried`, and then the event, to the raw topic like any
+producer's. The statement ties the event to the refusal that the chain holds already, and is the claim on the letter:
+the first that is sealed counts, and only whose claim counts sends an event. The log takes no side: the refusal stays,
+the correction is a new entry by whoever gives it.
+
+Both are written down before anything is sent (`saying.py`). Killed before the claim is sealed, another's may come
+first: then this one gives way. Killed behind it, the claim stands without an event, and `list` shows the letter as
+waiting: running the command again, with the same settings folder, sends the event; where that is lost, `--take-over`
+makes a claim that says instead of which one it stands. Killed behind the event, the next run sees both sealed.
 """
 
 from __future__ import annotations
@@ -12,22 +16,21 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.text import Text
 
 from sealstream.cli.context import context_of, out
-from sealstream.cli.deadletters import RETRIED, ChainOption, retries
+from sealstream.cli.deadletters import RETRIED, ChainOption, recorded, retries, sealed_events, who_retried
 from sealstream.cli.editing import edit as edit_file
+from sealstream.cli.harmless import told
 from sealstream.cli.letters import Letter, Refusal, one_letter, refusal_of
-from sealstream.cli.saying import Message, Pending, say_until_sealed, this_person
+from sealstream.cli.saying import Message, Pending, person_says, say_until_sealed, waits_in_raw, was_said
 from sealstream.cli.sealed import sealed_with_ids
 from sealstream.cli.settings import Settings
 from sealstream.errors import InvalidEvent, Misconfigured, NotCanonical
-from sealstream.events import canonical_event, control_statement, format_timestamp, validate_event
+from sealstream.events import canonical_event, new_event_id, validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainTopics, Entry
 from sealstream.sealing import parse_json
@@ -54,8 +57,14 @@ def retry_letter(
         typer.Option("--event", "-e", help="The corrected event, as JSON; - reads it from standard input."),
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Correct it in $EDITOR.")] = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who corrects it. Default: the user of this system.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who corrects it, if not you: sealed beside who you are on this machine.")
+    ] = None,
     wait: Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds until both are sealed.")] = 60,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Retry it in the place of somebody whose event never came and who can't."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal before it is sent.")] = False,
 ) -> None:
     """Send a refused event again, corrected: it is sealed as new, and a statement ties it to the refusal.
@@ -73,19 +82,18 @@ def retry_letter(
     check_may_be_retried(found, topics)
     name = uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, known.origin), _record(found))
     pending = Pending(shared.config, f"deadletter-{known.name}-{name}")
-    begun = pending.read()
-    done = retries(settings, chain, found).get((found.topic_offset, found.sha256))
-    if done is not None and (begun is None or not _says(done, begun)):
-        pending.remove()
-        out.print(
-            f"letter {letter} was retried already, by {done.actor_id}: entry {done.written.seq} says that event "
-            f"{(done.metadata or {}).get('event')} replaces it; nothing was sent",
-            soft_wrap=True,
-        )
-        return
+    begun = _begun(pending)
+    claim = _claim_on(settings, chain, found)
+    if claim is not None and (begun is None or not begun.is_claimed_by(claim)):
+        if _is_over(settings, chain, found, claim, take_over=take_over):
+            _give_way(settings, chain, found, claim, begun, pending)
+            return
+        begun = None
     if begun is not None:
         out.print("a retry of this letter was begun before: it is finished, with the correction that it had")
     else:
+        if edit:
+            recorded(settings, chain, f"retry {letter}", 1)
         correction = _correction(settings, chain, _given(found, event, edit), str(uuid.uuid5(name, "event")))
         _check_number(kafka, topics, correction.event)
         refusal = refusal_of(kafka, topics, found)
@@ -93,24 +101,90 @@ def retry_letter(
             raise Misconfigured(
                 f"entry {refusal.seq} of the chain says that this record was {refusal.what}: no refusal"
             )
+        if not edit:
+            recorded(settings, chain, f"retry {letter}", 1)
         _show(found, correction, refusal)
         if sys.stdin.isatty() and not yes:
             typer.confirm("send it?", abort=True)
-        own_id = str(uuid.uuid5(name, "statement"))
-        statement = _statement(found, correction.id, own_id, by or this_person(), refusal)
-        pending.write([Message("raw", correction.id, correction.event), Message("control", own_id, statement)])
-    sealed = say_until_sealed(settings, known.name, pending, wait_s=wait)
+        standing = _claim_on(settings, chain, found)  # the question may have stood for hours
+        if standing is not None and (
+            claim is None
+            or standing.written.seq != claim.written.seq
+            or _is_over(settings, chain, found, standing, take_over=True)
+        ):
+            _give_way(settings, chain, found, standing, None, pending)
+            return
+        own_id = new_event_id()
+        statement = _statement(found, correction.id, own_id, by, refusal, claim)
+        begun = _Begun(Message("control", own_id, statement), Message("raw", correction.id, correction.event))
+        pending.write([begun.claim, begun.event])
+    sealed = say_until_sealed(settings, known.name, [begun.claim], wait_s=wait)
+    standing = _claim_on(settings, chain, found)
+    if standing is not None and not begun.is_claimed_by(standing):
+        _give_way(settings, chain, found, standing, begun, pending)
+        return
+    sealed |= say_until_sealed(settings, known.name, [begun.event], wait_s=wait)
+    pending.remove()
     entries = " and ".join(str(seq) for seq in sorted(sealed.values()))
     out.print(
-        f"sealed: entries {entries} of chain {chain}, the event and the statement that it corrects letter {letter}",
+        f"sealed: entries {entries} of chain {chain}, the statement that letter {letter} is corrected, and the event",
         soft_wrap=True,
     )
 
 
-def _says(done: Entry, begun: list[Message]) -> bool:
-    """Whether it was this very retry that the chain has sealed, and not another person's."""
-    own = json.loads(begun[-1].value)
-    return (own["timestamp"], own["actor_id"]) == (done.timestamp, done.actor_id)
+class _Begun(NamedTuple):
+    """A retry that was written down: its claim on the letter, and the event that follows."""
+
+    claim: Message
+    event: Message
+
+    def is_claimed_by(self, entry: Entry) -> bool:
+        """Whether it was this very retry that the chain has sealed, and not another person's."""
+        own = json.loads(self.claim.value)
+        return (own["id"], own["timestamp"], own["actor_id"]) == (entry.id, entry.timestamp, entry.actor_id)
+
+
+def _begun(pending: Pending) -> _Begun | None:
+    by_topic = {message.topic: message for message in pending.read() or []}
+    return _Begun(by_topic["control"], by_topic["raw"]) if by_topic else None
+
+
+def _claim_on(settings: Settings, chain: str, letter: Letter) -> Entry | None:
+    """The statement that counts for this letter."""
+    return retries(settings, chain, letter).get((letter.topic_offset, letter.sha256))
+
+
+def _is_over(settings: Settings, chain: str, letter: Letter, claim: Entry, *, take_over: bool) -> bool:
+    """Whether the event that another's claim announces was sent. Raises `Misconfigured` when not, unless taken over."""
+    event = str((claim.metadata or {})["event"])
+    if sealed_events(settings, chain, [claim], letter) or waits_in_raw(settings, chain, event):
+        return True
+    if take_over:
+        return False
+    raise Misconfigured(
+        f"letter {letter.offset} is being retried by {who_retried(claim)}: entry {claim.written.seq} says so since "
+        f"{claim.written.sequenced_at}, and its event {event} was not sent yet. Nothing was sent. If that command was "
+        "interrupted, they finish it by running it again, where they ran it; if they can't, retry it in their place "
+        "with --take-over"
+    )
+
+
+def _give_way(
+    settings: Settings, chain: str, letter: Letter, claim: Entry, begun: _Begun | None, pending: Pending
+) -> None:
+    """Say whose retry counts, and what has become of one's own."""
+    said = f"entry {claim.written.seq} says that event {(claim.metadata or {}).get('event')} replaces it"
+    out.print(told(f"letter {letter.offset} was retried already, by {who_retried(claim)}: {said}"), soft_wrap=True)
+    where = None if begun is None else was_said(settings, chain, begun.event)
+    if begun is None or where is None:
+        out.print("your correction was not sent", soft_wrap=True)
+    else:
+        out.print(
+            f"WARNING: your own correction, event {begun.event.id}, was sent before: {where}. Both stand in the chain, "
+            "and only the other is tied to the letter: tell your auditor",
+            soft_wrap=True,
+        )
+    pending.remove()
 
 
 def _record(letter: Letter) -> str:
@@ -204,7 +278,9 @@ def _check_number(kafka: KafkaSettings, topics: ChainTopics, event: bytes) -> No
         )
 
 
-def _statement(letter: Letter, event_id: str, own_id: str, person: str, refusal: Refusal | None) -> bytes:
+def _statement(
+    letter: Letter, event_id: str, own_id: str, by: str | None, refusal: Refusal | None, instead_of: Entry | None
+) -> bytes:
     metadata: dict[str, object] = {
         "letter": letter.offset,
         "topic": "raw",
@@ -214,22 +290,15 @@ def _statement(letter: Letter, event_id: str, own_id: str, person: str, refusal:
     }
     if refusal is not None:
         metadata["corrects"] = refusal.seq
-    return control_statement(
-        RETRIED,
-        id=own_id,
-        timestamp=format_timestamp(datetime.now(UTC)),
-        actor_id=person,
-        actor_type="admin",
-        resource_type="event",
-        resource_id=event_id,
-        metadata=metadata,
-    )
+    if instead_of is not None:
+        metadata["instead_of"] = instead_of.written.seq
+    return person_says(RETRIED, id=own_id, resource_type="event", resource_id=event_id, metadata=metadata, by=by)
 
 
 def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> None:
     """The correction beside what was refused."""
     account = "the chain's topic no longer reaches back to it" if refusal is None else f"entry {refusal.seq}"
-    out.print(Text(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
+    out.print(told(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
     new = json.loads(correction.event)
     try:
         old = _object(letter.value)
@@ -238,11 +307,11 @@ def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> N
     for field in sorted({*old, *new}, key=list({**old, **new}).index):
         before, after = (json.dumps(event[field]) if field in event else None for event in (old, new))
         if before == after:
-            out.print(Text(f"    {field}: {after}"), soft_wrap=True)
+            out.print(told(f"    {field}: {after}"), soft_wrap=True)
             continue
         if before is not None:
-            out.print(Text(f"  - {field}: {before}", style="red"), soft_wrap=True)
+            out.print(told(f"  - {field}: {before}", "red"), soft_wrap=True)
         if after is not None:
-            out.print(Text(f"  + {field}: {after}", style="green"), soft_wrap=True)
+            out.print(told(f"  + {field}: {after}", "green"), soft_wrap=True)
     for note in correction.notes:
-        out.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+        out.print(told(f"  {note}", "dim"), soft_wrap=True)

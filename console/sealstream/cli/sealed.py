@@ -39,14 +39,19 @@ def sealed_statements(
             yield entry
 
 
-def sealed_with_ids(settings: Settings, chain: str, ids: Sequence[str]) -> Iterator[tuple[Entry, bytes]]:
-    """The entries with these ids, in order, each with its bytes (its body, or as it is sealed)."""
+def sealed_with_ids(
+    settings: Settings, chain: str, ids: Sequence[str], *, since: datetime | None = None
+) -> Iterator[tuple[Entry, bytes]]:
+    """The entries with these ids, in order, each with its bytes (its body, or as it is sealed).
+
+    Without Postgres those that were sealed from `since` on.
+    """
     needles = [b'"id":"' + each.encode() + b'"' for each in ids]
 
     def wanted(value: bytes) -> bool:
         return any(needle in value for needle in needles)
 
-    for value in _found(settings, chain, lambda store: store.with_ids(chain, ids), wanted, None):
+    for value in _found(settings, chain, lambda store: store.with_ids(chain, ids), wanted, since):
         entry = decode_entry(value)
         if entry.id in ids:
             yield entry, value

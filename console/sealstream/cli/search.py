@@ -21,8 +21,9 @@ import typer
 from typer.core import TyperCommand
 
 from sealstream.cli.context import context_of
+from sealstream.cli.harmless import harmless
 from sealstream.cli.reading import ReadLog
-from sealstream.cli.search_output import FORMATS, count_rows, destination, harmless, writer
+from sealstream.cli.search_output import FORMATS, count_rows, destination, writer
 from sealstream.cli.search_progress import SearchProgress
 from sealstream.cli.settings import Settings
 from sealstream.cli.showing import print_entry

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from sealstream.cli.context import out
+from sealstream.cli.harmless import HarmlessStream, harmless
+from sealstream.cli.whole_file import whole_file
 from sealstream.errors import Misconfigured
 from sealstream.search import Count, Found
 from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell, csv_rows
@@ -33,7 +33,6 @@ __all__ = [
     "csv_cell",
     "destination",
     "entry_cells",
-    "harmless",
     "writer",
 ]
 
@@ -91,21 +90,19 @@ def destination(file: Path | None, form: str) -> Iterator[tuple[ByteStream, bool
         if terminal and form == "parquet":
             raise Misconfigured("Parquet is not for a terminal: name a file with --file, or pipe it somewhere")
         with _standard_output() as stream:
-            yield stream, terminal
+            if not terminal:
+                yield stream, False
+                return
+            shown = HarmlessStream(stream)
+            yield shown, True
+            shown.end()
         return
-    try:
-        handle, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    except OSError as error:
-        raise Misconfigured(f"--file {file}: can't be written: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream, False
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).replace(file)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with ExitStack() as held:
+        try:
+            written = held.enter_context(whole_file(file))
+        except OSError as error:
+            raise Misconfigured(f"--file {file}: can't be written: {error}") from error
+        yield written, False
 
 
 @contextmanager
@@ -157,16 +154,9 @@ def entry_cells(found: Found) -> list[str]:
         harmless(who),
         harmless(entry["action"]),
         harmless(f"{entry['resource_type']}/{entry['resource_id']}"),
-        entry["result"],
-        entry.get("ip_address", ""),
+        harmless(entry["result"]),
+        harmless(entry.get("ip_address", "")),
     ]
-
-
-def harmless(text: str) -> str:
-    """Text in which nothing moves a terminal's cursor or turns its direction: what could is shown as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def count_rows(counts: Iterable[Count], key: str, form: str) -> bytes:

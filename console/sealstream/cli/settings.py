@@ -8,7 +8,6 @@ a crash leaves the old file or the new one; it holds passwords, so only its owne
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealstream.cli.settings_sections import ArchiveSection, ChainSection, KafkaSection, PostgresSection
+from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured
 from sealstream.health.settings import MetricsSection
 from sealstream.kafka import KafkaSettings
@@ -147,16 +147,7 @@ def write_settings(path: Path, changes: dict[str, Any]) -> None:
     document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
     _merge(document, changes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(tomlkit.dumps(document))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    write_whole(path, tomlkit.dumps(document).encode())
 
 
 def _merge(table: Any, changes: dict[str, Any]) -> None:

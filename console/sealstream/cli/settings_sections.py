@@ -50,6 +50,7 @@ _KAFKA_SECRETS = frozenset(
         "ssl.keystore.password",
     }
 )
+_SECRET_WORDS = ("password", "passphrase", "secret", "token", "key.pem", "oauthbearer.config")
 
 
 class KafkaSection(_Section):
@@ -77,7 +78,7 @@ class KafkaSection(_Section):
     """The Kafka user; ACLs are given to `User:<username>`."""
     password: Annotated[str, Secret()] = ""
     """Its password."""
-    options: Annotated[dict[str, str], SecretKeys(_KAFKA_SECRETS)] = Field(default_factory=dict)
+    options: Annotated[dict[str, str], SecretKeys(_KAFKA_SECRETS, _SECRET_WORDS)] = Field(default_factory=dict)
     """Further options of librdkafka, as they are. One that a setting above stands for is given in one place only."""
 
     @model_validator(mode="after")
@@ -134,7 +135,7 @@ class ArchiveSection(_Section):
 
     bucket: str = "audit-archive"
     """Its name. Empty: there is no archive."""
-    endpoint_url: str = ""
+    endpoint_url: Annotated[str, Secret(url=True)] = ""
     """http:// or https:// address of another S3 than AWS's own."""
     region: str = "us-east-1"
     """The bucket's region."""
@@ -153,9 +154,7 @@ class ArchiveSection(_Section):
             missing = "secret_key" if self.access_key else "access_key"
             raise broken_rule(missing, "is missing: access_key and secret_key are given together, or neither")
         if self.ca_file and self.endpoint_url.startswith("http://"):
-            raise broken_rule(
-                "ca_file", f"has no effect with {self.endpoint_url}: expected an endpoint_url with https://"
-            )
+            raise broken_rule("ca_file", "has no effect with http://: expected an endpoint_url with https://")
         return self
 
 

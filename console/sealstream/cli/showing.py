@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from sealstream.cli.context import out
-from sealstream.cli.search_output import harmless
+from sealstream.cli.harmless import harmless
 from sealstream.sealing import entry_hash
 from sealstream.search import Covered, Found
 

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from sealstream.cli.harmless import harmless, told
 from sealstream.devstack import ProcessStatus
 from sealstream.health.asking import DeadLetters, Producers, Sealed, Signed, Stored, Trouble
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, said_age
@@ -72,7 +73,7 @@ def _process_table(
         status = local.get(view.name)
         state = _state(view, found)
         table.add_row(
-            view.name,
+            told(view.name),
             Text(state, style=_STATE_STYLE.get(state, "bold red")),
             {True: "yes", False: "NO", None: "-"}[view.ready],
             str(status.pid or "-") if status else "-",
@@ -160,6 +161,6 @@ def _verdict(found: list[Finding]) -> list[Text]:
     )[code]
     lines = [Text(said, style=("bold green", "bold red", "bold yellow")[code])]
     for finding in found:
-        line = Text.assemble((f"  {finding.severity:8}", _STYLE[finding.severity]), finding.words)
+        line = Text.assemble((f"  {finding.severity:8}", _STYLE[finding.severity]), harmless(finding.words))
         lines.append(line.append(f"  -> {finding.page}", style="dim") if finding.page else line)
     return lines

@@ -19,6 +19,7 @@ from sealstream.access import Access as LogAccess
 from sealstream.access import person_at_this_machine
 from sealstream.archive import ArchiveSettings, init_bucket
 from sealstream.cli.context import context_of, out
+from sealstream.cli.harmless import told
 from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
 from sealstream.errors import Misconfigured
@@ -183,16 +184,21 @@ def _time(moment: datetime) -> str:
 
 
 def _result(result: str) -> Text:
-    return Text(result, style=_RESULT_STYLE.get(result, ""))
+    return told(result, _RESULT_STYLE.get(result, ""))
 
 
 def actions_table(actions: Sequence[Action]) -> Table:
     """Actions as a person reads them."""
     table = Table("seq", "when", "action", "resource", "result", "from", box=None, padding=(0, 2, 0, 0))
     for did in actions:
-        resource = Text(f"{did.resource_type}/{did.resource_id}")
+        resource = told(f"{did.resource_type}/{did.resource_id}")
         table.add_row(
-            str(did.seq), _time(did.timestamp), Text(did.action), resource, _result(did.result), did.ip_address or ""
+            str(did.seq),
+            _time(did.timestamp),
+            told(did.action),
+            resource,
+            _result(did.result),
+            told(did.ip_address or ""),
         )
     return table
 
@@ -204,11 +210,11 @@ def accesses_table(accesses: Sequence[Access]) -> Table:
         table.add_row(
             str(access.seq),
             _time(access.timestamp),
-            Text(f"{access.actor_id} ({access.actor_type})"),
-            Text(access.action),
+            told(f"{access.actor_id} ({access.actor_type})"),
+            told(access.action),
             _result(access.result),
-            access.ip_address or "",
-            Text(access.reason or ""),
+            told(access.ip_address or ""),
+            told(access.reason or ""),
         )
     return table
 
@@ -218,7 +224,7 @@ def failing_table(actors: Sequence[FailingActor]) -> Table:
     table = Table("who", "attempts", "of these denied", "first", "last", box=None, padding=(0, 2, 0, 0))
     for actor in actors:
         table.add_row(
-            Text(actor.actor_id, style="bold red"),
+            told(actor.actor_id, "bold red"),
             str(actor.attempts),
             str(actor.denied),
             _time(actor.first_at),

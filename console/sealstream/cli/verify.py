@@ -26,6 +26,7 @@ from rich.text import Text
 
 from sealstream.access import Access, AccessLog, person_at_this_machine
 from sealstream.cli.context import context_of, internal_error, out
+from sealstream.cli.harmless import told
 from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -350,7 +351,7 @@ def _could_not(store: str, error: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"store": store, "verdict": "could not verify", "exit_code": 2, "error": error}, indent=2))
     else:
-        Console(stderr=True, soft_wrap=True).print(Text(f"{store}: could not verify: {error}", style="yellow"))
+        Console(stderr=True, soft_wrap=True).print(told(f"{store}: could not verify: {error}", "yellow"))
 
 
 class _Bar(AbstractContextManager[Callable[[int, int | None], None]]):
@@ -400,14 +401,14 @@ def print_report(report: Report, console: Console) -> None:
     if report.faults:
         table = Table("kind", "seq", "place", "what was found", box=None, padding=(0, 2, 0, 0))
         for fault in report.faults[:50]:
-            table.add_row(Text(str(fault.kind), style="red"), fault.seqs(), Text(fault.place), Text(fault.detail))
+            table.add_row(Text(str(fault.kind), style="red"), fault.seqs(), told(fault.place), told(fault.detail))
         console.print(table)
         if len(report.faults) > 50:
             console.print(f"and {len(report.faults) - 50} more: --json lists all", style="dim")
         console.print(Text("          what to do: docs/runbooks/README.md", style="dim"))
     for note in report.notes:
-        console.print(Text(f"          note: {note}", style="dim"), soft_wrap=True)
+        console.print(told(f"          note: {note}", "dim"), soft_wrap=True)
     if report.assurance:
         assurance = ", ".join(report.assurance)
         newest = report.newest_sequenced_at or "-"
-        console.print(Text(f"          {assurance}; newest entry claims {newest}", style="dim"), soft_wrap=True)
+        console.print(told(f"          {assurance}; newest entry claims {newest}", "dim"), soft_wrap=True)

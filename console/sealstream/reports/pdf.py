@@ -59,4 +59,5 @@ def print_pdf(page: Path, pdf: Path) -> None:
             raise Unavailable(f"{chromium} could not print {page}: {said[-1] if said else 'it said nothing'}")
         beside = pdf.with_name(f".{pdf.name}.part")
         shutil.copyfile(printed, beside)
+        beside.chmod(0o600)  # as the page that it is printed from
         beside.replace(pdf)

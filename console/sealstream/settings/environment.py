@@ -90,7 +90,7 @@ def _path(model: type[BaseModel], parts: Path, chosen: Iterable[str]) -> Path | 
         keys = mark(field, SecretKeys)
         key = rest[0].lower().replace("_", ".")
         option = key.removesuffix(".file")
-        deeper = (f"{option}_file",) if keys and option != key and option in keys.keys else (key,)
+        deeper = (f"{option}_file",) if keys and option != key and keys.hold(option) else (key,)
     return None if deeper is None else (name, *deeper)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from sealstream.errors import Misconfigured
 
-__all__ = ["DEFAULT", "RULE", "Fault", "Origin", "WrongSettings", "broken_rule", "nearest"]
+__all__ = ["DEFAULT", "RULE", "Fault", "Origin", "WrongSettings", "broken_rule", "nearest", "type_word"]
 
 RULE = "sealstream_rule"
 
@@ -59,6 +59,14 @@ class WrongSettings(Misconfigured):
         super().__init__(
             lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} things in the settings are wrong", *lines])
         )
+
+
+def type_word(value: object) -> str:
+    """What a value is, said without the value: where a table was expected, the text may hold a secret."""
+    if isinstance(value, bool):
+        return "true or false"
+    words = ((str, "a text"), (int | float, "a number"), (dict, "a table"), (list, "a list"))
+    return next((word for kind, word in words if isinstance(value, kind)), "something else")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

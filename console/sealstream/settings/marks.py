@@ -23,9 +23,17 @@ class Secret:
 
 @dataclass(frozen=True)
 class SecretKeys:
-    """Of a table of options: the keys whose values are secrets."""
+    """Of a table of options: the keys whose values are secrets, by their name or by a word within it.
+
+    Whoever names the options may add one tomorrow; so what sounds like a secret is taken for one.
+    """
 
     keys: frozenset[str]
+    words: tuple[str, ...] = ()
+
+    def hold(self, key: str) -> bool:
+        """Whether this option's value is a secret."""
+        return key in self.keys or any(word in key.lower() for word in self.words)
 
 
 @dataclass(frozen=True)

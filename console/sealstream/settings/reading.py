@@ -15,15 +15,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sealstream.settings.environment import from_environment, variable_of
-from sealstream.settings.faults import DEFAULT, RULE, Fault, Origin, WrongSettings, nearest
+from sealstream.settings.faults import DEFAULT, RULE, Fault, Origin, WrongSettings, nearest, type_word
 from sealstream.settings.positions import key_lines
 from sealstream.settings.secret_files import take_secret_files
-from sealstream.settings.shapes import Named, Section, all_names, fields_of, leaf_of, shape_of
+from sealstream.settings.shapes import Named, Section, all_names, fields_of, is_value, leaf_of, shape_of
 
 __all__ = ["Loaded", "read"]
 
 Model = TypeVar("Model", bound=BaseModel)
 SettingPath = tuple[str, ...]
+_NO_TABLE = ("model_type", "model_attributes_type", "dict_type", "mapping_type")
 _PLACE = re.compile(r" \(at line (\d+), column (\d+)\)| \(at end of document\)")
 
 
@@ -148,8 +149,13 @@ def _fault(model: type[BaseModel], fault: Mapping[str, Any], origins: Mapping[Se
     _, secret, _ = leaf_of(model, path)
     given = fault.get("input")
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if not is_value(model, path) and fault["type"] in _NO_TABLE:
+        return Fault(origin, name, f"expected a table, got {type_word(given)}")
     plain = (
-        secret is None and isinstance(given, str | int | float | bool) and fault["type"] not in ("value_error", RULE)
+        secret is None
+        and is_value(model, path)
+        and isinstance(given, str | int | float | bool)
+        and fault["type"] not in ("value_error", RULE)
     )
     return Fault(origin, name, f"{message[:1].lower()}{message[1:]}" + (f", got {given!r}" if plain else ""))
 

@@ -58,7 +58,8 @@ def _row(name: str, field: FieldInfo, path: tuple[str, ...]) -> str:
         parts.append(f"A secret: also `{name}_file`.")
     if keys := mark(field, SecretKeys):
         named = ", ".join(f"`{key}`" for key in sorted(keys.keys))
-        parts.append(f"Secrets among them ({named}) also as `NAME_file`.")
+        words = f"; and each whose name has {', '.join(keys.words)} in it" if keys.words else ""
+        parts.append(f"Secrets among them ({named}{words}) also as `NAME_file`.")
     if isinstance(shape_of(field.annotation), Options):
         variable += "__KEY"
     cells = (f"`{name}`<br>`{variable}`", _default(field), f"{' '.join(parts)} ({_type(field)})".strip())

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sealstream.settings.faults import DEFAULT, Fault, Origin
+from sealstream.settings.faults import DEFAULT, Fault, Origin, type_word
 from sealstream.settings.marks import Secret, SecretKeys
 from sealstream.settings.shapes import Named, Options, Section, fields_of, mark, shape_of
 
@@ -43,8 +43,9 @@ def take_secret_files(
                 if isinstance(section, dict):
                     faults += take_secret_files(shape.model, section, origins, folder, (*before, name, chosen))
         elif isinstance(shape, Options) and isinstance(value, dict) and (keys := mark(field, SecretKeys)):
-            for key in keys.keys:
-                faults += _take(value, origins, folder, (*before, name), key)
+            for key in [each.removesuffix("_file") for each in value if each.endswith("_file")]:
+                if keys.hold(key):
+                    faults += _take(value, origins, folder, (*before, name), key)
         elif mark(field, Secret):
             faults += _take(values, origins, folder, before, name)
     return faults
@@ -62,7 +63,7 @@ def _take(
     if path == "":
         return []
     if not isinstance(path, str):
-        return [Fault(place, setting, f"expected the path of a file, got {path!r}")]
+        return [Fault(place, setting, f"expected the path of a file, got {type_word(path)}")]
     if table.get(name):
         other = origins.get((*before, name), DEFAULT)
         return [Fault(place, setting, f"{'.'.join((*before, name))} is given too ({other}): give one of the two")]

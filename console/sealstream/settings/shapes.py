@@ -14,7 +14,19 @@ from pydantic.fields import FieldInfo
 
 from sealstream.settings.marks import InFolder, Secret, SecretKeys
 
-__all__ = ["Leaf", "Named", "Options", "Section", "Shape", "all_names", "fields_of", "leaf_of", "mark", "shape_of"]
+__all__ = [
+    "Leaf",
+    "Named",
+    "Options",
+    "Section",
+    "Shape",
+    "all_names",
+    "fields_of",
+    "is_value",
+    "leaf_of",
+    "mark",
+    "shape_of",
+]
 
 
 class Section(NamedTuple):
@@ -81,9 +93,24 @@ def leaf_of(model: type[BaseModel], path: tuple[str, ...]) -> tuple[FieldInfo | 
             return leaf_of(shape.model, rest)
         if isinstance(shape, Options) and rest:
             keys = mark(field, SecretKeys)
-            return field, Secret() if keys and rest[0] in keys.keys else None, None
+            return field, Secret() if keys and keys.hold(rest[0]) else None, None
         return field, mark(field, Secret), mark(field, InFolder)
     return None, None, None
+
+
+def is_value(model: type[BaseModel], path: tuple[str, ...]) -> bool:
+    """Whether one value stands at this path; no: a table, or nothing."""
+    for at, part in enumerate(path):
+        field = fields_of(model).get(part)
+        if field is None:
+            return False
+        shape, rest = shape_of(field.annotation), path[at + 1 :]
+        if isinstance(shape, Named) and len(rest) > 1:
+            return is_value(shape.model, rest[1:])
+        if isinstance(shape, Section) and rest:
+            return is_value(shape.model, rest)
+        return isinstance(shape, Leaf) or (isinstance(shape, Options) and bool(rest))
+    return False
 
 
 def all_names(model: type[BaseModel], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -58,7 +58,7 @@ def _shown(loaded: Loaded[Any], model: type[BaseModel], settings: BaseModel, bef
         elif isinstance(shape, Options) and value:
             keys = mark(field, SecretKeys)
             for key, option in value.items():
-                secret = Secret() if keys and key in keys.keys else None
+                secret = Secret() if keys and keys.hold(key) else None
                 yield _one(loaded, (*path, key), option, secret)
         elif value is not None or not isinstance(shape, Section):
             yield _one(loaded, path, value, mark(field, Secret))

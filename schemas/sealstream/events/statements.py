@@ -166,7 +166,7 @@ STATEMENTS: dict[str, Statement] = {
     "store.repaired": Statement("control", _STORE, "entries of a store were built anew and swapped in"),
     "retention.extended": Statement(
         "control",
-        _object({"from": _RETENTION, "to": _RETENTION}),
+        _object({"from": _RETENTION, "to": _RETENTION}, {"by": _TEXT}),
         "entries after this one are kept for longer than entry 0, or an earlier extension, says",
     ),
     "deadletter.retried": Statement(
@@ -179,9 +179,9 @@ STATEMENTS: dict[str, Statement] = {
                 "sha256": _HEX_64,
                 "event": _UUID,
             },
-            {"corrects": _COUNT},
+            {"corrects": _COUNT, "by": _TEXT, "instead_of": _COUNT},
         ),
-        "a refused record was sent again, corrected, as this event",
+        "a refused record is sent again, corrected, as this event, which is sealed behind it",
     ),
     "log.read": Statement(
         "control", _READ, "somebody read the log: what was asked of which store, and how many entries came of it"

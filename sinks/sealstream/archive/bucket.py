@@ -258,4 +258,4 @@ def connect(settings: ArchiveSettings) -> S3Client:
                 config=config,
             )
         except ValueError as error:
-            raise Misconfigured(f"endpoint_url {settings.endpoint_url!r}: {error}") from error
+            raise Misconfigured(f"endpoint_url {settings.endpoint!r}: {settings.told(error)}") from error

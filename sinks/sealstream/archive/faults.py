@@ -52,15 +52,15 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         SSLError,
     )
 
-    where = f"{doing} in bucket {settings.bucket} at {settings.endpoint_url or 'AWS S3'}"
+    where = f"{doing} in bucket {settings.bucket} at {settings.endpoint}"
     try:
         yield
     except ClientError as error:
         raise _answer(settings, where, error) from error
     except SSLError as error:
         raise Unavailable(
-            f"{where}: no connection over TLS: {error}; archive.ca_file names the authority that the endpoint's "
-            "certificate is checked with"
+            f"{where}: no connection over TLS: {settings.told(error)}; archive.ca_file names the authority "
+            "that the endpoint's certificate is checked with"
         ) from error
     except (
         ConnectionError,
@@ -69,9 +69,11 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         IncompleteReadError,
         ResponseStreamingError,
     ) as error:
-        raise Unavailable(f"{where}: no complete answer: {error}") from error
+        raise Unavailable(f"{where}: no complete answer: {settings.told(error)}") from error
     except BotoCoreError as error:  # no credentials, an endpoint that is no URL, ...
-        raise Misconfigured(f"{where}: {error}; check endpoint_url, region, access_key and secret_key") from error
+        raise Misconfigured(
+            f"{where}: {settings.told(error)}; check endpoint_url, region, access_key and secret_key"
+        ) from error
 
 
 def _answer(settings: ArchiveSettings, where: str, error: ClientError) -> SealstreamError:

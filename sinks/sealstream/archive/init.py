@@ -24,7 +24,7 @@ def init_bucket(settings: ArchiveSettings, retention: Retention) -> str:
         days, before = _default_retention(bucket, retention.archive_days)
     finally:
         bucket.close()
-    where = f"bucket {settings.bucket} at {settings.endpoint_url or 'AWS S3'}"
+    where = f"bucket {settings.bucket} at {settings.endpoint}"
     lines = [f"{where}: {'created with' if created else 'was there already, and has'} Object Lock"]
     if before is None:
         lines.append(f"default retention: COMPLIANCE mode, {days} days (policy {retention.policy})")

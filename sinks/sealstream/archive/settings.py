@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 __all__ = ["ArchiveSettings"]
+
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 
 
 class ArchiveSettings(NamedTuple):
@@ -23,3 +26,12 @@ class ArchiveSettings(NamedTuple):
     timeout_s: float = 20.0
     replayed: bool = False
     ca_file: str | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is, for messages: without the credentials that an address may hold."""
+        return self.told(self.endpoint_url) if self.endpoint_url else "AWS S3"
+
+    def told(self, error: object) -> str:
+        """What a driver says, without those credentials."""
+        return _CREDENTIALS.sub("//", str(error)) if self.endpoint_url else str(error)
