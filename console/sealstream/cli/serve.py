@@ -148,5 +148,6 @@ def serve_command(
     configure_logging()
     service = served(settings, shared.config, section)
     if section.verify_every_hours:
+        service.verifications.check_folder()
         service.verifications.keep_up(list(service.chains), section.verify_every_hours)
     raise typer.Exit(serve(create_app(service), section))
