@@ -1,12 +1,14 @@
 """Chains, their newest checkpoints, and how their verification stands.
 
 The invariant: a checkpoint is given out only when its signature holds for the chain's key. These answers show no entry;
-a monitor may ask for them all day, so of one token's repeats one an hour is recorded.
+a monitor may ask for them all day, so of one token's repeats one an hour is recorded. Of a verification nothing is told
+that names the service's insides, and to a token of one tenant no more than whether all holds.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
@@ -80,7 +82,9 @@ class CheckpointFacts(BaseModel):
 
 
 class StoreVerdict(BaseModel):
-    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify."""
+    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify. `error`: empty, or
+    that the service's own log says more.
+    """
 
     store: str
     verdict: str = Field(examples=["holds"])
@@ -96,14 +100,17 @@ class StoreVerdict(BaseModel):
 
 
 class LastVerification(BaseModel):
-    """A full verification that this service has run."""
+    """A full verification that this service has run. `by`, `stores` and `trouble` are null for a token that is held to
+    one tenant: they tell of others.
+    """
 
     started_at: str
     finished_at: str
-    by: str
+    verdict: str = Field(examples=["holds"])
     exit_code: int
-    stores: list[StoreVerdict]
-    trouble: str
+    by: str | None
+    stores: list[StoreVerdict] | None
+    trouble: str | None
 
 
 class VerificationState(BaseModel):
@@ -123,6 +130,22 @@ class Started(BaseModel):
 
     chain: str
     running: bool
+
+
+_VERDICTS = {0: "holds", 1: "TAMPERED"}
+_SEE_LOG = "the service's log says more"
+
+
+def _told(last: Mapping[str, Any] | None, who: Caller) -> Mapping[str, Any] | None:
+    """The last verification as this token may know it."""
+    if last is None:
+        return None
+    told = {name: last[name] for name in ("started_at", "finished_at", "exit_code")}
+    told["verdict"] = _VERDICTS.get(last["exit_code"], "could not verify")
+    if who.token.tenant is not None:
+        return told | dict.fromkeys(("by", "stores", "trouble"))
+    stores = [store | {"error": store["error"] and _SEE_LOG} for store in last["stores"]]
+    return told | {"by": last["by"], "stores": stores, "trouble": last["trouble"] and _SEE_LOG}
 
 
 class _Checkpoint(NamedTuple):
@@ -247,7 +270,7 @@ def chain_routes() -> APIRouter:
                 "chain": chain,
                 "checkpoint": facts,
                 "running": verifications.running(chain),
-                "last": verifications.last(chain),
+                "last": _told(verifications.last(chain), who),
             }
         )
 

@@ -154,22 +154,28 @@ class Verifications:
         try:
             printed, complained = process.communicate()
             if not self._ended.is_set():
-                self._keep(
-                    chain,
-                    {
-                        "started_at": format_timestamp(began),
-                        "finished_at": format_timestamp(datetime.now(UTC)),
-                        "by": by,
-                        "exit_code": process.returncode,
-                        "stores": [_summary(report) for report in _documents(printed)],
-                        "trouble": complained.strip()[-1_000:],
-                    },
-                )
+                result = {
+                    "started_at": format_timestamp(began),
+                    "finished_at": format_timestamp(datetime.now(UTC)),
+                    "by": by,
+                    "exit_code": process.returncode,
+                    "stores": [_summary(report) for report in _documents(printed)],
+                    "trouble": complained.strip()[-1_000:],
+                }
+                self._say_troubles(chain, result)
+                self._keep(chain, result)
         except Exception as error:  # noqa: BLE001 - told to the operator; the next one must be able to begin
             self._log.error("a verification's result is lost", chain=chain, reason=repr(error))
         finally:
             with self._lock:
                 self._running = None
+
+    def _say_troubles(self, chain: str, result: dict[str, Any]) -> None:
+        """To the operator alone: they name hosts, roles and files."""
+        told = [(store["store"], store["error"]) for store in result["stores"]] + [("all", result["trouble"])]
+        for store, reason in told:
+            if reason:
+                self._log.warning("a verification had trouble", chain=chain, store=store, reason=reason)
 
     def _keep(self, chain: str, result: dict[str, Any]) -> None:
         msgspec.convert(result, _Kept)
