@@ -26,10 +26,12 @@ from tests.pipeline import wait_until
 
 from sealstream.access import Access, NotRecorded, Reader, Streamed
 from sealstream.access.statements import read_statement
-from sealstream.search import Page
+from sealstream.search import Page, Query, Stores
 from sealstream.web import ServeSection, Token, TokenFile, exporting, new_token
 from sealstream.web.app import create_app
+from sealstream.web.problems import Problem
 from sealstream.web.service import ServedChain, Service
+from sealstream.web.sources import Sources
 from sealstream.web.verifying import Verifications
 
 ID = "019363f0-7c1e-7000-8000-0123456789ab"
@@ -197,3 +199,33 @@ def test_that_another_chain_is_being_verified_is_not_told_by_name(played: Played
     refused = played.client(played.token("ann")).post("/v1/chains/main/verification")
     assert refused.status_code == 409
     assert "secret" not in refused.text
+
+
+def test_one_token_holds_some_of_the_service_and_no_more(played: Played) -> None:
+    mine, other = played.client(played.token("slow")), played.client(played.token("other"))
+    most = played.service.settings.requests_at_once
+    played.source.may_answer.clear()
+    with ThreadPoolExecutor(most) as pool:
+        waiting = [pool.submit(mine.get, "/v1/search") for _ in range(most)]
+        wait_until(lambda: played.source.asked == most, 20)
+        refused = mine.get("/v1/search")
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:sealstream:problem:too-many-at-once")
+        assert refused.headers["retry-after"] == "1"
+        assert other.get("/v1/chains").status_code == 200
+        played.source.may_answer.set()
+        assert {each.result().status_code for each in waiting} == {200}
+    assert mine.get("/v1/search").status_code == 200
+    assert mine.get("/v1/search", params={"nonsense": 1}).status_code == 422
+    assert [mine.get("/v1/chains/secret").status_code for _ in range(most + 1)] == [404] * (most + 1)
+
+
+def test_no_more_sessions_of_postgres_are_used_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealstream.web.sources._PATIENCE_S", 0.01)
+    sources = Sources(Stores("postgresql://nobody@127.0.0.1:1/none", None, 1.0), ["main"], most=1)
+    with sources.opened("postgres", Query()):
+        with pytest.raises(Problem) as refused, sources.opened("auto", Query()):
+            pass
+        assert (refused.value.status, refused.value.kind) == (503, "too-many-at-once")
+    with sources.opened("postgres", Query()):
+        pass
+    sources.close()

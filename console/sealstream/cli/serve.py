@@ -59,7 +59,7 @@ def served(settings: Settings, config: Path, section: ServeSection) -> Service:
         chains=chains,
         kafka=settings.kafka_settings(),
         prefix=settings.kafka.prefix,
-        sources=Sources(stores, list(chains)),
+        sources=Sources(stores, list(chains), most=section.postgres_at_once),
         access=access_log(settings, _ACKNOWLEDGED_IN_S),
         tokens=tokens_file(settings, config),
         verifications=Verifications(config.parent / "verifications", lambda chain: _verify(config, chain)),

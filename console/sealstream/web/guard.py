@@ -27,6 +27,7 @@ from sealstream.web.tokens import ROLES, Role, Token
 
 __all__ = ["Auditing", "Caller", "Exporting", "Reading", "access_of", "denied"]
 
+_BUSY_S = 1.0
 _BEARER = HTTPBearer(
     auto_error=False,
     bearerFormat="slt_...",
@@ -76,6 +77,10 @@ async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials
             f"token {token.name} asks more often than {service.settings.requests_per_minute} times a minute",
             wait_s,
         )
+    if not service.running.take(token.id):
+        detail = f"{service.running.most} requests of token {token.name} run, as many as a token may have at once"
+        raise Problem.wait("too-many-at-once", detail, _BUSY_S)
+    request.state.held.callback(service.running.give_back, token.id)
     request.state.token = token.name
     _check_parameters(request)
     return Caller(token, _reader(request, token), service, request.state.request_id)
