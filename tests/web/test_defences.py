@@ -229,3 +229,26 @@ def test_no_more_sessions_of_postgres_are_used_than_allowed(monkeypatch: pytest.
     with sources.opened("postgres", Query()):
         pass
     sources.close()
+
+
+def test_readyz_takes_nobodys_room_and_looks_once(played: Played) -> None:
+    looks, may_end = [], threading.Event()
+
+    def ready() -> dict[str, str]:
+        looks.append(1)
+        assert may_end.wait(30)
+        return {"kafka": "does not answer"}
+
+    played.ready = ready
+    token = played.token("ann")
+    with listening(played) as url, ThreadPoolExecutor(60) as pool:
+        try:
+            asking = [pool.submit(httpx.get, f"{url}/readyz", timeout=60) for _ in range(60)]
+            wait_until(lambda: bool(looks), 20)
+            answer = httpx.get(f"{url}/v1/chains", headers={"authorization": f"Bearer {token}"}, timeout=5)
+        finally:
+            may_end.set()
+        assert answer.status_code == 200
+        assert {each.result().status_code for each in asking} == {503}
+        assert httpx.get(f"{url}/readyz").json()["parts"] == {"kafka": "does not answer"}
+        assert len(looks) == 1
