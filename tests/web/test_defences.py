@@ -252,3 +252,17 @@ def test_readyz_takes_nobodys_room_and_looks_once(played: Played) -> None:
         assert {each.result().status_code for each in asking} == {503}
         assert httpx.get(f"{url}/readyz").json()["parts"] == {"kafka": "does not answer"}
         assert len(looks) == 1
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": datetime.now(UTC)}, {"tenant": "acme"}])
+def test_an_export_ends_with_its_token(played: Played, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+    monkeypatch.setattr(exporting, "_LOOK_AGAIN_S", 0.05, raising=False)
+    headers = {"authorization": f"Bearer {played.token('ann')}"}
+    with listening(played) as url:
+        with pytest.raises(httpx.HTTPError), httpx.stream("GET", f"{url}/v1/export", headers=headers, timeout=3) as it:
+            assert it.status_code == 200
+            time.sleep(0.2)
+            assert not played.access.ends  # while the token counts it flows
+            played.tokens.change(lambda tokens: [replace(token, **change) for token in tokens])
+            it.read()
+        assert played.access.ends == [False]
