@@ -266,3 +266,24 @@ def test_an_export_ends_with_its_token(played: Played, monkeypatch: pytest.Monke
             played.tokens.change(lambda tokens: [replace(token, **change) for token in tokens])
             it.read()
         assert played.access.ends == [False]
+
+
+def test_another_chain_is_as_one_that_is_not_there_also_while_kafka_is_away(played: Played) -> None:
+    ann = played.client(played.token("ann"))
+    for away in (False, True):
+        played.access.away = away
+        answers = [ann.get(f"/v1/chains/{name}") for name in ("secret", "nowhere")]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        told = [
+            answer.json()["detail"].replace(name, "")
+            for answer, name in zip(answers, ("secret", "nowhere"), strict=True)
+        ]
+        assert told[0] == told[1]
+    assert [(access.chain, access.query, result) for access, result, _ in played.access.said] == [
+        ("main", "chain:secret", "denied"),
+        ("main", "chain:nowhere", "denied"),
+    ]
+    stranger = played.client(played.token("stranger", chains=("elsewhere",)))
+    played.access.away = False
+    assert stranger.get("/v1/chains/secret").status_code == 404
+    assert len(played.access.said) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sealstream.errors import SealstreamError
 from sealstream.events import format_timestamp
 from sealstream.kafka import last_record
 from sealstream.layout import ChainTopics
@@ -173,16 +175,21 @@ class RecordedQuestions:
 
 
 def _served(request: Request, who: Caller, name: str) -> ServedChain:
-    """The chain, if there is one that the token may read: nobody learns whether there are others."""
-    chain = who.service.chains.get(name)
-    if chain is None or not who.token.sees(name):
-        if chain is not None:
-            access = access_of(request, name, "none")
+    """The chain, if there is one that the token may read: nobody learns whether there are others.
+
+    The attempt is recorded in a chain of the token's own, whether or not there is such a chain: so neither answers nor
+    times tell them apart, and nobody writes into a chain that is not theirs.
+    """
+    own = who.chains()
+    if name in own:
+        return who.service.chains[name]
+    for chain in own[:1]:
+        access = access_of(request, chain, "none", f"chain:{name}")
+        with suppress(SealstreamError):  # nothing is shown; the refusal stands
             who.service.access.record(
                 who.reader, access, 0, result="denied", facts={"verdict": "beyond the token's chains"}
             )
-        raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
-    return chain
+    raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
 
 
 def _record(request: Request, who: Caller, chains: list[str], store: str) -> None:
