@@ -287,3 +287,14 @@ def test_another_chain_is_as_one_that_is_not_there_also_while_kafka_is_away(play
     played.access.away = False
     assert stranger.get("/v1/chains/secret").status_code == 404
     assert len(played.access.said) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "recorded"),
+    [("fe80::1%eth0", "fe80::1"), ("fe80::2%3", "fe80::2"), ("10.0.0.7", "10.0.0.7"), ("", None), ("unknown", None)],
+)
+def test_whoever_asks_is_answered_and_recorded_by_an_address_without_its_zone(
+    played: Played, host: str, recorded: str | None
+) -> None:
+    assert played.client(played.token("ann"), host).get("/v1/chains").status_code == 200
+    assert [facts["ip"] for _, _, facts in played.access.said] == [recorded]

@@ -8,6 +8,7 @@ others behind the same address.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
@@ -53,10 +54,20 @@ def _reader(request: Request, token: Token) -> Reader:
         token.name,
         "service",
         component("serve") | {"authenticated_as": f"token {token.id}"},
-        ip_address=request.client.host if request.client else None,
+        ip_address=_address(request.client.host if request.client else ""),
         user_agent=_plain(request.headers.get("user-agent")),
         tenant=token.tenant,
     )
+
+
+def _address(host: str) -> str | None:
+    """An address as an event can hold it: without the zone, which is a name of our own interfaces. None: it is none."""
+    bare = host.partition("%")[0]
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return None
+    return bare
 
 
 def _plain(text: str | None) -> str | None:
