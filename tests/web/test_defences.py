@@ -298,3 +298,11 @@ def test_whoever_asks_is_answered_and_recorded_by_an_address_without_its_zone(
 ) -> None:
     assert played.client(played.token("ann"), host).get("/v1/chains").status_code == 200
     assert [facts["ip"] for _, _, facts in played.access.said] == [recorded]
+
+
+@pytest.mark.parametrize("path", ["/v1/chains/", "/v1/search/", "/healthz/", "/v1/chains/main/"])
+def test_a_slash_too_many_is_nothing_and_leads_nowhere(played: Played, path: str) -> None:
+    answer = played.client(None).get(path, headers={"host": "evil.example"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json()["type"] == "urn:sealstream:problem:not-found"
+    assert "location" not in answer.headers
