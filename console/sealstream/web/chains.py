@@ -84,8 +84,8 @@ class CheckpointFacts(BaseModel):
 
 
 class StoreVerdict(BaseModel):
-    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify. `error`: empty, or
-    that the service's own log says more.
+    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify. `error`: empty,
+    or that the service's own log says more.
     """
 
     store: str

@@ -2,8 +2,9 @@
 
 The invariant: a beginning is recorded before the first row is read and an end with the count, also when the client goes
 away, which ends the query too; memory stays flat, since the next rows are read when the last were taken. A client that
-takes nothing for a minute is cut off, and so is one whose token ends, or gets other bounds, within seconds. Cut off, or failed midway, the connection ends without its last chunk, so that no
-client takes the part for the whole. A crash leaves a beginning without an end.
+takes nothing for a minute is cut off, and within seconds one whose token ends or gets other bounds. Cut off, or failed
+midway, the connection ends without its last chunk, so that no client takes the part for the whole. A crash leaves a
+beginning without an end.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class _ExportResponse(Response):
                     group.cancel_scope.cancel()
 
                 async def until_the_token_ends() -> None:
-                    while self._export.may_go_on():
+                    while self._export.may_go_on():  # noqa: ASYNC110 - a file tells nobody that it has changed
                         await anyio.sleep(_LOOK_AGAIN_S)
                     group.cancel_scope.cancel()
 

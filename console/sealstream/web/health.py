@@ -61,7 +61,7 @@ class _Looks:
     def _look(self, service: Service, look: Future[Mapping[str, str]]) -> None:
         try:
             parts = service.ready()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to those who wait
             with self._lock:
                 self._under_way = None
             look.set_exception(error)
