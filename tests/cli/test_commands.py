@@ -105,6 +105,21 @@ def test_a_verification_stands_when_it_can_not_be_recorded(
     assert "not recorded in the log" in second["notes"][-1]
 
 
+def test_a_verification_that_broke_is_recorded_as_a_failure(
+    asked: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    before = len(asked.records(asked.topics.control))
+    monkeypatch.setattr("sealstream.cli.verify.verify_store", broken)
+    said = asked.command("verify", "postgres", "--chain", asked.name, "--state-dir", str(tmp_path))
+    assert said.code == 2
+    (event,) = [json.loads(record.value or b"") for record in asked.records(asked.topics.control)[before:]]
+    assert (event["action"], event["result"]) == ("log.read", "failure")
+    assert (event["metadata"]["store"], event["metadata"]["verdict"]) == ("postgres", "could not verify")
+
+
 def test_a_chain_is_made_again_without_harm_and_refused_with_other_terms(asked: Pipeline) -> None:
     create = [
         "chain",

@@ -125,7 +125,7 @@ def test_another_chain_is_as_one_that_is_not_there(served: Served) -> None:
         f"/v1/chains/{name}/verification",
     ):
         assert served.get(path, elsewhere).status_code == 404, path
-    assert served.reads("elsewhere")[-1]["result"] == "denied"
+    assert served.reads("elsewhere") == []  # it may read no chain that there is, so none could record what it tried
 
 
 def _only(token: Any, chain: str) -> Any:

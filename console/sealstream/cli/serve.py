@@ -59,7 +59,7 @@ def served(settings: Settings, config: Path, section: ServeSection) -> Service:
         chains=chains,
         kafka=settings.kafka_settings(),
         prefix=settings.kafka.prefix,
-        sources=Sources(stores, list(chains)),
+        sources=Sources(stores, list(chains), most=section.postgres_at_once),
         access=access_log(settings, _ACKNOWLEDGED_IN_S),
         tokens=tokens_file(settings, config),
         verifications=Verifications(config.parent / "verifications", lambda chain: _verify(config, chain)),
@@ -148,5 +148,6 @@ def serve_command(
     configure_logging()
     service = served(settings, shared.config, section)
     if section.verify_every_hours:
+        service.verifications.check_folder()
         service.verifications.keep_up(list(service.chains), section.verify_every_hours)
     raise typer.Exit(serve(create_app(service), section))

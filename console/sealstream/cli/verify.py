@@ -2,8 +2,9 @@
 
 Trusts the chain's public key and, where kept, this verifier's own last checkpoints; nothing else. Exit codes: 0 all
 holds, 1 tampering found, 2 could not verify; 1 wins over 2. Reads only, but for a `log.read` of each store that the
-settings name; where that can't be written the verdict says so and stands, since a verdict shows no entry, and whoever
-could stop Kafka must not be able to stop a verification. Ctrl-C leaves nothing behind.
+settings name, also of one that defeats it; where that can't be written the verdict says so and stands, since whoever
+could stop Kafka must not be able to stop a verification. It shows no whole entry, but a fault may quote a value of one.
+Ctrl-C leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -258,6 +259,8 @@ def _verify_stores(
             continue
         except Exception as error:  # noqa: BLE001 - one store that defeats us must not hide what the others hold
             codes.append(2)
+            if recording is not None:
+                recording.record(store, None)
             _could_not(store, internal_error(error), as_json=request.as_json)
             continue
         codes.append(report.exit_code)

@@ -49,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # the Location would hold the Host header, before any token was asked for
     app.state.service = service
     app.state.recorded_questions = RecordedQuestions()
     for routes in (search_routes(), count_routes(), export_routes(), chain_routes(), health_routes()):

@@ -1,12 +1,15 @@
 """Chains, their newest checkpoints, and how their verification stands.
 
 The invariant: a checkpoint is given out only when its signature holds for the chain's key. These answers show no entry;
-a monitor may ask for them all day, so of one token's repeats one an hour is recorded.
+a monitor may ask for them all day, so of one token's repeats one an hour is recorded. Of a verification nothing is told
+that names the service's insides, and to a token of one tenant no more than whether all holds.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
@@ -16,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sealstream.errors import SealstreamError
 from sealstream.events import format_timestamp
 from sealstream.kafka import last_record
 from sealstream.layout import ChainTopics
@@ -80,7 +84,9 @@ class CheckpointFacts(BaseModel):
 
 
 class StoreVerdict(BaseModel):
-    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify."""
+    """What verifying one store gave. `exit_code`: 0 all holds, 1 tampering found, 2 could not verify. `error`: empty,
+    or that the service's own log says more.
+    """
 
     store: str
     verdict: str = Field(examples=["holds"])
@@ -96,14 +102,17 @@ class StoreVerdict(BaseModel):
 
 
 class LastVerification(BaseModel):
-    """A full verification that this service has run."""
+    """A full verification that this service has run. `by`, `stores` and `trouble` are null for a token that is held to
+    one tenant: they tell of others.
+    """
 
     started_at: str
     finished_at: str
-    by: str
+    verdict: str = Field(examples=["holds"])
     exit_code: int
-    stores: list[StoreVerdict]
-    trouble: str
+    by: str | None
+    stores: list[StoreVerdict] | None
+    trouble: str | None
 
 
 class VerificationState(BaseModel):
@@ -123,6 +132,22 @@ class Started(BaseModel):
 
     chain: str
     running: bool
+
+
+_VERDICTS = {0: "holds", 1: "TAMPERED"}
+_SEE_LOG = "the service's log says more"
+
+
+def _told(last: Mapping[str, Any] | None, who: Caller) -> Mapping[str, Any] | None:
+    """The last verification as this token may know it."""
+    if last is None:
+        return None
+    told = {name: last[name] for name in ("started_at", "finished_at", "exit_code")}
+    told["verdict"] = _VERDICTS.get(last["exit_code"], "could not verify")
+    if who.token.tenant is not None:
+        return told | dict.fromkeys(("by", "stores", "trouble"))
+    stores = [store | {"error": store["error"] and _SEE_LOG} for store in last["stores"]]
+    return told | {"by": last["by"], "stores": stores, "trouble": last["trouble"] and _SEE_LOG}
 
 
 class _Checkpoint(NamedTuple):
@@ -150,16 +175,21 @@ class RecordedQuestions:
 
 
 def _served(request: Request, who: Caller, name: str) -> ServedChain:
-    """The chain, if there is one that the token may read: nobody learns whether there are others."""
-    chain = who.service.chains.get(name)
-    if chain is None or not who.token.sees(name):
-        if chain is not None:
-            access = access_of(request, name, "none")
+    """The chain, if there is one that the token may read: nobody learns whether there are others.
+
+    The attempt is recorded in a chain of the token's own, whether or not there is such a chain: so neither answers nor
+    times tell them apart, and nobody writes into a chain that is not theirs.
+    """
+    own = who.chains()
+    if name in own:
+        return who.service.chains[name]
+    for chain in own[:1]:
+        access = access_of(request, chain, "none", f"chain:{name}")
+        with suppress(SealstreamError):  # nothing is shown; the refusal stands
             who.service.access.record(
                 who.reader, access, 0, result="denied", facts={"verdict": "beyond the token's chains"}
             )
-        raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
-    return chain
+    raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
 
 
 def _record(request: Request, who: Caller, chains: list[str], store: str) -> None:
@@ -247,7 +277,7 @@ def chain_routes() -> APIRouter:
                 "chain": chain,
                 "checkpoint": facts,
                 "running": verifications.running(chain),
-                "last": verifications.last(chain),
+                "last": _told(verifications.last(chain), who),
             }
         )
 

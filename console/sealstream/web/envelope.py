@@ -1,4 +1,5 @@
-"""What wraps every answer: a request id, the headers that keep browsers from doing harm, one log line, no traceback.
+"""What wraps every answer: a request id, the headers that keep browsers from doing harm, one log line, no traceback;
+and what a request holds (`state.held`), which is given back when its answer has left or failed.
 
 The invariant: an answer leaves with these headers or not at all, and an error that nobody foresaw leaves as a problem
 document, its details only in the service's log. Query strings are not logged: they say who was looked for.
@@ -7,6 +8,7 @@ document, its details only in the service's log. Query strings are not logged: t
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,6 +45,7 @@ class Envelope:
         request_id = new_event_id()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        held = state["held"] = ExitStack()
         began, status = time.monotonic(), 0
 
         async def send_with_headers(message: Message) -> None:
@@ -64,6 +67,7 @@ class Envelope:
                 raise  # amid an answer: the connection is cut, so that nobody takes it for whole
             await problem_response(Problem(500, "fault", _UNFORESEEN), request_id)(scope, receive, send_with_headers)
         finally:
+            held.close()
             self._log.info(
                 "request",
                 request_id=request_id,

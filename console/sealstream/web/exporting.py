@@ -2,8 +2,9 @@
 
 The invariant: a beginning is recorded before the first row is read and an end with the count, also when the client goes
 away, which ends the query too; memory stays flat, since the next rows are read when the last were taken. A client that
-takes nothing for a minute is cut off. Cut off, or failed midway, the connection ends without its last chunk, so that no
-client takes the part for the whole. A crash leaves a beginning without an end.
+takes nothing for a minute is cut off, and within seconds one whose token ends or gets other bounds. Cut off, or failed
+midway, the connection ends without its last chunk, so that no client takes the part for the whole. A crash leaves a
+beginning without an end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -42,6 +44,7 @@ from sealstream.web.searching import (
 __all__ = ["export_routes"]
 
 _STALLED_S = 60.0
+_LOOK_AGAIN_S = 2.0
 _MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
@@ -125,6 +128,23 @@ class _Export:
         self._writer.write(batch)
         return self._written.take()
 
+    def may_go_on(self) -> bool:
+        """Whether the token stands as it did when this began; a file of tokens that can't be read holds none."""
+        token = self._who.token
+        try:
+            stands = self._who.service.tokens.stands(token, datetime.now(UTC))
+        except SealstreamError as error:
+            structlog.get_logger().error("tokens can't be read", process="serve", reason=str(error))
+            stands = False
+        if not stands:
+            structlog.get_logger().warning(
+                "an export is cut off: its token no longer counts, or has other bounds",
+                process="serve",
+                token=token.name,
+                request_id=self._who.request_id,
+            )
+        return stands
+
     def close(self, *, complete: bool) -> None:
         """End the query, record the end. What can't be recorded now is said in the service's log."""
         close: Callable[[], None] = getattr(self._batches, "close", lambda: None)
@@ -162,7 +182,13 @@ class _ExportResponse(Response):
                         pass
                     group.cancel_scope.cancel()
 
+                async def until_the_token_ends() -> None:
+                    while self._export.may_go_on():  # noqa: ASYNC110 - a file tells nobody that it has changed
+                        await anyio.sleep(_LOOK_AGAIN_S)
+                    group.cancel_scope.cancel()
+
                 group.start_soon(until_the_client_goes)
+                group.start_soon(until_the_token_ends)
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 chunk = self._first
                 while chunk is not None:

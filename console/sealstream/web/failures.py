@@ -36,7 +36,8 @@ def problem_of(error: SealstreamError) -> Problem:
         case InvalidEvent():
             return Problem(422, "not-recordable", f"this request can't be recorded in the log: {error}")
         case AlreadyRunning():
-            return Problem.wait("verification-running", str(error), 60, status=409)
+            detail = "a verification is under way, and this service runs one at a time: try again when it is done"
+            return Problem.wait("verification-running", detail, 60, status=409)  # of a chain that is not the caller's
         case NotRecorded():
             detail = "nothing is shown, because each access is recorded in the log first and Kafka does not take it now"
             return Problem.wait("not-recorded", detail, _WAIT_S, status=503)

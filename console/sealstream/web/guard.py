@@ -8,6 +8,7 @@ others behind the same address.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
@@ -27,6 +28,7 @@ from sealstream.web.tokens import ROLES, Role, Token
 
 __all__ = ["Auditing", "Caller", "Exporting", "Reading", "access_of", "denied"]
 
+_BUSY_S = 1.0
 _BEARER = HTTPBearer(
     auto_error=False,
     bearerFormat="slt_...",
@@ -52,10 +54,20 @@ def _reader(request: Request, token: Token) -> Reader:
         token.name,
         "service",
         component("serve") | {"authenticated_as": f"token {token.id}"},
-        ip_address=request.client.host if request.client else None,
+        ip_address=_address(request.client.host if request.client else ""),
         user_agent=_plain(request.headers.get("user-agent")),
         tenant=token.tenant,
     )
+
+
+def _address(host: str) -> str | None:
+    """An address as an event can hold it: without the zone, which is a name of our own interfaces. None: it is none."""
+    bare = host.partition("%")[0]
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return None
+    return bare
 
 
 def _plain(text: str | None) -> str | None:
@@ -76,6 +88,10 @@ async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials
             f"token {token.name} asks more often than {service.settings.requests_per_minute} times a minute",
             wait_s,
         )
+    if not service.running.take(token.id):
+        detail = f"{service.running.most} requests of token {token.name} run, as many as a token may have at once"
+        raise Problem.wait("too-many-at-once", detail, _BUSY_S)
+    request.state.held.callback(service.running.give_back, token.id)
     request.state.token = token.name
     _check_parameters(request)
     return Caller(token, _reader(request, token), service, request.state.request_id)

@@ -1,21 +1,27 @@
-"""`/healthz`: this process answers. `/readyz`: what it needs answers, too. For monitors: no token, nothing recorded."""
+"""`/healthz`: this process answers. `/readyz`: what it needs answers, too. For monitors: no token, nothing recorded.
+
+The invariant: however many ask, one thread of its own looks, and none of those that answer others' requests waits for
+it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
-from threading import Lock
+from concurrent.futures import Future
+from threading import Lock, Thread
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sealstream.web.service import service_of
+from sealstream.web.service import Service, service_of
 
 __all__ = ["health_routes"]
 
-_GOOD_FOR_S = 5.0
+_GOOD_FOR_S = 2.0
 
 
 class Health(BaseModel):
@@ -31,19 +37,44 @@ class Readiness(BaseModel):
     parts: dict[str, str]
 
 
-class _Remembered:
-    """The last look, good for some seconds: whoever asks a thousand times makes us look once."""
+class _Looks:
+    """The last look, good for some seconds, and the one under way: whoever asks a thousand times makes us look once."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
-        self.at = float("-inf")
-        self.parts: Mapping[str, str] = {}
+        self._lock = Lock()
+        self._under_way: Future[Mapping[str, str]] | None = None
+        self._at = float("-inf")
+        self._parts: Mapping[str, str] = {}
+
+    async def parts(self, service: Service) -> Mapping[str, str]:
+        """What each part says."""
+        with self._lock:  # never held for longer than it takes to look at these
+            if time.monotonic() - self._at <= _GOOD_FOR_S:
+                return self._parts
+            look = self._under_way
+            if look is None:
+                look = self._under_way = Future()
+                look.set_running_or_notify_cancel()  # one who goes must not end what others wait for
+                Thread(target=self._look, args=(service, look), name="readiness", daemon=True).start()
+        return await asyncio.wrap_future(look)
+
+    def _look(self, service: Service, look: Future[Mapping[str, str]]) -> None:
+        try:
+            parts = service.ready()
+        except BaseException as error:  # noqa: BLE001 - told to those who wait
+            with self._lock:
+                self._under_way = None
+            look.set_exception(error)
+            return
+        with self._lock:
+            self._parts, self._at, self._under_way = parts, time.monotonic(), None
+        look.set_result(parts)
 
 
 def health_routes() -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["health"])
-    remembered = _Remembered()
+    looks = _Looks()
 
     @routes.get("/healthz", summary="Does the process answer?")
     async def healthz() -> Health:
@@ -55,12 +86,8 @@ def health_routes() -> APIRouter:
         response_model=Readiness,
         responses={503: {"model": Readiness, "description": "Something that the service needs does not answer"}},
     )
-    def readyz(request: Request) -> Response:
-        with remembered.lock:
-            if time.monotonic() - remembered.at > _GOOD_FOR_S:
-                remembered.parts = service_of(request).ready()
-                remembered.at = time.monotonic()
-            parts = remembered.parts
+    async def readyz(request: Request) -> Response:
+        parts = await looks.parts(service_of(request))
         good = all(state == "ok" for state in parts.values())
         return JSONResponse({"status": "ok" if good else "not ready", "parts": parts}, 200 if good else 503)
 

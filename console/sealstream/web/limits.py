@@ -1,4 +1,5 @@
-"""How often somebody may ask: a bucket for each token, and one for each address that fails to prove who it is.
+"""How often somebody may ask, and how much at once: a bucket for each token, and one for each address that fails to
+prove who it is; and how many requests of each token run.
 
 In memory, and so for each process of the service apart. The invariant: a bucket never gives more than `burst` at once,
 nor `per_minute` in the long run. The buckets themselves are bounded in number: the longest unused is forgotten, which
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-__all__ = ["Buckets", "address_key"]
+__all__ = ["AtOnce", "Buckets", "address_key"]
 
 
 class Buckets:
@@ -58,6 +59,31 @@ class Buckets:
         self._buckets.move_to_end(key)
         while len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
+
+
+class AtOnce:
+    """How many of each key are under way: at most `most`. What is not under way is not kept."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._lock = Lock()
+        self._running: dict[str, int] = {}
+
+    def take(self, key: str) -> bool:
+        """Whether one more may begin; then `give_back` when it has ended."""
+        with self._lock:
+            running = self._running.get(key, 0)
+            if running >= self.most:
+                return False
+            self._running[key] = running + 1
+            return True
+
+    def give_back(self, key: str) -> None:
+        """One has ended."""
+        with self._lock:
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
 
 
 def address_key(host: str) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from sealstream.access import AccessLog
 from sealstream.kafka import KafkaSettings
-from sealstream.web.limits import Buckets
+from sealstream.web.limits import AtOnce, Buckets
 from sealstream.web.settings import ServeSection
 from sealstream.web.sources import Sources
 from sealstream.web.tokens import TokenFile
@@ -46,11 +46,13 @@ class Service:
     progress: Callable[[str], Mapping[str, Any]]
     ready: Callable[[], Mapping[str, str]]
     requests: Buckets = field(init=False)
+    running: AtOnce = field(init=False)
     failures: Buckets = field(init=False)
     slots: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.requests = Buckets(self.settings.requests_per_minute)
+        self.running = AtOnce(self.settings.requests_at_once)
         self.failures = Buckets(self.settings.failures_per_minute)
         self.slots = BoundedSemaphore(self.settings.exports_at_once)
 

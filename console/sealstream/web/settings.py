@@ -29,12 +29,16 @@ class ServeSection(BaseModel):
     """Addresses whose `X-Forwarded-For` is believed."""
     requests_per_minute: Annotated[int, Field(ge=1)] = 600
     """How many requests a token may make."""
+    requests_at_once: Annotated[int, Field(ge=1, le=40)] = 8
+    """How many requests of one token run at a time."""
     failures_per_minute: Annotated[int, Field(ge=1)] = 20
     """How many wrong tokens an address may try."""
     page_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """The largest page of a search."""
     exports_at_once: Annotated[int, Field(ge=1, le=64)] = 4
     """How many exports flow at a time."""
+    postgres_at_once: Annotated[int, Field(ge=1, le=200)] = 16
+    """How many searches and exports use Postgres at a time, each with a session of its own."""
     search_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
     """How long a search may take."""
     verify_every_hours: Annotated[float, Field(ge=0)] = 0.0

@@ -2,7 +2,8 @@
 
 The invariant: an answer is the same as that of `sealstream search`. Nothing is kept that could be wrong for longer than
 a minute: a month that was dropped meanwhile is looked for in the archive when Postgres is next asked where a chain
-begins.
+begins. No more sessions of Postgres are in use at once than `most`, however many ask: so neither the server's
+connections nor our threads are all taken by slow searches.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.search import ArchiveSource, PostgresSource, Query, SearchSource, Stores, choose_source
@@ -19,12 +20,16 @@ from sealstream.web.problems import Problem
 __all__ = ["Sources"]
 
 _WHOLE_FOR_S = 60.0
+_PATIENCE_S = 1.0
+_BUSY_S = 5.0
 
 
 class Sources:
-    """The stores of one service; used by any thread."""
+    """The stores of one service; used by any thread. `most`: how many requests use Postgres at once."""
 
-    def __init__(self, stores: Stores, chains: Sequence[str]) -> None:
+    def __init__(self, stores: Stores, chains: Sequence[str], *, most: int = 16) -> None:
+        self._most = most
+        self._free = BoundedSemaphore(most)
         self._stores = stores
         self._chains = tuple(chains)
         self._postgres = PostgresSource(stores.reader_dsn, self._chains, timeout_s=stores.timeout_s)
@@ -37,9 +42,11 @@ class Sources:
         """The source for this query: `auto`, `postgres` or `archive`."""
         if name == "archive":
             yield self._opened_archive()
-        elif name == "postgres" or self._is_whole(query):
-            yield self._postgres
-        else:
+            return
+        with self._session_free():
+            if name == "postgres" or self._is_whole(query):
+                yield self._postgres
+                return
             source = choose_source(self._stores, self._chains, query)
             try:
                 yield source
@@ -51,6 +58,17 @@ class Sources:
         self._postgres.close()
         if self._archive is not None:
             self._archive.close()
+
+    @contextmanager
+    def _session_free(self) -> Iterator[None]:
+        """One of the places for who uses Postgres. Raises a problem when none becomes free soon."""
+        if not self._free.acquire(timeout=_PATIENCE_S):
+            detail = f"{self._most} searches and exports use Postgres, as many as this service allows at once"
+            raise Problem.wait("too-many-at-once", detail, _BUSY_S, 503)
+        try:
+            yield
+        finally:
+            self._free.release()
 
     def _opened_archive(self) -> ArchiveSource:
         with self._lock:

@@ -115,6 +115,10 @@ class TokenFile:
             return None
         return token
 
+    def stands(self, token: Token, now: datetime) -> bool:
+        """Whether this token, found before, still counts and has the bounds that it had."""
+        return token.counts(now) and self._current().get(token.id) == token
+
     def change(self, work: Callable[[list[Token]], list[Token]]) -> None:
         """Put what `work` makes of the tokens in their place; of two who change them at once, one waits."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
