@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from sealstream.archive import copy_archive
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
@@ -43,7 +43,8 @@ def copy_command(
         raise Misconfigured(f"the archive holds nothing of chain {chain} yet: its first segment has not ended")
     out.print(
         Text(
-            f"{folder} has {copied.segments:,} segments of chain {chain}; copied {copied.files:,} files, "
+            f"{folder} has {counted(copied.segments, 'segment')} of chain {chain}; "
+            f"copied {counted(copied.files, 'file')}, "
             f"{copied.size_bytes / 1e6:,.1f} MB\nverify it anywhere: sealstream verify archive --folder {folder} "
             f"--chain {chain} --vkey {known.vkey}"
         ),
