@@ -73,6 +73,7 @@ def test_missing_numbers_are_listed_with_what_to_do(lived: Pipeline) -> None:
     said = lived.command("producers", "--chain", lived.name)
     assert "7-8, 10-15" in said.out
     assert "missing-numbers.md" in said.out
+    assert f"`sealstream search producer:p --chain {lived.name} -n 1" in said.out
 
 
 def test_a_letter_that_still_does_not_hold_is_not_sent(lived: Pipeline) -> None:
@@ -99,6 +100,13 @@ def test_a_retry_seals_the_correction_beside_the_refusal_once(lived: Pipeline) -
     assert (event["action"], event["producer_seq"], event["written"]["kind"]) == ("mended", 10, "event")
     assert (statement["actor_id"], statement["written"]["kind"]) == ("ann", "control")
     assert producers(lived)["shown"][0]["missing_ranges"] == [[7, 8], [11, 15]]
+
+    def letters() -> dict[str, Any]:
+        (chain,) = json.loads(lived.command("status", "--json", "--timeout", "30").out)["chains"]
+        return dict(chain["letters"])
+
+    wait_until(lambda: letters()["retried"] == 1, 30)
+    assert letters()["last_day"] > 1
 
     again = retry(lived, PLAIN, "--event", str(corrected(lived, PLAIN)))
     assert (again.code, "was retried already, by ann" in again.out) == (0, True), again

@@ -24,7 +24,7 @@ class _Output(Console):
     """
 
     @property
-    def size(self) -> ConsoleDimensions:
+    def size(self) -> ConsoleDimensions:  # type: ignore[misc]  # nobody sets it
         """The terminal's, or wide enough for all."""
         if not os.environ.get("COLUMNS", "").isdigit() and not self.file.isatty():
             return ConsoleDimensions(_WIDE, 25)
