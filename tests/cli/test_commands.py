@@ -48,6 +48,9 @@ def test_what_one_actor_did(asked: Pipeline) -> None:
     assert (
         len([line for line in rows(asked.command("ask", "actor", "user-7", "--limit", "3")) if "patient" in line]) == 3
     )
+    cut = asked.command("ask", "actor", "user-7", "--limit", "7")
+    assert "there are more than these 7: --limit N, or `sealstream search 'actor:user-7 after:720h'" in cut.err
+    assert asked.command("ask", "actor", "user-7", "--limit", "8").err == ""
     assert "no actions in that time" in asked.command("ask", "actor", "nobody").out
 
 
@@ -55,6 +58,10 @@ def test_who_touched_one_record_and_why(asked: Pipeline) -> None:
     said = asked.command("ask", "resource", "patient_record", "patient-7")
     assert len([line for line in rows(said) if "user-7" in line]) == 2
     assert "treatment" in said.out
+    assert asked.command("ask", "resource", "patient_record/patient-7").out == said.out
+    cut = asked.command("ask", "resource", "patient_record/patient-7", "--limit", "1")
+    assert "--limit N, or `sealstream search resource:patient_record/patient-7" in cut.err
+    assert asked.command("ask", "resource", "patient_record").code == 2
     assert "no access to it" in asked.command("ask", "resource", "patient_record", "patient-none").out
 
 
@@ -151,6 +158,16 @@ def test_a_name_that_no_chain_can_have(asked: Pipeline, name: str) -> None:
     said = asked.command("chain", "create", name)
     assert said.code == 2
     assert "chain name" in said.err
+
+
+def test_in_a_pipe_nothing_is_cut_or_wrapped(asked: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    said = asked.command("chain", "show", asked.name)
+    assert asked.chain.vkey in said.out
+    assert "…" not in said.out
+    assert max(map(len, said.out.splitlines())) < 1_000
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, asked.command("ask", "actor", "user-7").out.splitlines())) <= 60
 
 
 def test_the_bucket_is_made_again_without_harm(asked: Pipeline) -> None:

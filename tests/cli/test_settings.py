@@ -48,6 +48,10 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[kafka]\nbootstrp = 1\n", "kafka.bootstrp"),
         ("[chains.main]\n", "chains.main.vkey"),
         ('[kafka]\nreplication = "many"\n', "kafka.replication"),
+        (
+            '[chains.main]\nvkey = "a"\nretention = "sox"\n',
+            r"sealstream.toml.*3.*chains.main.retention.*expected hipaa",
+        ),
         ("unknown = 1\n", "unknown"),
         ("log = [", "can't be read"),
     ],

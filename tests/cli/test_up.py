@@ -127,6 +127,7 @@ def test_up_down_and_up_again(laptop: Laptop) -> None:
 
     repeated = laptop.run("migrate")
     assert (repeated.code, "up to date" in repeated.out) == (0, True)
+    assert "passwords of 3 roles set" in repeated.out
     assert laptop.run("chain", "create", "main", "--segment-seconds", "5").code == 0
     assert laptop.run("chain", "create", "second", "--retention", "90d").code == 0
     assert "second" in laptop.run("chain", "list").out

@@ -88,6 +88,7 @@ def test_missing_numbers_are_listed_with_what_to_do(lived: Pipeline) -> None:
     said = lived.command("producers", "--chain", lived.name)
     assert "7-8, 10-17" in said.out
     assert "missing-numbers.md" in said.out
+    assert f"`sealstream search producer:p --chain {lived.name} -n 1" in said.out
 
 
 def test_a_letter_that_still_does_not_hold_is_not_sent(lived: Pipeline) -> None:
@@ -119,6 +120,13 @@ def test_a_retry_seals_the_correction_beside_the_refusal_once(lived: Pipeline) -
     assert (facts["by"], statement["written"]["kind"]) == ("ann", "control")
     assert statement["written"]["seq"] < event["written"]["seq"]
     assert producers(lived)["shown"][0]["missing_ranges"] == [[7, 8], [11, 17]]
+
+    def letters() -> dict[str, Any]:
+        (chain,) = json.loads(lived.command("status", "--json", "--timeout", "30").out)["chains"]
+        return dict(chain["letters"])
+
+    wait_until(lambda: letters()["retried"] == 1, 30)
+    assert letters()["last_day"] > 1
 
     again = retry(lived, PLAIN, "--event", str(corrected(lived, PLAIN)))
     assert (again.code, "was retried already, by " in again.out) == (0, True), again

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline import say
 
+from sealstream.cli.last_words import last_error
 from sealstream.cli.main import run
 from sealstream.cli.settings import write_settings
 from sealstream.errors import RolledBack, Unavailable
@@ -96,6 +97,7 @@ def test_nothing_is_said_of_what_is_well() -> None:
             "operating",
         ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
+        ({"letters": DeadLetters(9, False, 3, 2)}, "1 record refused or too late in the last day (2 more were", "dead"),
         ({"signed": Trouble("not signed by the chain's key", "", True)}, "Kafka: not signed by", "lost-kafka"),
     ],
 )
@@ -160,6 +162,17 @@ def test_gaps_and_silence_are_worth_a_look_and_no_alarm() -> None:
             "two roots",
         ),
         (RUNNING._replace(state="restarting", exit_code=2), "ended with exit code 2 and is started again"),
+        (
+            RUNNING._replace(
+                state="starting", exit_code=2, restarts=4, last_error="connecting to Postgres: password ... failed"
+            ),
+            "ended with exit code 2 (restarted 4 times so far) and was started again 0 s ago: connecting to Postgres: "
+            "password ... failed; `sealstream config check`",
+        ),
+        (
+            RUNNING._replace(exit_code=2, restarts=2, running_s=9.0),
+            "started again 9 s ago: `sealstream logs sequencer`",
+        ),
         (RUNNING._replace(state=None, trouble="Connection refused"), "does not answer at http://127.0.0.1:1"),
         (RUNNING._replace(alive=False, because=("the loop has not moved for 300 s",)), "stands: the loop has not"),
         (RUNNING._replace(ready=False, because=("postgres does not answer",)), "is not ready: postgres does not"),
@@ -175,6 +188,28 @@ def test_a_process_says_what_it_lacks(process: ProcessView, words: str) -> None:
 def test_a_process_that_has_just_been_started_is_waited_for() -> None:
     (said,) = found(None, RUNNING._replace(ready=False, because=("it is starting",), running_s=3.0))
     assert (said.severity, said.words) == ("unknown", "sequencer was started 3 s ago: it is starting")
+
+
+def test_what_is_starting_is_not_well_yet() -> None:
+    said = found(None, RUNNING._replace(name="kafka", state="starting", url="", alive=None, ready=None))
+    assert [(each.severity, each.words) for each in said] == [("unknown", "kafka is starting")]
+    assert exit_code(said) == 2
+    assert found(WELL._replace(letters=DeadLetters(9, False, 3, 3)), RUNNING._replace(restarts=1, exit_code=-9)) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['{"level": "error", "reason": "no such role"}', '{"level": "info", "event": "started"}'], "no such role"),
+        (["sealstream: error: no \x1b[2Jkey", "what to do: docs/x.md", "%3|1|FAIL|rdkafka"], "error: no \\x1b[2Jkey"),
+        (["Traceback (most recent call last):", "  File x", "ValueError: seven"], "ValueError: seven"),
+        (["[2026-11-24] ERROR disk", "[2026-11-24] INFO bye"], "[2026-11-24] ERROR disk"),
+        (["bye"], "bye"),
+        (['{"level": "warning", "event": "waiting"}'], ""),
+    ],
+)
+def test_why_a_program_ended_is_the_last_error_in_its_log(lines: list[str], words: str) -> None:
+    assert last_error(lines) == words
 
 
 def test_a_producers_clock_that_is_ahead_is_told() -> None:

@@ -168,7 +168,7 @@ def test_check_says_that_all_is_right_and_whose_work_a_user_may_do(world: World)
         assert f"ok        postgres {role}: PostgreSQL" in said.out
     assert "TLSv1.3, certificate and name checked" in said.out
     assert "Object Lock and versions are on, TLS" in said.out
-    assert "default retention is COMPLIANCE, 1 days; the chains want 1" in said.out
+    assert "default retention is COMPLIANCE, 1 day; the chains want 1" in said.out
     said = say(world.config("sequencer"), "config", "check", "--for", "checkpointing")
     assert said.code == 1
     assert f"this user can't be checkpointing: it lacks WRITE on topic {world.prefix}.checkpoints.main" in said.out

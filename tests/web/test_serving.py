@@ -220,6 +220,21 @@ def test_nothing_is_shown_while_it_can_not_be_recorded(served: Served, tmp_path:
         assert process.wait(15) == 0
 
 
+def test_a_service_that_has_searched_ends_quietly_when_it_is_told_to(served: Served, tmp_path: Path) -> None:
+    pipeline = served.pipeline
+    (tmp_path / "sealstream.toml").write_text(pipeline.config.read_text())
+    (tmp_path / "tokens.json").symlink_to(pipeline.folder / "tokens.json")
+    url, process = start_service(Pipeline(tmp_path, pipeline.name, pipeline.admin_dsn))
+    try:
+        headers = {"authorization": f"Bearer {served.tokens['auditor']}"}
+        assert httpx.get(f"{url}/v1/search", headers=headers, timeout=30).status_code == 200
+    finally:
+        process.terminate()
+    assert process.wait(10) == 0
+    said = (tmp_path / "serve.log").read_text()
+    assert "Traceback" not in said, said
+
+
 def test_a_token_is_made_before_the_first_request(served: Served) -> None:
     """The service sees tokens that were made after it began."""
     served.tokens["later"] = make_token(served.pipeline, "later", "--chain", "*")

@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from sealstream.archive import copy_archive
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
@@ -44,8 +44,9 @@ def copy_command(
         raise Misconfigured(f"the archive holds nothing of chain {chain} yet: its first segment has not ended")
     out.print(
         Text(
-            f"{folder} has {copied.segments:,} segments of chain {chain}; copied {copied.files:,} files, "
-            f"{copied.size_bytes / 1e6:,.1f} MB\nverify it anywhere, without settings or network:\n"
+            f"{folder} has {counted(copied.segments, 'segment')} of chain {chain}; copied "
+            f"{counted(copied.files, 'file')}, {copied.size_bytes / 1e6:,.1f} MB\n"
+            "verify it anywhere, without settings or network:\n"
             f"sealstream verify archive --folder {shlex.quote(str(folder))} --vkey {known.vkey}"
         ),
         soft_wrap=True,

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.archive import ArchiveStore, Bucket, StoredSegment
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.harmless import told
 from sealstream.cli.policies import meaning, policy_line, sealed_retention
 from sealstream.cli.progress import chain_progress, span
@@ -255,8 +255,9 @@ def _archive_line(archived: Document) -> str:
     if not archived["segments"]:
         return str(archived.get("note") or f"bucket {archived['bucket']} holds nothing of it yet")
     return (
-        f"bucket {archived['bucket']}: {archived['segments']:,} segments, {archived['bytes']:,} bytes, entries "
-        f"{archived['first_seq']:,} to {archived['last_seq']:,} ({archived['first_date']} to {archived['last_date']}); "
+        f"bucket {archived['bucket']}: {counted(archived['segments'], 'segment')}, {archived['bytes']:,} bytes, "
+        f"entries {archived['first_seq']:,} to {archived['last_seq']:,} "
+        f"({archived['first_date']} to {archived['last_date']}); "
         f"locked until {archived['oldest_locked_until'] or 'NOT LOCKED'} (oldest), "
         f"{archived['newest_locked_until'] or 'NOT LOCKED'} (newest)"
     )
@@ -266,4 +267,4 @@ def _cleanup(topic: Document) -> str:
     if topic["cleanup"] != "delete":
         return str(topic["cleanup"])
     keep_ms = topic["retention_ms"]
-    return "kept; trimmed once archived" if keep_ms < 0 else f"deleted after {keep_ms // _DAY_MS} days"
+    return "kept; trimmed once archived" if keep_ms < 0 else f"deleted after {counted(keep_ms // _DAY_MS, 'day')}"

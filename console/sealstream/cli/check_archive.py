@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sealstream.archive import ArchiveSettings
 from sealstream.archive.bucket import Bucket
+from sealstream.cli.context import counted
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -44,9 +45,9 @@ def judged_retention(found: tuple[str, int] | None, days: int) -> Finding:
         return warning("archive", "the bucket has no default retention", "run `sealstream archive init`")
     mode, has = found
     if mode != "COMPLIANCE" or has < days:
-        said = f"default retention is {mode}, {has} days: expected COMPLIANCE, {days} days"
+        said = f"default retention is {mode}, {counted(has, 'day')}: expected COMPLIANCE, {counted(days, 'day')}"
         return warning("archive", said, "run `sealstream archive init`, which lengthens it")
-    return ok("archive", f"default retention is COMPLIANCE, {has} days; the chains want {days}")
+    return ok("archive", f"default retention is COMPLIANCE, {counted(has, 'day')}; the chains want {days:,}")
 
 
 def _tls(place: ArchiveSettings) -> str:

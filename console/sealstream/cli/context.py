@@ -8,14 +8,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from sealstream.cli.settings import Settings, read_settings
 from sealstream.settings import Fault
 
-__all__ = ["Context", "context_of", "internal_error", "out", "warn"]
+__all__ = ["Context", "context_of", "counted", "internal_error", "out", "warn"]
 
-out = Console(highlight=False)
+_WIDE = 100_000
+
+
+class _Output(Console):
+    """Standard output. In a pipe or a file there is no width to keep to: nothing is wrapped or cut, unless COLUMNS says
+    so.
+    """
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
+        """The terminal's, or wide enough for all."""
+        if not os.environ.get("COLUMNS", "").isdigit() and not self.file.isatty():
+            return ConsoleDimensions(_WIDE, 25)
+        return super().size
+
+
+out = _Output(highlight=False)
 
 
 class Context(NamedTuple):
@@ -28,6 +44,11 @@ class Context(NamedTuple):
         loaded = read_settings(self.config, must_exist=must_exist)
         warn(loaded.warnings)
         return loaded.settings
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 segment", "2,000 segments"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def warn(warnings: Iterable[Fault]) -> None:

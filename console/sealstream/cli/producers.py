@@ -150,6 +150,15 @@ def _print(chain: str, listed: list[Producer], limit: int, now: datetime, total:
     if len(listed) > limit:
         out.print(f"and {len(listed) - limit:,} more: --limit shows them")
     out.print(f"{total:,} producers, {with_gaps:,} with missing numbers")
+    worrying = next((one for one in listed if one.kind == "event" and (one.missing or one.word(now) == "silent")), None)
+    if worrying is not None:
+        out.print(
+            Text(
+                f"Whose it is, its entries say (source.service, host): `sealstream search producer:{worrying.id} "
+                f"--chain {chain} -n 1 -o ndjson`"
+            ),
+            soft_wrap=True,
+        )
     if with_gaps:
         out.print(
             "A missing number is an event that was reported and never came, or was refused (`sealstream deadletter "

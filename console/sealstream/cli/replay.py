@@ -20,7 +20,7 @@ import typer
 from rich.text import Text
 
 from sealstream.archive import init_bucket
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.repair import postgres_target, tell_done
 from sealstream.cli.settings import Settings, write_settings
@@ -193,7 +193,7 @@ def _archive(
         else:
             segments = segments_of_kafka(kafka, chain)
         put = replay_archive(segments, new, progress=progress)
-        out.print(f"{put} segments put; verifying bucket {bucket}")
+        out.print(f"{counted(put, 'segment')} put; verifying bucket {bucket}")
         report = verified_archive(new, chain, workers=os.cpu_count() or 1, progress=progress)
     out.print(f"bucket {bucket} holds the archive of {chain.name} up to the signed size {report.size:,}")
     if switch:

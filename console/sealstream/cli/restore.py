@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import Misconfigured, Unavailable
@@ -149,7 +149,7 @@ def _tell(chain: str, restored: Restored) -> None:
     signed = f"the last known checkpoint, of {restored.signed:,} entries, holds" if restored.signed else "none signed"
     out.print(
         f"chain {chain}: {restored.written:,} entries restored, {restored.size:,} in all, "
-        f"{restored.segments:,} segments; {signed}",
+        f"{counted(restored.segments, 'segment')}; {signed}",
         soft_wrap=True,
     )
     if restored.size > restored.signed:
@@ -159,7 +159,7 @@ def _tell(chain: str, restored: Restored) -> None:
             soft_wrap=True,
         )
     if restored.said_again:
-        out.print(f"segment.archived was said again of {restored.said_again} segments", soft_wrap=True)
+        out.print(f"segment.archived was said again of {counted(restored.said_again, 'segment')}", soft_wrap=True)
     out.print("now start the chain's processes; if the input topics were lost too: docs/runbooks/input-lost.md")
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.archive import lengthen_default_retention, lengthen_locks
-from sealstream.cli.context import Context, context_of, out
+from sealstream.cli.context import Context, context_of, counted, out
 from sealstream.cli.policies import Sealed, meaning, policy_line, sealed_retention
 from sealstream.cli.saying import Message, Pending, person_says, say_until_sealed
 from sealstream.cli.settings import Settings, write_settings
@@ -44,7 +44,7 @@ _STORES = ("kafka", "postgres", "archive")
 
 def chain_retention(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The chain.")],
+    name: Annotated[str, typer.Argument(help="The chain.")] = "main",
     policy: Annotated[
         str | None,
         typer.Argument(
@@ -207,7 +207,7 @@ def _extend_objects(settings: Settings, name: str, retention: Retention) -> None
     with progress_bar("lengthening locks", shown=True, unit="segments") as progress:
         done = lengthen_locks(archive_settings(settings), name, retention.archive_days, progress)
     out.print(
-        f"archive   {done.segments:,} segments looked at, {done.lengthened:,} locks lengthened to "
-        f"{retention.archive_days:,} days; the others were long enough",
+        f"archive   {counted(done.segments, 'segment')} looked at, {counted(done.lengthened, 'lock')} lengthened to "
+        f"{counted(retention.archive_days, 'day')}; the others were long enough",
         soft_wrap=True,
     )

@@ -22,6 +22,7 @@ from sealstream.layout import ChainTopics
 from sealstream.postgres import PostgresStore
 from sealstream.search import Stores
 from sealstream.web import ServeSection, TokenFile
+from sealstream.web.settings import ARCHIVE_TIMES
 
 if TYPE_CHECKING:
     from sealstream.web.service import Service
@@ -53,7 +54,9 @@ def served(settings: Settings, config: Path, section: ServeSection) -> Service:
         for name, chain in sorted(settings.chains.items())
     }
     archive = archive_settings(settings) if settings.archive.bucket else None
-    stores = Stores(settings.postgres.reader_dsn, archive, section.search_seconds)
+    stores = Stores(
+        settings.postgres.reader_dsn, archive, section.search_seconds, section.search_seconds * ARCHIVE_TIMES
+    )
     return Service(
         settings=section,
         chains=chains,

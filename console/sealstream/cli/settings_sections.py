@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from sealstream.errors import Misconfigured
+from sealstream.layout import named_retention
 from sealstream.settings import InFolder, Secret, SecretKeys, broken_rule
 
 __all__ = ["ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
@@ -197,3 +199,12 @@ class ChainSection(_Section):
     continued_as: str = ""
     """The chain that it goes on as."""
     continues: ContinuesSection | None = None
+
+    @field_validator("retention")
+    @classmethod
+    def _is_a_policy(cls, policy: str) -> str:
+        try:
+            named_retention(policy)
+        except Misconfigured as error:
+            raise ValueError(str(error)) from error
+        return policy

@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.last_words import last_error
 from sealstream.cli.settings import DEFAULT_DATA_DIR, Settings, load_settings
 from sealstream.cli.status_view import document, screen
 from sealstream.cli.stores import archive_settings
@@ -48,6 +49,7 @@ __all__ = ["status_command"]
 
 _CONFIG = "sealstream.toml"
 _ANSWER_S = 3.5
+_STARTS_WITHIN_S = 60.0
 _CHAIN_PROCESSES = ("checkpointing", "postgres-sink", "archive-sink")
 
 
@@ -103,7 +105,7 @@ def status_command(
         again = "" if folder == DEFAULT_DATA_DIR else f" --data-dir {folder}"
         found = [Finding("unknown", "", f"nothing runs here: `sealstream up{again}` starts it"), *found]
     if supervised:
-        found += _unserved(settings, local)
+        found += _unserved(settings, local, now)
     code = exit_code(found)
     if as_json:
         print(json.dumps(document(local, views, chains, found, code, now), indent=2))
@@ -139,6 +141,7 @@ def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> li
             ProcessView(
                 *(status.name, status.state, status.exit_code, addresses.get(status.name, "")),
                 running_s=now - status.since,
+                restarts=status.restarts,
             ),
             status,
         )
@@ -159,7 +162,9 @@ def _each_needs(settings: Settings) -> list[str]:
 
 
 def _explained(view: ProcessView, status: ProcessStatus) -> ProcessView:
-    """With the alarm's own words, from the last lines of its log."""
+    """With its last words, from its log: of the alarm, or of the end after which it was started again."""
+    if status.state in ("starting", "running", "restarting") and status.exit_code is not None:
+        return view._replace(last_error=last_error(tail(status.log, 40, most_bytes=65_536)))
     if status.state != "stopped: alarm":
         return view
     for line in reversed(tail(status.log, 20)):
@@ -202,7 +207,7 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
     questions: dict[str, Callable[[], Any]] = {
         "sealed": ask_kafka(lambda: sealed(kafka, chain)),
         "signed": ask_kafka(lambda: signed(kafka, chain)),
-        "letters": ask_kafka(lambda: dead_letters(kafka, chain, now)),
+        "letters": ask_kafka(lambda: dead_letters(kafka, chain, now, settings.postgres.reader_dsn)),
         "producers": ask_kafka(lambda: producers(kafka, chain)),
     }
     if settings.archive.bucket:
@@ -266,11 +271,19 @@ def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> 
     return seen
 
 
-def _unserved(settings: Settings, local: list[ProcessStatus]) -> list[Finding]:
-    """A chain that was made while the stack ran has no processes yet."""
+def _unserved(settings: Settings, local: list[ProcessStatus], now: float) -> list[Finding]:
+    """A chain that was made while the stack ran has no processes yet; nor has any while the stack is being started."""
     started = {status.name for status in local}
+    sequencer = next((status for status in local if status.name == "sequencer"), None)
+    if not settings.chains:
+        return [Finding("unknown", "", "there is no chain yet: `sealstream up` makes the first once the servers run")]
+    severity: Literal["wrong", "unknown"]
+    if sequencer is None or (not sequencer.restarts and now - sequencer.since < _STARTS_WITHIN_S):
+        severity, advice = "unknown", "the stack is being started"
+    else:
+        severity, advice = "wrong", "`sealstream down`, then `sealstream up`"
     return [
-        Finding("wrong", "", f"chain {chain} is served by no process yet: `sealstream down`, then `sealstream up`")
+        Finding(severity, "", f"chain {chain} is served by no process yet: {advice}")
         for chain in settings.open_chains()
         if not {program_name(process, chain) for process in _each_needs(settings)} <= started
     ]

@@ -147,7 +147,9 @@ def _chain_lines(view: ChainView, now: float) -> Group:
         rows.add_row("  producers", told)
     if isinstance(view.letters, DeadLetters):
         more = "at least " if view.letters.more else ""
-        rows.add_row("  dead letters", f"{more}{view.letters.kept:,} kept, {view.letters.last_day:,} of the last day")
+        told = f"{more}{view.letters.kept:,} kept, {view.letters.last_day:,} of the last day"
+        retried = f", {view.letters.retried:,} of these sent again" if view.letters.retried else ""
+        rows.add_row("  dead letters", told + retried)
     return Group(head, rows)
 
 

@@ -5,6 +5,9 @@ An answer to `ask` is recorded in the log (`log.read`) before it is shown; a cra
 
 from __future__ import annotations
 
+import math
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +21,7 @@ from rich.text import Text
 from sealstream.access import Access as LogAccess
 from sealstream.access import person_at_this_machine
 from sealstream.archive import ArchiveSettings, init_bucket
-from sealstream.cli.context import context_of, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.harmless import told
 from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
@@ -64,24 +67,32 @@ def archive_settings(settings: Settings) -> ArchiveSettings:
 
 def migrate_postgres(settings: Settings) -> list[str]:
     """Bring the database to this version's schema; roles get the passwords that the settings' DSNs name."""
-    section = settings.postgres
-    if not section.admin_dsn:
+    if not settings.postgres.admin_dsn:
         raise Misconfigured(
             "postgres.admin_dsn is not set: migrating needs a superuser, or the database's owner with CREATEROLE"
         )
+    return migrate(settings.postgres.admin_dsn, passwords=_passwords(settings))
+
+
+def _passwords(settings: Settings) -> dict[str, str]:
+    """By role, those that the settings' DSNs name."""
+    section = settings.postgres
     passwords = {}
     for role, dsn in (("sink", section.sink_dsn), ("reader", section.reader_dsn), ("keeper", section.keeper_dsn)):
         if dsn and (password := urlsplit(dsn).password):
             passwords[role] = unquote(password)
-    return migrate(section.admin_dsn, passwords=passwords)
+    return passwords
 
 
 def migrate_command(context: typer.Context) -> None:
     """Bring Postgres to this version's schema: roles, tables, triggers. Repeatable; each step is a transaction."""
-    applied = migrate_postgres(context_of(context).settings())
+    settings = context_of(context).settings()
+    applied = migrate_postgres(settings)
     for name in applied:
         out.print(f"applied {name}")
-    out.print("the schema is as this version wants it" if applied else "nothing to do: the schema is up to date")
+    out.print("the schema is as this version wants it" if applied else "the schema is up to date: no step was missing")
+    if passwords := _passwords(settings):
+        out.print(f"passwords of {counted(len(passwords), 'role')} set: {', '.join(passwords)}")
 
 
 @archive_app.command("init")
@@ -121,12 +132,15 @@ class _Asked:
         self._settings = settings
         self.queries = AuditQueries(settings.postgres.reader_dsn)
 
-    def show(self, question: str, table: Table, nothing: str) -> None:
-        """Record the answer, then print it."""
+    def show(self, question: str, table: Table, nothing: str, *, cut_at: int = 0, search: str = "") -> None:
+        """Record the answer, then print it. `cut_at`: there are more than so many, which `search` would find."""
         access = LogAccess(self.chain, "ask", "postgres", question)
         with access_log(self._settings) as log:
             log.record(person_at_this_machine(), access, table.row_count)
         out.print(table if table.row_count else nothing)
+        if cut_at:
+            everything = shlex.join(["sealstream", "search", search, "--chain", self.chain, "--all"])
+            print(f"there are more than these {cut_at:,}: --limit N, or `{everything}`", file=sys.stderr)
 
 
 @contextmanager
@@ -146,24 +160,44 @@ def ask_actor(
 ) -> None:
     """All actions of one actor in the last 30 days."""
     with _asking(context, chain) as asked:
-        actions = asked.queries.actor_actions(actor_id, days=days, chain=asked.chain, limit=limit)
+        actions = asked.queries.actor_actions(actor_id, days=days, chain=asked.chain, limit=limit + 1)
         question = f"actor {actor_id} --days {days:g} --limit {limit}"
-        asked.show(question, actions_table(actions), "no actions in that time")
+        asked.show(
+            question,
+            actions_table(actions[:limit]),
+            "no actions in that time",
+            cut_at=limit if len(actions) > limit else 0,
+            search=f"{_term('actor', actor_id)} after:{math.ceil(days * 24)}h",
+        )
 
 
 @ask_app.command("resource")
 def ask_resource(
     context: typer.Context,
-    resource_type: Annotated[str, typer.Argument(help="Such as patient_record.")],
-    resource_id: Annotated[str, typer.Argument(help="Such as patient-456.")],
+    resource_type: Annotated[str, typer.Argument(help="Such as patient_record; or both, as patient_record/456.")],
+    resource_id: Annotated[str | None, typer.Argument(help="Such as patient-456.", show_default=False)] = None,
     chain: ChainOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
 ) -> None:
     """All access to one resource, with the reasons that were given."""
+    if resource_id is None:
+        resource_type, _, resource_id = resource_type.partition("/")
+        if not resource_id:
+            raise typer.BadParameter(
+                f"got {resource_type}: expected a type and an id, as patient_record patient-456 or "
+                "patient_record/patient-456",
+                param_hint="RESOURCE_ID",
+            )
     with _asking(context, chain) as asked:
-        accesses = asked.queries.resource_accesses(resource_type, resource_id, chain=asked.chain, limit=limit)
+        accesses = asked.queries.resource_accesses(resource_type, resource_id, chain=asked.chain, limit=limit + 1)
         question = f"resource {resource_type} {resource_id} --limit {limit}"
-        asked.show(question, accesses_table(accesses), "no access to it")
+        asked.show(
+            question,
+            accesses_table(accesses[:limit]),
+            "no access to it",
+            cut_at=limit if len(accesses) > limit else 0,
+            search=_term("resource", f"{resource_type}/{resource_id}"),
+        )
 
 
 @ask_app.command("failures")
@@ -177,6 +211,14 @@ def ask_failures(
     with _asking(context, chain) as asked:
         failing = asked.queries.failing_actors(more_than=more_than, hours=hours, chain=asked.chain)
         asked.show(f"failures --more-than {more_than} --hours {hours:g}", failing_table(failing), "nobody")
+
+
+def _term(field: str, value: str) -> str:
+    """One term of a search, in quotes where it needs them."""
+    if all(c.isalnum() or c in "-_./@" for c in value):
+        return f"{field}:{value}"
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{field}:"{quoted}"'
 
 
 def _time(moment: datetime) -> str:

@@ -7,6 +7,7 @@ calls a store stale, with room for a chain that is idle: its heartbeat comes onc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
@@ -33,6 +34,12 @@ _ARCHIVE_OLD_S = 25 * 3600.0
 _JUST_ENDED_S = 60.0
 _SEGMENTS_BEHIND = 5
 _CLOCK_AHEAD_S = 60.0
+_NO_CONNECTION = re.compile(
+    r"connecting to|no answer from|does not answer|nobody answers|connection refused|unreachable|transport failure"
+    r"|timed out|password|authenti|authoriz|permission|credential|access ?key|access ?denied|forbidden|\bsasl|\bssl"
+    r"|SignatureDoesNotMatch|certificate",
+    re.IGNORECASE,
+)
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -55,7 +62,12 @@ def _of_process(process: ProcessView) -> Iterator[Finding]:
         why = f": {because}" if because else f": `sealstream logs {name}` says why"
         yield Finding("wrong", name, f"{name} has stopped with an alarm{why}", process.runbook or RUNBOOKS)
     elif process.state == "restarting":
-        yield Finding("wrong", name, f"{name} ended with exit code {process.exit_code} and is started again", OPERATING)
+        yield Finding("wrong", name, f"{name} {_ended(process)} and is started again{_why(process)}", OPERATING)
+    elif _ended_again(process):
+        when = f"was started again {said_age(process.running_s or 0)} ago"
+        yield Finding("wrong", name, f"{name} {_ended(process)} and {when}{_why(process)}", OPERATING)
+    elif process.state == "starting":
+        yield Finding("unknown", name, f"{name} is starting")
     elif process.state == "stopped":
         yield Finding("wrong", name, f"{name} does not run", OPERATING)
     elif process.trouble:
@@ -65,10 +77,32 @@ def _of_process(process: ProcessView) -> Iterator[Finding]:
     elif process.ready is False and not process.runbook and (process.running_s or _STARTS_WITHIN_S) < _STARTS_WITHIN_S:
         yield Finding("unknown", name, f"{name} was started {said_age(process.running_s or 0)} ago: {because}")
     elif process.ready is False:
-        yield Finding("wrong", name, f"{name} is not ready: {because}", process.runbook or OPERATING)
+        yield Finding("wrong", name, f"{name} is not ready: {because}{_advice(because)}", process.runbook or OPERATING)
     skew = process.figure(figures.CLOCK_SKEW, bound="least")
     if skew is not None and skew < -_CLOCK_AHEAD_S:
         yield Finding("note", name, f"a producer's clock is {said_age(-skew)} ahead of the broker's", OPERATING)
+
+
+def _ended_again(process: ProcessView) -> bool:
+    """It ended, and what runs now has not yet shown that it will last; one end alone is for `restarting` to tell."""
+    if process.exit_code is None or process.state not in ("starting", "running"):
+        return False
+    return process.state == "starting" or (process.restarts > 1 and (process.running_s or 0) < _STARTS_WITHIN_S)
+
+
+def _ended(process: ProcessView) -> str:
+    times = f" (restarted {process.restarts:,} times so far)" if process.restarts > 1 else ""
+    return f"ended with exit code {process.exit_code}{times}"
+
+
+def _why(process: ProcessView) -> str:
+    if not process.last_error:
+        return f": `sealstream logs {process.name}` may say why"
+    return f": {process.last_error}{_advice(process.last_error)}"
+
+
+def _advice(reason: str) -> str:
+    return "; `sealstream config check` tries each server and login" if _NO_CONNECTION.search(reason) else ""
 
 
 def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
@@ -223,11 +257,12 @@ def _of_empty_archive(view: ChainView, signed: Signed, now: float) -> Iterator[F
 
 
 def _of_input(view: ChainView) -> Iterator[Finding]:
-    if isinstance(view.letters, DeadLetters) and view.letters.last_day:
+    if isinstance(view.letters, DeadLetters) and (waiting := view.letters.last_day - view.letters.retried):
+        besides = f" ({view.letters.retried:,} more were sent again since)" if view.letters.retried else ""
         yield Finding(
             "wrong",
             "dead letters",
-            f"chain {view.chain}: {_count(view.letters.last_day, 'record')} refused or too late in the last day: "
+            f"chain {view.chain}: {_count(waiting, 'record')} refused or too late in the last day{besides}: "
             f"`sealstream deadletter list --chain {view.chain}` says why",
             DEAD_LETTERS,
         )

@@ -23,7 +23,8 @@ class Finding(NamedTuple):
 class ProcessView(NamedTuple):
     """One process. `state`: the local supervisor's word, None where nobody was asked. `url`: of its figures, empty
     where none is known; `trouble`: why they could not be had. `alive`, `ready`: None where it was not asked.
-    `running_s`: for how long the supervisor has it run.
+    `running_s`: for how long the supervisor has it run, after so many `restarts`; `last_error`: what it said before its
+    last end, where it ended by itself.
     """
 
     name: str
@@ -36,6 +37,8 @@ class ProcessView(NamedTuple):
     because: tuple[str, ...] = ()
     runbook: str = ""
     running_s: float | None = None
+    restarts: int = 0
+    last_error: str = ""
     told: Mapping[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def figure(self, figure: Figure, **labels: str) -> float | None:

@@ -375,12 +375,12 @@ def _retention(ask: _Asker, retention: Retention) -> Section:
         moment = str(entry.get("metadata", {}).get("retain_until", ""))
         until = [min(until[0], moment), max(until[1], moment)] if until else [moment, moment]
     question = ask.question(query)
-    online = "for ever" if retention.online_days is None else f"{retention.online_days:,} days"
+    online = "for ever" if retention.online_days is None else _days(retention.online_days)
     chain = Question(("chain", "retention", ask.chain))
     figures = [
         Figure("policy", retention.policy, chain),
         Figure("in Postgres and Kafka", online, chain),
-        Figure("in the archive, locked", f"{retention.archive_days:,} days", chain),
+        Figure("in the archive, locked", _days(retention.archive_days), chain),
         ask.count("segments archived", query, note="each one Parquet object under COMPLIANCE lock"),
     ]
     if until:
@@ -417,3 +417,7 @@ def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count:,} days"

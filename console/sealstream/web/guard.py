@@ -151,9 +151,14 @@ async def denied(request: Request, who: Caller, chains: list[str], detail: str) 
     return Problem(403, "forbidden", detail)
 
 
+def _with_article(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
 async def _with_role(request: Request, who: Caller, role: Role) -> Caller:
     if not who.token.may(role):
-        detail = f"token {who.token.name} is a {who.token.role}: expected an {role}, {ROLES[role]}"
+        is_now, expected = _with_article(who.token.role), _with_article(role)
+        detail = f"token {who.token.name} is {is_now}: expected {expected}, {ROLES[role]}"
         raise await denied(request, who, who.chains()[:1], detail)
     return who
 

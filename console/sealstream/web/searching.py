@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _BUSY_S = 10.0
+_PAGE_LIMIT = "At most so many on a page; a service's own maximum (its setting serve.page_size) may be lower."
 
 EXAMPLE_ENTRY = {
     "action": "read",
@@ -182,7 +183,7 @@ def search_routes() -> APIRouter:
         who: Reading,
         q: QueryText = "",
         sort: Sort = "-timestamp",
-        limit: Annotated[int, Query(ge=1, le=10_000, description="At most so many on a page.")] = 100,
+        limit: Annotated[int, Query(ge=1, le=10_000, description=_PAGE_LIMIT)] = 100,
         after: Annotated[
             str | None, Query(max_length=512, description="`next` of the page before, of the same search.")
         ] = None,

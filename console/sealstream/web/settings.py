@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ServeSection", "is_loopback"]
+__all__ = ["ARCHIVE_TIMES", "ServeSection", "is_loopback"]
+
+ARCHIVE_TIMES = 4
 
 
 class ServeSection(BaseModel):
@@ -40,7 +42,7 @@ class ServeSection(BaseModel):
     postgres_at_once: Annotated[int, Field(ge=1, le=200)] = 16
     """How many searches and exports use Postgres at a time, each with a session of its own."""
     search_seconds: Annotated[float, Field(gt=0, le=600)] = 15.0
-    """How long a search may take."""
+    """How long a search may take in Postgres; in the archive four times as long."""
     verify_every_hours: Annotated[float, Field(ge=0)] = 0.0
     """How often the service verifies the stores by itself; 0: only when asked to."""
 

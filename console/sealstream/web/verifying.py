@@ -128,7 +128,10 @@ class Verifications:
             running = self._running
         if running is not None:
             running[1].terminate()
-            running[1].wait(10)
+            try:
+                running[1].wait(1)
+            except subprocess.TimeoutExpired:  # it only reads
+                running[1].kill()
 
     def _schedule(self, chains: Sequence[str], every_hours: float) -> None:
         while not self._ended.wait(self._tick_s):
