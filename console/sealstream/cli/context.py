@@ -23,8 +23,8 @@ class _Output(Console):
     so.
     """
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
         """The terminal's, or wide enough for all."""
         if not os.environ.get("COLUMNS", "").isdigit() and not self.file.isatty():
             return ConsoleDimensions(_WIDE, 25)
