@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -279,11 +280,13 @@ def _unserved(settings: Settings, local: list[ProcessStatus], now: float) -> lis
         return [Finding("unknown", "", "there is no chain yet: `sealstream up` makes the first once the servers run")]
     severity: Literal["wrong", "unknown"]
     if sequencer is None or (not sequencer.restarts and now - sequencer.since < _STARTS_WITHIN_S):
-        severity, advice = "unknown", "the stack is being started"
+        unserved = partial(Finding, "unknown", "")
+        advice = "the stack is being started"
     else:
-        severity, advice = "wrong", "`sealstream down`, then `sealstream up`"
+        unserved = partial(Finding, "wrong", "")
+        advice = "`sealstream down`, then `sealstream up`"
     return [
-        Finding(severity, "", f"chain {chain} is served by no process yet: {advice}")
+        unserved(f"chain {chain} is served by no process yet: {advice}")
         for chain in settings.open_chains()
         if not {program_name(process, chain) for process in _each_needs(settings)} <= started
     ]
