@@ -278,7 +278,6 @@ def _unserved(settings: Settings, local: list[ProcessStatus], now: float) -> lis
     sequencer = next((status for status in local if status.name == "sequencer"), None)
     if not settings.chains:
         return [Finding("unknown", "", "there is no chain yet: `sealstream up` makes the first once the servers run")]
-    severity: Literal["wrong", "unknown"]
     if sequencer is None or (not sequencer.restarts and now - sequencer.since < _STARTS_WITHIN_S):
         unserved = partial(Finding, "unknown", "")
         advice = "the stack is being started"
