@@ -41,13 +41,14 @@ check: setup ## style, types, layers
 	$(BIN)/pytest -q tests/devstack/test_namespace.py
 
 test: check ## check, then every test against real Kafka, PostgreSQL and S3
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
-long: setup ## what `make test` has no time for: every command of the docs, servers with TLS, passwords and ACLs
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings
+long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, kill after kill
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/e2e/test_killing.py \
+		tests/devstack/test_stack.py tests/verify/test_verify_ahead.py
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)

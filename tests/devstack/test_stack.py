@@ -19,6 +19,7 @@ import boto3
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from tests.long_runs import long_run
 
 from sealstream.devstack import (
     AlreadyRunning,
@@ -228,6 +229,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
+@long_run
 def test_a_disk_that_is_full_before_is_refused_and_one_that_fills_up_is_named(
     small_disk: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

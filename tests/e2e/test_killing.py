@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Producer
+from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline
 
 from sealstream.layout import SegmentLimits
@@ -30,6 +31,7 @@ def pipeline(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
     made.kill_all()
 
 
+@long_run
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_killing_everything_again_and_again_loses_and_repeats_nothing(pipeline: Pipeline) -> None:

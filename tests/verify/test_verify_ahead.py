@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.long_runs import long_run
 from tests.verify.conftest import Built
 
 import sealstream.verify.ahead as ahead
@@ -97,6 +98,7 @@ def in_whole_objects(folder: Path) -> None:
     shutil.copy(objects(folder)[0], objects(folder)[2])
 
 
+@long_run
 @pytest.mark.parametrize("tamper", [nothing, at_the_joints, in_the_rows, in_whole_objects])
 def test_processes_that_look_ahead_say_the_same(
     built: Built, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tamper: Callable[[Path], None]
@@ -125,6 +127,7 @@ def test_processes_that_look_ahead_say_the_same(
     assert all(taken) == (tamper in (nothing, at_the_joints))
 
 
+@long_run
 def test_a_worker_that_is_killed_is_done_without(built: Built, original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "_WORTH_WORKERS", 0)
     monkeypatch.setattr(ahead, "_walked", _die)

@@ -25,10 +25,11 @@ class _Output(Console):
 
     @property  # type: ignore[misc]  # nobody sets it
     def size(self) -> ConsoleDimensions:
-        """The terminal's, or wide enough for all."""
-        if not os.environ.get("COLUMNS", "").isdigit() and not self.file.isatty():
-            return ConsoleDimensions(_WIDE, 25)
-        return super().size
+        """What COLUMNS says now, else the terminal's, else wide enough for all."""
+        columns = os.environ.get("COLUMNS", "")
+        if columns.isdigit() and int(columns):
+            return ConsoleDimensions(int(columns), 25)
+        return super().size if self.file.isatty() else ConsoleDimensions(_WIDE, 25)
 
 
 out = _Output(highlight=False)
