@@ -94,5 +94,5 @@ def test_no_policy_is_a_day_short_wherever_it_begins(policy, years):
     ],
 )
 def test_an_unknown_policy_is_refused_with_what_is_known(policy):
-    with pytest.raises(Misconfigured, match="expected hipaa, pci, soc2, gdpr:<duration>|GDPR names no time"):
+    with pytest.raises(Misconfigured, match=r"expected hipaa, pci, soc2, gdpr:<duration>|GDPR names no time"):
         named_retention(policy)
