@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,15 +56,19 @@ class Reader:
             **{f"start {name}": lambda name=name: pipeline.start(name) for name in PROCESSES},
         }
         self.said = Said(0, "", "")
+        self.heard = ""
         self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
         shim = folder / "bin" / "sealstream"
         shim.parent.mkdir()
         shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m sealstream.cli.entry "$@"\n')
         shim.chmod(0o755)
+        # A page may make chains and tokens: the next one begins with the settings as they were.
+        self.config = folder / "settings" / pipeline.config.name
+        shutil.copytree(pipeline.folder, self.config.parent, ignore=shutil.ignore_patterns("*.log"))
         self.environment = {
             **os.environ,
             "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "SEALSTREAM_CONFIG": str(pipeline.config),
+            "SEALSTREAM_CONFIG": str(self.config),
             "COLUMNS": "160",
         }
 
@@ -101,6 +106,7 @@ class Reader:
             self.folder = self.folder / command.removeprefix("cd ")
             return
         self.said = said = self._run(command)
+        self.heard += said.out
         assert said.code == line.code, f"$ {command}\nexit code {said.code}\n{said.out}\n{said.err}"
         for wanted in line.says:
             assert matches(self.named(wanted), said.out + said.err), f"$ {command}\n{wanted!r} is not in\n{said}"
@@ -113,7 +119,7 @@ class Reader:
             os.environ.update(self.environment)
             try:
                 with chdir(self.folder):
-                    return say(self.pipeline.config, *shlex.split(command)[1:])
+                    return say(self.config, *shlex.split(command)[1:])
             finally:
                 os.environ.clear()
                 os.environ.update(before)

@@ -213,11 +213,31 @@ def search(reader: Reader) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def api(reader: Reader) -> Iterator[None]:
+    """The token is the one that was shown, once."""
+
+    def token() -> str:
+        found = re.search(r"slt_\w+", reader.heard)
+        assert found, reader.heard
+        return found[0]
+
+    port = free_port()
+    reader.names |= {
+        "slt_...": token,
+        "sealstream serve": f"sealstream serve --port {port}",
+        "127.0.0.1:8480": f"127.0.0.1:{port}",
+        "4711": "100",
+    }
+    yield
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,
     "docs/rebuilding.md": rebuilding,
+    "docs/api.md": api,
     "docs/configuration.md": configuration,
     "docs/search.md": search,
     "docs/tutorial.md": tutorial,
