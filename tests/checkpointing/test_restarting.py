@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 
 from sealstream.checkpointing import Checkpointing, Pace, checkpointing
 from sealstream.errors import Fenced, Forked, SealstreamError, Unavailable
@@ -61,7 +62,7 @@ class Calls:
         return Failing(*arguments)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=long_run)], ids=["before", "after"])
 def test_a_crash_at_any_call_gives_the_same_notes(new_log: Callable[..., Any], after: bool) -> None:
     fails_at, done = 0, False
     while not done:  # each round signs a new chain, until the failing call lies beyond what a whole run does

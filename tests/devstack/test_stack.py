@@ -122,6 +122,7 @@ def assert_all_kept(at: Endpoints) -> None:
     assert s3.get_object_lock_configuration(Bucket=KEY)["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
 
 
+@long_run
 def test_what_was_stored_survives_stopping_kill_9_and_interrupted_first_starts(
     tmp_path: Path, ports: dict[str, int]
 ) -> None:

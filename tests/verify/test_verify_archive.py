@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, say
 from tests.verify.conftest import Built, Verdict, build
 
@@ -229,6 +230,7 @@ def test_beginning_in_the_middle_still_finds_what_is_behind(
     assert segments(built)[0].name.object_key not in verdict.places
 
 
+@long_run
 def test_what_a_bucket_administrator_can_do_under_locks(make_pipeline: Callable[..., Pipeline], s3: S3Client) -> None:
     """New versions and delete markers, each on a segment of its own: found, and what they hide is read all the same."""
     built = build(make_pipeline, 50, 300)
