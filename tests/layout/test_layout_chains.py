@@ -78,7 +78,6 @@ def test_no_policy_is_a_day_short_wherever_it_begins(policy, years):
     [
         "",
         "HIPAA",
-        "gdpr",
         "gdpr:",
         "gdpr:0d",
         "0d",
@@ -94,5 +93,10 @@ def test_no_policy_is_a_day_short_wherever_it_begins(policy, years):
     ],
 )
 def test_an_unknown_policy_is_refused_with_what_is_known(policy):
-    with pytest.raises(Misconfigured, match=r"expected hipaa, pci, soc2, gdpr:<duration>|GDPR names no time"):
+    with pytest.raises(Misconfigured, match="expected hipaa, pci, soc2, gdpr:<duration>"):
         named_retention(policy)
+
+
+def test_gdpr_alone_is_refused_since_it_names_no_time():
+    with pytest.raises(Misconfigured, match="GDPR names no time, your purpose does: gdpr:<duration>"):
+        named_retention("gdpr")
