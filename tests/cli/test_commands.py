@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline import Pipeline, Said
 
+from sealstream.cli import main
 from sealstream.cli.main import run
 from sealstream.events import format_timestamp
 from sealstream.layout import SegmentLimits
@@ -228,3 +230,24 @@ def test_without_settings_every_command_says_how_to_begin(tmp_path: Path, capsys
     for arguments in (["chain", "list"], ["verify", "all"], ["ask", "failures"], ["migrate"], ["run", "sequencer"]):
         assert run(["--config", str(tmp_path / "none.toml"), *arguments]) == 2
         assert "sealstream up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 2)])
+def test_ctrl_c_is_no_fault_even_where_the_driver_makes_another_error_of_it(
+    monkeypatch: pytest.MonkeyPatch, interrupted: bool, code: int
+) -> None:
+    def app(**_options: object) -> None:
+        try:
+            if interrupted:
+                signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        raise TypeError("expected configuration property name as type unicode string")
+
+    monkeypatch.setattr(main, "app", app)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(["status"]) == code
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -75,7 +75,11 @@ def test_a_chain_that_is_followed_is_recorded_until_ctrl_c(searchable: Searchabl
     first, _ = searchable.chains
     before = len(reads(searchable, first))
     command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(searchable.config), "tail"]
-    process = subprocess.Popen([*command, "-f", "-n", "3", "--json", "--chain", first], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "-f", "-n", "3", "--json", "--chain", first],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where a shell ignores it
+    )
     assert process.stdout is not None
     for _ in range(3):
         assert process.stdout.readline()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -117,13 +122,17 @@ def shared(
 
 def run(arguments: list[str]) -> int:
     """Run one command; every error of ours is one clear sentence and an exit code."""
+    with _noting_interrupts() as interrupts:
+        return _run(arguments, interrupts)
+
+
+def _run(arguments: list[str], interrupts: list[int]) -> int:
     try:
         app(args=arguments, prog_name="sealstream")
     except SystemExit as end:  # usage errors (2), typer.Exit (a command's own code) and the normal end (0)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        print("sealstream: stopped", file=sys.stderr)
-        return 130
+        return _stopped()
     except SealstreamError as error:
         word = "ALARM" if isinstance(error, ChainStopped) else "error"
         hint = _START_HINT if isinstance(error, Unavailable) and arguments[:1] != ["up"] else ""
@@ -133,9 +142,36 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError:
         raise  # entry.py knows which extra is missing
     except Exception as error:  # noqa: BLE001 - no traceback reaches a person who did not ask for it
+        if interrupts:
+            return _stopped()
         _complain(f"sealstream: {internal_error(error)}")
         return 2
     return 0
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C as ever, and noted: Kafka's driver makes a TypeError of the exception while it opens a client."""
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if before is not signal.default_int_handler or current_thread() is not main_thread():
+        yield came
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stopped() -> int:
+    print("sealstream: stopped", file=sys.stderr)
+    return 130
 
 
 def _complain(sentence: str) -> None:
