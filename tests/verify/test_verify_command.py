@@ -38,6 +38,17 @@ def test_all_stores_hold_and_what_was_seen_is_kept(built: Built, tmp_path: Path)
     assert kept["kafka.checkpoint"].size == kept["postgres.checkpoint"].size == built.size
 
 
+def test_an_installation_without_an_archive_verifies_what_it_has_and_says_so(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALSTREAM_ARCHIVE__BUCKET", "")
+    name = built.pipeline.name
+    said = built.pipeline.command("verify", "all", "--chain", name, *until(built), "--state-dir", str(tmp_path))
+    assert said.code == 0, said.out
+    assert "archive is passed over: archive.bucket is not set" in said.err
+    assert [line.split()[0] for line in said.out.splitlines() if not line.startswith(" ")] == ["kafka", "postgres"]
+
+
 def test_a_program_reads_one_document_a_store(built: Built, tmp_path: Path) -> None:
     """As a process of its own, which is how a program runs it."""
     pipeline = built.pipeline
