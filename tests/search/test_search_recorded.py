@@ -81,11 +81,14 @@ def test_a_chain_that_is_followed_is_recorded_until_ctrl_c(searchable: Searchabl
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where a shell ignores it
     )
     assert process.stdout is not None
-    for _ in range(3):
-        assert process.stdout.readline()
-        assert newest(searchable, first)[0]["phase"] == "begin"
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(30) == 130
+    try:
+        for _ in range(3):
+            assert process.stdout.readline()
+            assert newest(searchable, first)[0]["phase"] == "begin"
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
     begin, end = reads(searchable, first)[before:]
     assert end["metadata"]["begin_id"] == begin["id"]
     assert (end["metadata"]["rows"], end["metadata"]["outcome"]) == (3, "cut short")
