@@ -18,7 +18,7 @@ from sealstream.cli.letters import Letter
 from sealstream.cli.search_output import destination
 from sealstream.cli.verify import print_report
 from sealstream.postgres import Access, Action, FailingActor
-from sealstream.sequencer.producers import ProducerState
+from sealstream.sequencer.producers import ProducerState, Source
 from sealstream.verify import Fault, FaultKind, Report
 
 EVIL = "a\x1b]52;c;eA==\x07b\x9b2J\u202ec"
@@ -71,11 +71,11 @@ def test_neither_does_a_correction_a_list_of_producers_or_a_verdict(screen: Cons
     retrying._show(LETTER, retrying._Correction(corrected, "id", [EVIL]), None, None)
     dismissing._show([LETTER], {1: None}, EVIL)
     dismissing._show([LETTER] * 21, {1: None}, EVIL)
-    state = ProducerState(next=1, last_seen="2026-11-24T03:00:00.000000Z")
+    state = ProducerState(next=1, last_seen="2026-11-24T03:00:00.000000Z", source=Source(EVIL, EVIL))
     producers._print("main", [producers.Producer(EVIL, "event", state)], 5, NOW, 1, 0)
     report = Report("archive", "main", "o", NOW, faults=[Fault(FaultKind.STALE, EVIL, EVIL)], notes=[EVIL])
     print_report(report, screen)
-    assert text_of(screen).count("\\x1b]52") >= 11
+    assert text_of(screen).count("\\x1b]52") >= 13
     assert not obeyed(text_of(screen))
 
 
