@@ -52,7 +52,10 @@ def dismiss_letters(
     chain: ChainOption = "main",
     all_with_reason: Annotated[
         str | None,
-        typer.Option("--all-with-reason", help="All that wait and were refused with exactly these words, instead."),
+        typer.Option(
+            "--all-with-reason",
+            help="Instead: all that were refused with exactly these words and that nobody has worked off.",
+        ),
     ] = None,
     by: Annotated[
         str | None, typer.Option("--by", help="Who decides it, if not you: sealed beside who you are on this machine.")
