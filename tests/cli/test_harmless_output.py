@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from sealstream.cli import deadletters, producers, retrying, stores
+from sealstream.cli import deadletters, dismissing, producers, retrying, stores
+from sealstream.cli.fates import Fate
 from sealstream.cli.harmless import harmless_lines
 from sealstream.cli.letters import Letter
 from sealstream.cli.search_output import destination
 from sealstream.cli.verify import print_report
 from sealstream.postgres import Access, Action, FailingActor
-from sealstream.sequencer.producers import ProducerState
+from sealstream.sequencer.producers import ProducerState, Source
 from sealstream.verify import Fault, FaultKind, Report
 
 EVIL = "a\x1b]52;c;eA==\x07b\x9b2J\u202ec"
@@ -40,7 +41,7 @@ def obeyed(shown: str) -> bool:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Where the commands print to."""
     console = Console(file=Terminal(), force_terminal=True, width=300, highlight=False)
-    for module in (retrying, producers, deadletters):
+    for module in (retrying, dismissing, producers, deadletters):
         monkeypatch.setattr(module, "out", console)
     return console
 
@@ -53,7 +54,7 @@ def text_of(console: Console) -> str:
 @pytest.mark.parametrize(
     "table",
     [
-        deadletters._table([LETTER], {}, set()),
+        deadletters._table([LETTER], {LETTER.record: Fate()}),
         stores.actions_table([Action("main", 1, NOW, NOW, EVIL, EVIL, EVIL, EVIL, EVIL)]),
         stores.accesses_table([Access("main", 1, NOW, NOW, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL)]),
         stores.failing_table([FailingActor(EVIL, 1, 1, NOW, NOW)]),
@@ -67,12 +68,14 @@ def test_no_table_holds_what_a_terminal_obeys(screen: Console, table: Renderable
 
 def test_neither_does_a_correction_a_list_of_producers_or_a_verdict(screen: Console) -> None:
     corrected = json.dumps({f"{EVIL}new": EVIL}, ensure_ascii=False).encode()
-    retrying._show(LETTER, retrying._Correction(corrected, "id", [EVIL]), None)
-    state = ProducerState(next=1, last_seen="2026-11-24T03:00:00.000000Z")
+    retrying._show(LETTER, retrying._Correction(corrected, "id", [EVIL]), None, None)
+    dismissing._show([LETTER], {1: None}, EVIL)
+    dismissing._show([LETTER] * 21, {1: None}, EVIL)
+    state = ProducerState(next=1, last_seen="2026-11-24T03:00:00.000000Z", source=Source(EVIL, EVIL))
     producers._print("main", [producers.Producer(EVIL, "event", state)], 5, NOW, 1, 0)
     report = Report("archive", "main", "o", NOW, faults=[Fault(FaultKind.STALE, EVIL, EVIL)], notes=[EVIL])
     print_report(report, screen)
-    assert text_of(screen).count("\\x1b]52") >= 7
+    assert text_of(screen).count("\\x1b]52") >= 13
     assert not obeyed(text_of(screen))
 
 

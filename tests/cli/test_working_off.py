@@ -33,7 +33,7 @@ def lived(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(pipeline.folder / "state"))
         for n in (n for n in range(30) if n not in (7, 8)):
-            event = pipeline.event(n, producer="p")
+            event = pipeline.event(n, producer="p", source={"host": "ward-3", "service": "clinic"})
             if 10 <= n < 18:
                 event = event.replace(b'"action":"read",', b"")
             pipeline.send([event])
@@ -85,8 +85,10 @@ def test_missing_numbers_are_listed_with_what_to_do(lived: Pipeline) -> None:
     (shown,) = found["shown"]
     assert (shown["producer_id"], shown["state"], shown["next"], shown["missing"]) == ("p", "open", 30, 10)
     assert shown["missing_ranges"] == [[7, 8], [10, 17]]
+    assert (shown["service"], shown["host"]) == ("clinic", "ward-3")
     said = lived.command("producers", "--chain", lived.name)
     assert "7-8, 10-17" in said.out
+    assert "clinic at ward-3" in said.out
     assert "missing-numbers.md" in said.out
     assert f"`sealstream search producer:p --chain {lived.name} -n 1" in said.out
 

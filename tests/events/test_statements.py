@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealstream.cli.dismissing import MAX_REASON_BYTES
 from sealstream.errors import InvalidEvent
 from sealstream.events import (
+    MAX_EVENT_BYTES,
+    MAX_INTEGER,
+    MAX_LETTERS,
+    SOURCE_FIELDS,
     STATEMENTS,
     check_metadata,
     control_statement,
@@ -68,6 +73,14 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
         "by": "ann",
         "instead_of": 20,
     },
+    "deadletter.dismissed": {
+        "reason": "a port scan",
+        "letters": [
+            {"letter": 4, "topic": "control", "offset": 17, "sha256": HEX, "corrects": 12, "instead_of": 20},
+            {"letter": 5, "topic": "raw", "offset": 3, "sha256": HEX},
+        ],
+        "by": "ann",
+    },
     "producer.gap": {"producer_id": "p", "ranges": [[1, 2], [5, 5]]},
     "producer.unsure": {"producer_id": "p", "ranges": [[1, 1]]},
     "producer.conflict": {"seq": 9, "of": 3, "digest": HEX, "of_digest": HEX},
@@ -121,6 +134,7 @@ def test_the_table_is_complete():
         "store.repaired",
         "retention.extended",
         "deadletter.retried",
+        "deadletter.dismissed",
         "log.read",
         "token.created",
         "token.revoked",
@@ -175,6 +189,23 @@ def test_a_person_can_command():
     made = control_statement("review.signed", actor_id="ann", actor_type="admin", metadata={"weeks": 2}, **PLACE)
     event = json.loads(validate_control(made).canonical)
     assert (event["actor_id"], event["actor_type"], event["metadata"]) == ("ann", "admin", {"weeks": 2})
+
+
+def test_as_many_letters_as_one_dismissal_may_name_fit_an_entry_whatever_their_numbers():
+    item = dict.fromkeys(("letter", "offset", "corrects", "instead_of"), MAX_INTEGER) | {"topic": "control"}
+    letters = [item | {"sha256": HEX}] * MAX_LETTERS
+    source = dict.fromkeys(SOURCE_FIELDS, "s" * 512)
+
+    def dismissal(letters):
+        metadata = {"reason": '"' * MAX_REASON_BYTES, "letters": letters, "by": "b" * 512}
+        context = {"source": source}
+        return control_statement(
+            "deadletter.dismissed", actor_id="a" * 512, metadata=metadata, context=context, **PLACE
+        )
+
+    assert len(dismissal(letters)) < MAX_EVENT_BYTES
+    with pytest.raises(InvalidEvent, match="201 items"):
+        dismissal([*letters, letters[0]])
 
 
 @pytest.mark.parametrize("action", OF_KIND["log"])

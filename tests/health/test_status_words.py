@@ -16,7 +16,6 @@ from sealstream.cli.settings import write_settings
 from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
     Archived,
-    DeadLetters,
     Producers,
     Sealed,
     Signed,
@@ -26,6 +25,7 @@ from sealstream.health.asking import (
     check_listens,
 )
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.health.letters import DeadLetters
 from sealstream.layout.figures import ALL
 from sealstream.sealing import new_signing_key, signer
 
@@ -98,6 +98,13 @@ def test_nothing_is_said_of_what_is_well() -> None:
         ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
         ({"letters": DeadLetters(9, False, 3, 2)}, "1 record refused or too late in the last day (2 more were", "dead"),
+        (
+            {"letters": DeadLetters(9, False, 4, 2, 1)},
+            "1 record refused or too late in the last day (2 more were sent",
+            "",
+        ),
+        ({"letters": DeadLetters(9, False, 4, 2, 1)}, "again since, 1 dismissed): `sealstream deadletter list", "dead"),
+        ({"letters": DeadLetters(9, False, 2, 0, 1)}, "last day (1 more were dismissed): `sealstream", "dead-letters"),
         ({"signed": Trouble("not signed by the chain's key", "", True)}, "Kafka: not signed by", "lost-kafka"),
     ],
 )
@@ -194,6 +201,7 @@ def test_what_is_starting_is_not_well_yet() -> None:
     said = found(None, RUNNING._replace(name="kafka", state="starting", url="", alive=None, ready=None))
     assert [(each.severity, each.words) for each in said] == [("unknown", "kafka is starting")]
     assert exit_code(said) == 2
+    assert found(WELL._replace(letters=DeadLetters(9, False, 3, 1, 2))) == []
     assert found(WELL._replace(letters=DeadLetters(9, False, 3, 3)), RUNNING._replace(restarts=1, exit_code=-9)) == []
 
 

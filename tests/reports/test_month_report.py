@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.pipeline import Pipeline, say, sql
+from tests.pipeline import Pipeline, say, sql, wait_until
 
 from sealstream.cli.settings import write_settings
 from sealstream.layout import Retention, SegmentLimits
@@ -40,6 +40,9 @@ def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.Te
             ]
         )
         made.start()
+        wait_until(lambda: len(made.records(made.topics.deadletter)) == 2, 60, made.why)
+        number = str(made.records(made.topics.deadletter)[0].offset)
+        assert made.command("deadletter", "dismiss", number, "--reason", "a test", "--chain", made.name).code == 0
         made.wait_archived(300)
         made.wait_stored(made.wait_quiet())
         made.stop()
@@ -71,6 +74,7 @@ def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) ->
     assert found["failed"] == sum(event["result"] == "failure" for event in events)
     assert found["gaps noticed"] == 1
     assert found["records refused"] == 2
+    assert (found["records dismissed"], found["records sent again, corrected"]) == (1, 0)
     assert found["events that applications say they lost"] == 7
     assert (found["by administrators"], found["on behalf of another"], found["exports"]) == (1, 1, 1)
     assert found["segments archived"] >= 3

@@ -88,7 +88,16 @@ def test_dead_letters(patient: Patient) -> None:
         Path("event.json").write_bytes(pipeline.event(255, producer="p"))
         patient.events = 256
 
-    patient.play("dead-letters", **{"write the corrected event of letter 0 to event.json": correct})
+    def scan() -> None:
+        letters = len(pipeline.records(pipeline.topics.deadletter))
+        pipeline.send([b"GET / HTTP/1.1", b"\x16\x03\x01"])
+        wait_until(lambda: len(pipeline.records(pipeline.topics.deadletter)) == letters + 2, 60, pipeline.why)
+
+    acts = {
+        "write the corrected event of letter 0 to event.json": correct,
+        "somebody scans the ports, and two records of rubbish are refused": scan,
+    }
+    patient.play("dead-letters", **acts)
     patient.settle()
     shown = pipeline.command("deadletters", "show", "0", "--chain", pipeline.name)
     assert shown.out == '{"id": 1}\n'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sealstream.events import ValidEvent
 from sealstream.sequencer.deduplication import Deduplication
-from sealstream.sequencer.producers import MAX_MISSING_RANGES, ProducerState
+from sealstream.sequencer.producers import MAX_MISSING_RANGES, ProducerState, Source
 
 WINDOW = 6
 
@@ -155,3 +155,17 @@ def test_states_are_kept_in_order_of_last_seen_however_they_were_loaded() -> Non
     loaded = {name: ProducerState(next=1, last_seen=at(hour)) for name, hour in (("b", 5), ("a", 1), ("c", 3))}
     memory = Deduplication(loaded)
     assert memory.newly_silent(at(4)) == ["a", "c"]
+
+
+def test_whose_a_producer_is_says_the_first_event_that_says_it_whichever_way_it_takes() -> None:
+    said = [b'{"a":0}', b'{"a":1}', b'{"a":2,"source":{"service":"billing"}}', b'{"a":3,"source":{"service":"x"}}']
+    events = [ValidEvent(canonical, str(n), "p", n, "read", None) for n, canonical in enumerate(said)]
+    short, long = Deduplication(), Deduplication()
+    ways = []
+    for seq, one in enumerate(events):
+        ways.append(short.sealed_in_turn(one, digest(one), seq, at(0)))
+        if not ways[-1]:
+            short.sealed(one, digest(one), seq, at(0))
+        long.sealed(one, digest(one), seq, at(0))
+    assert ways == [False, True, False, True]
+    assert short.producers["p"].source == long.producers["p"].source == Source("billing", "")

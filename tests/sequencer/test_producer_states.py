@@ -13,12 +13,14 @@ from sealstream.sequencer.producers import (
     MAX_MISSING_RANGES,
     AsOf,
     ProducerState,
+    Source,
     decode_as_of,
     decode_state,
     encode_as_of,
     encode_state,
     producer_of,
     record_key,
+    source_of,
 )
 
 AT = "2026-11-24T03:00:00.000000Z"
@@ -44,13 +46,33 @@ def test_a_number_is_seen_exactly_when_it_was_sealed(sealed: list[tuple[int, int
 
 @given(st.lists(numbers, max_size=30))
 def test_a_state_survives_its_record(sealed: list[int]) -> None:
-    state = ProducerState()
+    state = ProducerState(source=Source("billing", ""))
     for number in sealed:
         state.sealed(number, AT, None)
     again = decode_state(encode_state(state))
     assert [getattr(again, name) for name in ProducerState.__slots__] == [
         getattr(state, name) for name in ProducerState.__slots__
     ]
+
+
+def test_a_record_of_before_sources_were_remembered_is_read() -> None:
+    old = b'{"closed":false,"floor":0,"last_seen":"","missing":[[1,2]],"next":4,"silent":false}'
+    state = decode_state(old)
+    assert (state.next, state.missing, state.source) == (4, [(1, 2)], None)
+
+
+@pytest.mark.parametrize(
+    ("event", "source"),
+    [
+        (b'{"action":"a","source":{"host":"h","service":"billing","version":"1"}}', ("billing", "h")),
+        (b'{"action":"a","source":{"host":"h"}}', ("", "h")),
+        (b'{"action":"a","metadata":{"a":1,"source":{"host":"h"}}}', ("", "")),
+        (b'{"action":"a","source":{"service":7}}', ("", "")),
+        (b'{"action":"a","source":{"service":"' + b"s" * 500 + b'"}}', ("s" * 128, "")),
+    ],
+)
+def test_an_event_says_whose_it_is(event: bytes, source: tuple[str, str]) -> None:
+    assert source_of(event) == source
 
 
 def test_beyond_4096_missing_ranges_the_oldest_are_given_up_and_the_floor_rises() -> None:

@@ -21,6 +21,7 @@ from sealstream.cli import (
     config,
     continuing,
     deadletters,
+    dismissing,
     keys,
     outbox,
     producers,
@@ -74,6 +75,7 @@ app.command("tail", cls=search.QueryCommand)(search.tail_command)
 app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
 deadletters.app.command("retry")(retrying.retry_letter)
+deadletters.app.command("dismiss")(dismissing.dismiss_letters)
 app.add_typer(deadletters.app, name="deadletter")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
 app.command("producers")(producers.producers_command)

@@ -1,7 +1,8 @@
 """`sealstream producers`: who writes to a chain, whose numbers are missing, who fell silent. Reads only.
 
-From the sequencer's own record (`audit.producers.C`), which is written with the entries that it follows from. It is a
-copy of what the chain says (`producer.gap`, `producer.silent`): what must be proved is proved by `sealstream verify`.
+From the sequencer's own record (`audit.producers.C`), which is written with the entries that it follows from: one
+reading of a compacted topic, however many producers there are. It is a copy of what the chain says (`producer.gap`,
+`producer.silent`, an event's `source`): what must be proved is proved by `sealstream verify`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ class Producer(NamedTuple):
         """How many of its numbers never came, so far."""
         return sum(last - first + 1 for first, last in self.state.missing)
 
+    @property
+    def application(self) -> str:
+        """What its events say of whose it is: a claim of whoever wrote them."""
+        source = self.state.source
+        if source is None or not any(source):
+            return "not said"
+        if not source.service:
+            return f"at {source.host}"
+        return f"{source.service} at {source.host}" if source.host else source.service
+
     def word(self, now: datetime) -> str:
         """`closed`: it ended in order; `silent`: it did neither that nor speak for a day; else `open`."""
         if self.state.closed:
@@ -95,6 +106,7 @@ def producers_command(
 
     A producer (a process, a spool file, an outbox) numbers its events from 0. A missing number is an event that was
     reported and did not arrive, or was refused; it may still come. docs/runbooks/missing-numbers.md says what to do.
+    Which application it is, its events say themselves (source.service, source.host).
     """
     settings = context_of(context).settings()
     topics = ChainTopics.of(settings.chain(chain).name, settings.kafka.prefix)
@@ -119,6 +131,8 @@ def _members(one: Producer, now: datetime) -> dict[str, object]:
     return {
         "producer_id": one.id,
         "kind": one.kind,
+        "service": (one.state.source and one.state.source.service) or None,
+        "host": (one.state.source and one.state.source.host) or None,
         "state": one.word(now),
         "next": one.state.next,
         "missing": one.missing,
@@ -135,11 +149,13 @@ def _print(chain: str, listed: list[Producer], limit: int, now: datetime, total:
     if not listed:
         out.print(f"no number of any of the {total:,} producers of chain {chain} is missing")
         return
-    table = Table("producer", "state", "sent", "missing", "which", "last seen", box=None, padding=(0, 2, 0, 0))
+    headings = ("producer", "application", "state", "sent", "missing", "which", "last seen")
+    table = Table(*headings, box=None, padding=(0, 2, 0, 0))
     for one in listed[:limit]:
         word = one.word(now)
         table.add_row(
             told(one.id if one.kind == "event" else f"{one.id} (control)"),
+            told(one.application, "" if one.application != "not said" else "dim"),
             Text(word, style=_STYLES[word]),
             f"{one.state.next:,}",
             Text(f"{one.missing:,}" if one.missing else "-", style=_STYLES["gaps"] if one.missing else ""),
@@ -154,7 +170,7 @@ def _print(chain: str, listed: list[Producer], limit: int, now: datetime, total:
     if worrying is not None:
         out.print(
             Text(
-                f"Whose it is, its entries say (source.service, host): `sealstream search producer:{worrying.id} "
+                f"What it did last, and all that it says of itself: `sealstream search producer:{worrying.id} "
                 f"--chain {chain} -n 1 -o ndjson`"
             ),
             soft_wrap=True,

@@ -22,8 +22,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from sealstream.cli.context import context_of, out
-from sealstream.cli.deadletters import RETRIED, ChainOption, recorded, retries, sealed_events, who_retried
+from sealstream.cli.deadletters import ChainOption
 from sealstream.cli.editing import edit as edit_file
+from sealstream.cli.fates import RETRIED, Fate, announced, fate_of, members_of, recorded, who_said
 from sealstream.cli.harmless import told
 from sealstream.cli.letters import Letter, Refusal, one_letter, refusal_of
 from sealstream.cli.saying import Message, Pending, person_says, say_until_sealed, waits_in_raw, was_said
@@ -69,7 +70,8 @@ def retry_letter(
 ) -> None:
     """Send a refused event again, corrected: it is sealed as new, and a statement ties it to the refusal.
 
-    Without a correction the event is sent as it was, if it holds by now. Safe to run again: nothing is sent twice.
+    Without a correction the event is sent as it was, if it holds by now. Safe to run again: nothing is sent twice. One
+    that was dismissed can be retried all the same, when a correction comes late: both stand in the chain.
 
       sealstream deadletter show 4 > event.json       # then mend event.json
       sealstream deadletter retry 4 --event event.json
@@ -83,9 +85,10 @@ def retry_letter(
     name = uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, known.origin), _record(found))
     pending = Pending(shared.config, f"deadletter-{known.name}-{name}")
     begun = _begun(pending)
-    claim = _claim_on(settings, chain, found)
+    fate = fate_of(settings, chain, topics, found)
+    claim = fate.claim
     if claim is not None and (begun is None or not begun.is_claimed_by(claim)):
-        if _is_over(settings, chain, found, claim, take_over=take_over):
+        if _is_over(settings, chain, found, fate, take_over=take_over):
             _give_way(settings, chain, found, claim, begun, pending)
             return
         begun = None
@@ -103,25 +106,28 @@ def retry_letter(
             )
         if not edit:
             recorded(settings, chain, f"retry {letter}", 1)
-        _show(found, correction, refusal)
+        _show(found, correction, refusal, fate.dismissal)
         if sys.stdin.isatty() and not yes:
             typer.confirm("send it?", abort=True)
-        standing = _claim_on(settings, chain, found)  # the question may have stood for hours
-        if standing is not None and (
+        standing = fate_of(settings, chain, topics, found)  # the question may have stood for hours
+        if standing.claim is not None and (
             claim is None
-            or standing.written.seq != claim.written.seq
+            or standing.claim.written.seq != claim.written.seq
             or _is_over(settings, chain, found, standing, take_over=True)
         ):
-            _give_way(settings, chain, found, standing, None, pending)
+            _give_way(settings, chain, found, standing.claim, None, pending)
             return
         own_id = new_event_id()
-        statement = _statement(found, correction.id, own_id, by, refusal, claim)
+        members = members_of(found, topics, refusal, claim) | {"event": correction.id}
+        statement = person_says(
+            RETRIED, id=own_id, resource_type="event", resource_id=correction.id, metadata=members, by=by
+        )
         begun = _Begun(Message("control", own_id, statement), Message("raw", correction.id, correction.event))
         pending.write([begun.claim, begun.event])
     sealed = say_until_sealed(settings, known.name, [begun.claim], wait_s=wait)
-    standing = _claim_on(settings, chain, found)
-    if standing is not None and not begun.is_claimed_by(standing):
-        _give_way(settings, chain, found, standing, begun, pending)
+    counts = fate_of(settings, chain, topics, found).claim
+    if counts is not None and not begun.is_claimed_by(counts):
+        _give_way(settings, chain, found, counts, begun, pending)
         return
     sealed |= say_until_sealed(settings, known.name, [begun.event], wait_s=wait)
     pending.remove()
@@ -149,23 +155,19 @@ def _begun(pending: Pending) -> _Begun | None:
     return _Begun(by_topic["control"], by_topic["raw"]) if by_topic else None
 
 
-def _claim_on(settings: Settings, chain: str, letter: Letter) -> Entry | None:
-    """The statement that counts for this letter."""
-    return retries(settings, chain, letter).get((letter.topic_offset, letter.sha256))
-
-
-def _is_over(settings: Settings, chain: str, letter: Letter, claim: Entry, *, take_over: bool) -> bool:
+def _is_over(settings: Settings, chain: str, letter: Letter, fate: Fate, *, take_over: bool) -> bool:
     """Whether the event that another's claim announces was sent. Raises `Misconfigured` when not, unless taken over."""
-    event = str((claim.metadata or {})["event"])
-    if sealed_events(settings, chain, [claim], letter) or waits_in_raw(settings, chain, event):
+    claim = fate.claim
+    assert claim is not None
+    if fate.is_sent or waits_in_raw(settings, chain, announced(claim)):
         return True
     if take_over:
         return False
     raise Misconfigured(
-        f"letter {letter.offset} is being retried by {who_retried(claim)}: entry {claim.written.seq} says so since "
-        f"{claim.written.sequenced_at}, and its event {event} was not sent yet. Nothing was sent. If that command was "
-        "interrupted, they finish it by running it again, where they ran it; if they can't, retry it in their place "
-        "with --take-over"
+        f"letter {letter.offset} is being retried by {who_said(claim)}: entry {claim.written.seq} says so since "
+        f"{claim.written.sequenced_at}, and its event {announced(claim)} was not sent yet. Nothing was sent. If that "
+        "command was interrupted, they finish it by running it again, where they ran it; if they can't, retry it in "
+        "their place with --take-over"
     )
 
 
@@ -173,8 +175,8 @@ def _give_way(
     settings: Settings, chain: str, letter: Letter, claim: Entry, begun: _Begun | None, pending: Pending
 ) -> None:
     """Say whose retry counts, and what has become of one's own."""
-    said = f"entry {claim.written.seq} says that event {(claim.metadata or {}).get('event')} replaces it"
-    out.print(told(f"letter {letter.offset} was retried already, by {who_retried(claim)}: {said}"), soft_wrap=True)
+    said = f"entry {claim.written.seq} says that event {announced(claim)} replaces it"
+    out.print(told(f"letter {letter.offset} was retried already, by {who_said(claim)}: {said}"), soft_wrap=True)
     where = None if begun is None else was_said(settings, chain, begun.event)
     if begun is None or where is None:
         out.print("your correction was not sent", soft_wrap=True)
@@ -188,7 +190,6 @@ def _give_way(
 
 
 def _record(letter: Letter) -> str:
-    """Names the refused record: its offset alone would not, where a topic was made anew."""
     return f"deadletter/{letter.topic_offset}/{letter.sha256}"
 
 
@@ -197,13 +198,19 @@ def check_may_be_retried(letter: Letter, topics: ChainTopics) -> None:
     if letter.reason == REPEATED:
         raise Misconfigured(
             f"letter {letter.offset} is a repeat: its event was sealed long ago, under its producer's number, and came "
-            "once more. There is nothing to mend, and sending it again would only be passed over again"
+            "once more. There is nothing to mend, and sending it again would only be passed over again: "
+            f"{_dismissed_instead(letter)}"
         )
     if letter.topic != topics.raw:
         raise Misconfigured(
             f"letter {letter.offset} was refused from {letter.topic}: a control record speaks for a process or a "
-            "person, and only who made it can make it anew: mend what wrote it, and let it say it again"
+            "person, and only who made it can make it anew: mend what wrote it, and let it say it again. "
+            f"{_dismissed_instead(letter)}"
         )
+
+
+def _dismissed_instead(letter: Letter) -> str:
+    return f"`sealstream deadletter dismiss {letter.offset} --reason TEXT` puts it aside"
 
 
 def _given(letter: Letter, event: Path | None, edit: bool) -> bytes:
@@ -278,27 +285,14 @@ def _check_number(kafka: KafkaSettings, topics: ChainTopics, event: bytes) -> No
         )
 
 
-def _statement(
-    letter: Letter, event_id: str, own_id: str, by: str | None, refusal: Refusal | None, instead_of: Entry | None
-) -> bytes:
-    metadata: dict[str, object] = {
-        "letter": letter.offset,
-        "topic": "raw",
-        "offset": letter.topic_offset,
-        "sha256": letter.sha256,
-        "event": event_id,
-    }
-    if refusal is not None:
-        metadata["corrects"] = refusal.seq
-    if instead_of is not None:
-        metadata["instead_of"] = instead_of.written.seq
-    return person_says(RETRIED, id=own_id, resource_type="event", resource_id=event_id, metadata=metadata, by=by)
-
-
-def _show(letter: Letter, correction: _Correction, refusal: Refusal | None) -> None:
+def _show(letter: Letter, correction: _Correction, refusal: Refusal | None, dismissal: Entry | None) -> None:
     """The correction beside what was refused."""
     account = "the chain's topic no longer reaches back to it" if refusal is None else f"entry {refusal.seq}"
     out.print(told(f"letter {letter.offset}, refused ({account}): {letter.reason}"), soft_wrap=True)
+    if dismissal is not None:
+        said = f"it was dismissed, by {who_said(dismissal)} (entry {dismissal.written.seq}): "
+        reason = (dismissal.metadata or {}).get("reason")
+        out.print(told(f"{said}{reason}; the correction is sealed all the same", "yellow"), soft_wrap=True)
     new = json.loads(correction.event)
     try:
         old = _object(letter.value)

@@ -35,7 +35,6 @@ from sealstream.health.asking import (
     archived,
     at_once,
     check_listens,
-    dead_letters,
     producers,
     sealed,
     signed,
@@ -43,6 +42,7 @@ from sealstream.health.asking import (
     waiting_since,
 )
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.health.letters import dead_letters
 from sealstream.health.scraping import scraped
 from sealstream.layout import ChainTopics
 

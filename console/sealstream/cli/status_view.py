@@ -10,8 +10,9 @@ from rich.text import Text
 
 from sealstream.cli.harmless import harmless, told
 from sealstream.devstack import ProcessStatus
-from sealstream.health.asking import DeadLetters, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.asking import Producers, Sealed, Signed, Stored, Trouble
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, said_age
+from sealstream.health.letters import DeadLetters
 from sealstream.layout import Figure, figures
 
 __all__ = ["document", "screen"]
@@ -149,7 +150,8 @@ def _chain_lines(view: ChainView, now: float) -> Group:
         more = "at least " if view.letters.more else ""
         told = f"{more}{view.letters.kept:,} kept, {view.letters.last_day:,} of the last day"
         retried = f", {view.letters.retried:,} of these sent again" if view.letters.retried else ""
-        rows.add_row("  dead letters", told + retried)
+        dismissed = f", {view.letters.dismissed:,} dismissed" if view.letters.dismissed else ""
+        rows.add_row("  dead letters", told + retried + dismissed)
     return Group(head, rows)
 
 

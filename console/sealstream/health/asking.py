@@ -20,7 +20,6 @@ from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamE
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
-    Record,
     end_offset,
     last_record,
     read_until_end,
@@ -34,8 +33,8 @@ from sealstream.sealing import BadNote, open_checkpoint
 from sealstream.sequencer.producers import AS_OF_KEY, decode_state
 
 __all__ = [
+    "CONNECT_S",
     "Archived",
-    "DeadLetters",
     "Producers",
     "Sealed",
     "Signed",
@@ -44,7 +43,6 @@ __all__ = [
     "archived",
     "at_once",
     "check_listens",
-    "dead_letters",
     "producers",
     "sealed",
     "signed",
@@ -54,10 +52,9 @@ __all__ = [
 
 _Answer = TypeVar("_Answer")
 
-_LETTERS_READ = 500
 _STATES_READ = 500_000
 _RECORD_S = 3.0
-_CONNECT_S = 1.0
+CONNECT_S = 1.0  # of a question that must not keep the others waiting
 _LOOK_BACK_DAYS = (0, 1, 7, 35)
 
 
@@ -87,15 +84,6 @@ class Signed(NamedTuple):
     at: float | None
     segment_size: int
     segment_at: float | None
-
-
-class DeadLetters(NamedTuple):
-    """Kept in the topic (`more`: at least so many), of the last day, and of these sent again since (`retried`)."""
-
-    kept: int
-    more: bool
-    last_day: int
-    retried: int = 0
 
 
 class Producers(NamedTuple):
@@ -172,41 +160,6 @@ def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:
     return Signed(size, at, segment_size, segment_at)
 
 
-def dead_letters(kafka: KafkaSettings, chain: ChainSettings, now: float, reader_dsn: str = "") -> DeadLetters:
-    """Counted among the last so many offsets: a letter can be large. Without Postgres none counts as sent again."""
-    topic = ChainTopics.of(chain.name, chain.prefix).deadletter
-    first, end = start_offset(kafka, topic), end_offset(kafka, topic, committed=True)
-    begin = max(first, end - _LETTERS_READ)
-    kept, last_day = 0, []
-    for records in read_until_end(kafka, topic, begin):
-        kept += len(records)
-        last_day += [_refused(record) for record in records if now - record.timestamp_ms / 1000 < 86_400]
-    retried = _retried(reader_dsn, chain.name) if last_day and reader_dsn else frozenset()
-    return DeadLetters(kept, begin > first, len(last_day), sum(each in retried for each in last_day))
-
-
-def _refused(record: Record) -> tuple[str, str]:
-    """The offset and the SHA-256 of the record that a letter is about."""
-    headers = dict(record.headers)
-    return headers.get("offset", b"").decode(errors="replace"), headers.get("sha256", b"").decode(errors="replace")
-
-
-def _retried(dsn: str, chain: str) -> frozenset[tuple[str, str]]:
-    """The same of the records that were sent again; empty when Postgres does not say so at once."""
-    query = (
-        f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} "
-        "WHERE chain = $1 AND kind = 'control' AND action = 'deadletter.retried' ORDER BY seq DESC LIMIT $2"
-    )
-    try:
-        check_listens([dsn])
-        with Session(dsn, "sealstream status", command_timeout_s=_CONNECT_S, connect_timeout_s=_CONNECT_S) as session:
-            rows = session.fetch("looking for statements", query, chain, _LETTERS_READ)
-        said = [decode_entry(row["body"]).metadata or {} for row in rows]
-    except SealstreamError:  # the question about Postgres itself says why
-        return frozenset()
-    return frozenset((str(each.get("offset")), str(each.get("sha256"))) for each in said)
-
-
 def producers(kafka: KafkaSettings, chain: ChainSettings) -> Producers:
     """From the topic of their states."""
     topic = ChainTopics.of(chain.name, chain.prefix).producers
@@ -265,7 +218,7 @@ def check_listens(addresses: list[str]) -> None:
         parts = urlsplit(address if "//" in address else f"//{address}")
         try:
             port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-            socket.create_connection((parts.hostname or "", port), _CONNECT_S).close()
+            socket.create_connection((parts.hostname or "", port), CONNECT_S).close()
         except (OSError, ValueError) as error:
             reasons.append(f"{parts.netloc.rpartition('@')[2]}: {getattr(error, 'strerror', None) or error}")
         else:

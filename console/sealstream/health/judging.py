@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.asking import Archived, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.letters import DeadLetters
 from sealstream.health.views import ChainView, Finding, ProcessView
 from sealstream.layout import figures
 
@@ -257,12 +258,12 @@ def _of_empty_archive(view: ChainView, signed: Signed, now: float) -> Iterator[F
 
 
 def _of_input(view: ChainView) -> Iterator[Finding]:
-    if isinstance(view.letters, DeadLetters) and (waiting := view.letters.last_day - view.letters.retried):
-        besides = f" ({view.letters.retried:,} more were sent again since)" if view.letters.retried else ""
+    if isinstance(view.letters, DeadLetters) and view.letters.waiting:
         yield Finding(
             "wrong",
             "dead letters",
-            f"chain {view.chain}: {_count(waiting, 'record')} refused or too late in the last day{besides}: "
+            f"chain {view.chain}: {_count(view.letters.waiting, 'record')} refused or too late in the last day"
+            f"{_worked_off(view.letters)}: "
             f"`sealstream deadletter list --chain {view.chain}` says why",
             DEAD_LETTERS,
         )
@@ -284,6 +285,13 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
                 f"`sealstream producers --chain {view.chain}` says which",
                 MISSING_NUMBERS,
             )
+
+
+def _worked_off(letters: DeadLetters) -> str:
+    done = [f"{letters.retried:,} more were sent again since"] if letters.retried else []
+    if letters.dismissed:
+        done.append(f"{letters.dismissed:,} {'' if done else 'more were '}dismissed")
+    return f" ({', '.join(done)})" if done else ""
 
 
 def _rolled_back(chain: str, who: str, theirs: int, ours: int) -> Finding:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.asking import Archived, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.letters import DeadLetters
 from sealstream.layout import Figure
 
 __all__ = ["ChainView", "Finding", "ProcessView"]

@@ -37,6 +37,8 @@ _LISTED = 50
 # A stream has a beginning and an end: the beginning counts. What was refused to a reader is no read.
 READS = "kind:control action:log.read -metadata.phase:end -result:denied"
 _REFUSED_READS = "kind:control action:log.read result:denied"
+_RETRIED = "kind:control action:deadletter.retried"
+_DISMISSED = "kind:control action:deadletter.dismissed"
 _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
 
 
@@ -331,6 +333,7 @@ def _gaps(ask: _Asker) -> Section:
         for item in entry.get("metadata", {}).get("items", [])
         if item.get("what") == "refused"
     )
+    dismissed = sum(len(entry.get("metadata", {}).get("letters", [])) for entry in ask.entries(_DISMISSED))
     lost = sum(
         count
         for entry in ask.entries("kind:event action:audit.loss")
@@ -346,6 +349,13 @@ def _gaps(ask: _Asker) -> Section:
                 ask.question("kind:log action:input.passed"),
                 "the sum over the items of these entries; `sealstream deadletter list` has the bytes",
                 refused > 0,
+            ),
+            ask.count("records sent again, corrected", _RETRIED, note="each by whoever says that it is a correction"),
+            Figure(
+                "records dismissed",
+                dismissed,
+                ask.question(_DISMISSED),
+                "the sum of `letters` in these entries, each with who decided it and why",
             ),
             Figure(
                 "events that applications say they lost",

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from sealstream.events import ValidEvent
-from sealstream.sequencer.producers import ProducerState, Range
+from sealstream.sequencer.producers import ProducerState, Range, source_of
 
 __all__ = ["MAX_PRODUCERS", "MAX_RANGES_HELD", "RECENT_ENTRIES", "Deduplication", "Place", "Verdict"]
 
@@ -49,6 +49,7 @@ class Verdict(NamedTuple):
 _REPEAT_OF_OLD = Verdict("repeat", None)
 _UNSURE = Verdict("unsure", None)
 _NOTHING: dict[int, Place] = {}
+_SOURCE = b',"source":{'
 
 
 class Deduplication:
@@ -113,19 +114,21 @@ class Deduplication:
         self.recall(event, digest, seq)
         if event.producer_id is None or event.producer_seq is None:
             return None
-        return self._count(event.producer_id, event.producer_seq, sequenced_at, event.closes_at)
+        return self._count(event, event.producer_id, event.producer_seq, sequenced_at)
 
     def sealed_in_turn(self, event: ValidEvent, digest: bytes, seq: int, sequenced_at: str) -> bool:
         """`judge` and `sealed` in one, for an event that is new and has its producer's next number or none.
 
-        False: it is not so, nothing was done, and the long way decides.
+        False: it is not so, or it may be the first to say whose it is; nothing was done, and the long way decides.
         """
-        _, event_id, producer_id, number, _, closes_at = event
+        canonical, event_id, producer_id, number, _, closes_at = event
         if event_id in self._ids or closes_at is not None:
             return False
         if producer_id is not None and number is not None:
             state, numbers = self.producers.get(producer_id), self._numbers.get(producer_id)
             if state is None or number != state.next or numbers is None or number in numbers:
+                return False
+            if state.source is None and _SOURCE in canonical:
                 return False
             state.next = number + 1
             state.last_seen = sequenced_at
@@ -159,12 +162,14 @@ class Deduplication:
             numbers = self._numbers[producer_id] = {}
         numbers[number] = place
 
-    def _count(self, producer_id: str, number: int, sequenced_at: str, closes_at: int | None) -> list[Range] | None:
+    def _count(self, event: ValidEvent, producer_id: str, number: int, sequenced_at: str) -> list[Range] | None:
+        closes_at = event.closes_at
         self._spoke[producer_id] = None
-        state = self.producers.get(producer_id)
-        if state is None:
-            state = self.producers[producer_id] = ProducerState()
-        elif number == state.next and closes_at is None:  # nearly always
+        known = self.producers.get(producer_id)
+        state = known or self.producers.setdefault(producer_id, ProducerState())
+        if state.source is None and _SOURCE in event.canonical:
+            state.source = source_of(event.canonical)
+        if known is not None and number == state.next and closes_at is None:  # nearly always
             state.next = number + 1
             state.last_seen = sequenced_at
             state.closed = state.silent = False

@@ -24,12 +24,14 @@ __all__ = [
     "AsOf",
     "ProducerState",
     "Range",
+    "Source",
     "decode_as_of",
     "decode_state",
     "encode_as_of",
     "encode_state",
     "producer_of",
     "record_key",
+    "source_of",
 ]
 
 MAX_MISSING_RANGES = 4_096
@@ -44,13 +46,23 @@ _CONTROL_PREFIX = b"\0control\0"
 Range = tuple[int, int]
 """First and last of a run of numbers, both included."""
 
+_MAX_SOURCE_CHARACTERS = 128  # of 100,000 producers each
+
+
+class Source(NamedTuple):
+    """Which application a producer says that it is, cut to 128 characters each; "" where it does not say."""
+
+    service: str
+    host: str
+
 
 class ProducerState:
     """One producer's numbers. `missing`: sorted, disjoint ranges between `floor` and `next`; `last_seen`: the
-    `sequenced_at` of its last event; `silent`: its silence was stated and it has not spoken since.
+    `sequenced_at` of its last event; `silent`: its silence was stated and it has not spoken since; `source`: what the
+    first of its events that has one says of its application (None: none had).
     """
 
-    __slots__ = ("closed", "floor", "last_seen", "missing", "next", "silent")
+    __slots__ = ("closed", "floor", "last_seen", "missing", "next", "silent", "source")
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class ProducerState:
         last_seen: str = "",
         closed: bool = False,
         silent: bool = False,
+        source: Source | None = None,
     ) -> None:
         self.next = next
         self.missing = missing if missing is not None else []
@@ -67,6 +80,7 @@ class ProducerState:
         self.last_seen = last_seen
         self.closed = closed
         self.silent = silent
+        self.source = source
 
     def knows(self, number: int) -> Literal["new", "seen", "unsure"]:
         """What is remembered of this number."""
@@ -146,6 +160,16 @@ class _State(msgspec.Struct):
     last_seen: str
     closed: bool
     silent: bool = False
+    source: Source | None = None
+
+
+class _Said(msgspec.Struct):
+    service: str = ""
+    host: str = ""
+
+
+class _Event(msgspec.Struct):
+    source: _Said = msgspec.field(default_factory=_Said)
 
 
 class _AsOf(msgspec.Struct):
@@ -158,6 +182,7 @@ class _AsOf(msgspec.Struct):
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode_state = msgspec.json.Decoder(_State).decode
 _decode_as_of = msgspec.json.Decoder(_AsOf).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 def record_key(kind: str, producer_id: str) -> bytes:
@@ -183,7 +208,16 @@ def decode_state(value: bytes) -> ProducerState:
         read = _decode_state(value)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise NotCanonical(f"no producer's state: {error}: {value[:80]!r}") from error
-    return ProducerState(read.next, read.missing, read.floor, read.last_seen, read.closed, read.silent)
+    return ProducerState(read.next, read.missing, read.floor, read.last_seen, read.closed, read.silent, read.source)
+
+
+def source_of(canonical: bytes) -> Source:
+    """What a sealed event says of its application; of one that was sealed by other rules than ours, nothing."""
+    try:
+        said = _decode_event(canonical).source
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        said = _Said()
+    return Source(said.service[:_MAX_SOURCE_CHARACTERS], said.host[:_MAX_SOURCE_CHARACTERS])
 
 
 def encode_as_of(as_of: AsOf) -> bytes:

@@ -9,7 +9,7 @@ from sealstream.events.constructors import control_statement, log_statement
 from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS
 from sealstream.events.identifiers import new_event_id, uuid7
 from sealstream.events.json_schemas import json_schema, statement_schemas
-from sealstream.events.statements import STATEMENTS, Statement, check_metadata
+from sealstream.events.statements import MAX_LETTERS, STATEMENTS, Statement, check_metadata
 from sealstream.events.timestamps import canonical_timestamp, format_timestamp, parse_timestamp
 from sealstream.events.validation import canonical_event, digest, validate_control, validate_event
 
@@ -17,6 +17,7 @@ __all__ = [
     "FIELDS",
     "MAX_EVENT_BYTES",
     "MAX_INTEGER",
+    "MAX_LETTERS",
     "MAX_NESTING",
     "SOURCE_FIELDS",
     "STATEMENTS",

@@ -16,9 +16,12 @@ from sealstream.events.fields import MAX_INTEGER
 from sealstream.events.metadata_schema import misfit
 from sealstream.events.wording import printable
 
-__all__ = ["STATEMENTS", "Statement", "check_control", "check_metadata"]
+__all__ = ["MAX_LETTERS", "STATEMENTS", "Statement", "check_control", "check_metadata"]
 
 JsonSchema = Mapping[str, Any]
+
+MAX_LETTERS = 200
+"""In one `deadletter.dismissed`: with a reason of 1,000 bytes it then fits an entry, whatever the numbers are."""
 
 END = r"(?![\s\S])"  # the end of the text in every regex dialect; `$` lets a newline through in some
 
@@ -182,6 +185,25 @@ STATEMENTS: dict[str, Statement] = {
             {"corrects": _COUNT, "by": _TEXT, "instead_of": _COUNT},
         ),
         "a refused record is sent again, corrected, as this event, which is sealed behind it",
+    ),
+    "deadletter.dismissed": Statement(
+        "control",
+        _object(
+            {
+                "reason": _TEXT,
+                "letters": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MAX_LETTERS,
+                    "items": _object(
+                        {"letter": _COUNT, "topic": _TOPIC, "offset": _COUNT, "sha256": _HEX_64},
+                        {"corrects": _COUNT, "instead_of": _COUNT},
+                    ),
+                },
+            },
+            {"by": _TEXT},
+        ),
+        "nothing more is done about these records, which were refused or repeated, and why",
     ),
     "log.read": Statement(
         "control", _READ, "somebody read the log: what was asked of which store, and how many entries came of it"
