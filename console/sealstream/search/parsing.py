@@ -1,7 +1,7 @@
 """The query language's grammar: from what a person writes to a `Query`, or to a `QueryError` that points at the place.
 
     query = term *( spaces term )        term = ["-"] key ":" value
-    value = 1*( bare / quoted ) ["*"]    quoted = '"' *( any / '\\"' / '\\\\' ) '"'      bare: no space, no quote
+    value = 1*( bare / quoted / "*" )    quoted = '"' *( any / '\\"' / '\\\\' ) '"'      bare: no space, no quote
 
 Pure: the clock is an argument, which `7d` and the like are reckoned from.
 """
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from typing import NamedTuple
 
 from sealstream.errors import InvalidEvent
@@ -21,10 +22,11 @@ from sealstream.search.errors import QueryError
 from sealstream.search.fields import FIELDS, TIME_KEYS, Field, nearest_key, searchable
 from sealstream.search.query import Condition, Numbers, Query, Resource, Text, Value
 
-__all__ = ["MAX_QUERY_CHARACTERS", "MAX_TERMS", "parse"]
+__all__ = ["MAX_QUERY_CHARACTERS", "MAX_STARS", "MAX_TERMS", "parse"]
 
 MAX_QUERY_CHARACTERS = 4_096
 MAX_TERMS = 50
+MAX_STARS = 10
 
 _KEY = re.compile(r"(-?)([A-Za-z_][A-Za-z0-9_.-]*):")
 _RELATIVE = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -173,15 +175,13 @@ def _wrong(term: _Term, text: str, problem: str, expected: str, nearest: str = "
 
 
 def _pattern(term: _Term, text: str, first: int, end: int) -> Text:
-    """A part of a value: a text, or with an unquoted `*` at its end what texts begin with."""
-    value = term.value[first:end]
+    """A part of a value: a text, or with unquoted `*` a pattern."""
     stars = [place for place in range(first, end) if term.value[place] == "*" and place not in term.quoted]
-    if not stars:
-        return Text(value)
-    if stars != [end - 1]:
-        expected = 'it at the end (patient.*); in quotes, as in "a*b", it is a character like others'
-        raise _wrong(term, text, "a * that is not at the end", expected)
-    return Text(value[:-1], prefix=True)
+    if len(stars) > MAX_STARS:
+        raise _wrong(term, text, f"more than {MAX_STARS} * in a value", 'fewer; in quotes, as in "a*b", it is itself')
+    pieces = [term.value[begin + 1 : stop] for begin, stop in pairwise([first - 1, *stars, end])]
+    beginning, *middle = pieces[:-1] or pieces
+    return Text(beginning, (*filter(None, middle), pieces[-1]) if stars else ())
 
 
 def _text(_field: Field, term: _Term, text: str) -> Value:
@@ -203,10 +203,7 @@ def _resource(_field: Field, term: _Term, text: str) -> Value:
         return Resource(_pattern(term, text, 0, len(term.value)), None)
     if slash in (0, len(term.value) - 1):
         raise _wrong(term, text, f"{_shown(term.value)} is no resource", "type/id, type/* or a type alone")
-    kind = _pattern(term, text, 0, slash)
-    if kind.prefix:
-        raise _wrong(term, text, "a * in the type before an id", "the whole type, as in patient_record/4*")
-    return Resource(kind, _pattern(term, text, slash + 1, len(term.value)))
+    return Resource(_pattern(term, text, 0, slash), _pattern(term, text, slash + 1, len(term.value)))
 
 
 def _address(_field: Field, term: _Term, text: str) -> Value:

@@ -49,10 +49,9 @@ class Statement(Conditions):
         """
         return f"{self.text(format_timestamp(value))}::timestamptz"
 
-    def starts_with(self, expression: str, beginning: str) -> str:
-        """By LIKE, for which the indexes are made."""
-        escaped = beginning.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return f"{expression} LIKE {self.text(escaped + '%')}"
+    def fits(self, expression: str, pattern: Text) -> str:
+        """By LIKE, for which the indexes are made, and which never goes back behind a piece that it has found."""
+        return f"{expression} LIKE {self.text('%'.join(map(_escaped, (pattern.text, *pattern.rest))))}"
 
     def expression(self, field: Field) -> str:
         """A column, or what the event says at the field's path."""
@@ -150,6 +149,11 @@ def one_by_place(chain: str, seq: int) -> Statement:
     own = f"chain = {statement.text(chain)} AND seq = {statement.argument(seq, 'bigint')}"
     statement.sql = f"SELECT {_PICKED} FROM {_TABLE} WHERE {own} ORDER BY sequenced_at LIMIT 1"
     return statement
+
+
+def _escaped(piece: str) -> str:
+    """A text in which nothing means anything to LIKE."""
+    return piece.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _counted(statement: Statement, field: Field | str) -> str:
