@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.search.conftest import NOW
 
-from sealstream.search import FIELDS, TIME_KEYS, BadCursor, Found, Query, QueryError, matches, parse, render
+from sealstream.search import FIELDS, TIME_KEYS, BadCursor, Found, Query, QueryError, hint, matches, parse, render
 from sealstream.search.cursors import cursor_after, open_cursor
 from sealstream.search.query import Numbers, Resource, Text
 
@@ -90,6 +90,15 @@ def test_times_are_dates_moments_or_so_long_ago(text, moment):
         ("ip:10.0.0.300", "10.0.0.300", "expected an IP address or a network"),
         ("ip:10.0.0.1/8", "10.0.0.1/8", "did you mean ip:10.0.0.0/8?"),
         ("seq:20..10", "20..10", "did you mean seq:10..20?"),
+        ("ip:10.1.*", "10.1.*", "did you mean ip:10.1.0.0/16?"),
+        ("ip:10.", "10.", "did you mean ip:10.0.0.0/8?"),
+        ("ip:10.300.*", "10.300.*", "expected an IP address or a network"),
+        ("result:denied,failure", "denied,failure", "did you mean result:denied result:failure?"),
+        ("-kind:log,control", "log,control", "did you mean -kind:log -kind:control?"),
+        ("result:denied,fail", "denied,fail", '"denied,fail" is no result'),
+        ("ip:10.0.0.7,10.0.0.0/8", "10.0.0.7,10.0.0.0/8", "did you mean ip:10.0.0.7 ip:10.0.0.0/8?"),
+        ("seq:4,7..9", "4,7..9", "did you mean seq:4 seq:7..9?"),
+        ("chain:main,main", "main,main", "did you mean chain:main chain:main?"),
         ("seq:many", "many", "expected a number, or first..last"),
         ("id:42", "42", "expected a UUID"),
         ("resource:/456", "/456", "expected type/id"),
@@ -158,6 +167,31 @@ def test_a_key_with_a_slip_of_the_pen_is_recognised(key, at):
     with pytest.raises(QueryError) as raised:
         parse(f"{slip}:x", now=NOW)
     assert raised.value.nearest or raised.value.expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "after:7d action:read,write",
+            "the comma in action:read,write is part of its value: for either of these write",
+        ),
+        ("action:read,write", "write action:read action:write"),
+        ('actor:"ann b","bob, c",x*', 'actor:"ann b" actor:"bob, c" actor:x*'),
+        ("resource:patient/1,2,3", "resource:patient/1 resource:patient/2 resource:patient/3"),
+        ("resource:patient,file", "resource:patient resource:file"),
+        ("metadata.note:a,b", "metadata.note:a metadata.note:b"),
+        ('actor:"ann, b"', ""),
+        ("-action:read,write", ""),
+        ("action:read,", ""),
+        ("action:a,,b", ""),
+        ("action:read action:write", ""),
+        ("", ""),
+    ],
+)
+def test_who_finds_nothing_hears_that_a_comma_joins_no_values(text, told):
+    found = hint(parse(text, now=NOW))
+    assert told in found if told else found == ""
 
 
 def test_too_much_is_refused():

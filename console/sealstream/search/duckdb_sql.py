@@ -81,7 +81,7 @@ class Rows(Conditions):
         return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
 
     def _in_order(self, expression: str, pieces: tuple[str, ...]) -> str:
-        """That a text has these pieces, one behind the other: each is looked for in what stands behind the one before."""
+        """That a text has these pieces, one behind the other: each is looked for in what the one before left."""
         if len(pieces) == 1:
             return f"contains({expression}, {self.text(pieces[0])})"
         listed = ", ".join([expression, *map(self.text, pieces)])
