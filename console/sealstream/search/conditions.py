@@ -84,7 +84,7 @@ class Conditions(ABC):
 
     def _any(self, field: Field, values: tuple[Value, ...]) -> str:
         exact = [value.text for value in values if isinstance(value, Text) and value.exact]
-        if len(exact) > 1 and field.kind in ("text", "json"):
+        if len(exact) > 1 and field.kind == "text" and field.column:
             parts = [self.texts(self.expression(field), exact)]
             rest = [value for value in values if not isinstance(value, Text) or not value.exact]
         else:
@@ -104,6 +104,10 @@ class Conditions(ABC):
             return self.is_id(value.text)
         if field.kind == "list":
             return self.any_item(field, value)
+        return self.has_text(field, value)
+
+    def has_text(self, field: Field, value: Text) -> str:
+        """That a field's text is the one that is meant."""
         return self.is_text(self.expression(field), value)
 
     def is_text(self, expression: str, value: Text) -> str:
