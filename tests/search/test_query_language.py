@@ -108,6 +108,7 @@ def test_times_are_dates_moments_or_so_long_ago(text, moment):
         ("-after:7d", "after:7d", "did you mean before:7d?"),
         ("after:7d after:8d", "after:8d", "stands here twice"),
         ("after:7d before:8d", "before:8d", "nothing can be found"),
+        ("main", "main", "did you mean chain:main?"),
         ("alice", "alice", "expected key:value"),
         ("10.0.0.7", "10.0.0.7", "did you mean ip:10.0.0.7?"),
         ("2026-11-01", "2026-11-01", "did you mean after:2026-11-01?"),

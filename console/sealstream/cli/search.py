@@ -266,6 +266,9 @@ def show_command(
     does not hold.
     """
     settings = context_of(context).settings()
+    if place in settings.chains:
+        shows = f"`sealstream chain show {place}` shows it, `sealstream search chain:{place}` its entries"
+        raise Misconfigured(f"{place} is a chain and no entry: {shows}, `sealstream show {place}/0` the first of them")
     parse_place(place)
     chains = sorted(settings.chains)
     with _quiet_pipe(), SearchProgress() as progress:

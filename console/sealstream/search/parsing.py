@@ -34,7 +34,7 @@ def parse(text: str, *, now: datetime, chains: Collection[str] | None = None) ->
 
     `now` (aware) is what relative times count from; `chains` are those that may be named (None: any).
     """
-    words = terms(text)
+    words = terms(text, chains or ())
     if len(words) > MAX_TERMS:
         extra = words[MAX_TERMS]
         raise QueryError(f"more than {MAX_TERMS} terms", text, extra.key_start, extra.end, expected="fewer")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Collection
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -42,8 +43,8 @@ class Term(NamedTuple):
     quoted: frozenset[int]
 
 
-def terms(text: str) -> list[Term]:
-    """The terms of a query, in order. Raises `QueryError`."""
+def terms(text: str, chains: Collection[str] = ()) -> list[Term]:
+    """The terms of a query, in order. Raises `QueryError`; to who names one of `chains` alone it says how to."""
     if len(text) > MAX_QUERY_CHARACTERS:
         expected = f"at most {MAX_QUERY_CHARACTERS}"
         raise QueryError(f"a query of {len(text)} characters", text[:80], 0, 80, expected=expected)
@@ -58,7 +59,7 @@ def terms(text: str) -> list[Term]:
             continue
         key = _KEY.match(text, place)
         if key is None:
-            raise _bare_word(text, place)
+            raise _bare_word(text, place, chains)
         term = _value(text, key)
         found.append(term)
         place = term.end
@@ -108,7 +109,7 @@ def alternatives(term: Term, text: str) -> list[str]:
     return [f"{sign}{term.key}:{part}" for part in parts]
 
 
-def _bare_word(text: str, start: int) -> QueryError:
+def _bare_word(text: str, start: int, chains: Collection[str]) -> QueryError:
     end = start
     while end < len(text) and not text[end].isspace():
         end += 1
@@ -117,7 +118,9 @@ def _bare_word(text: str, start: int) -> QueryError:
         return QueryError(f"{word} is not a word of this language", text, start, end, expected=_LOGIC[word])
     bare = word.strip("\"'-")
     nearest = ""
-    if as_uuid(bare):
+    if bare in chains:
+        nearest = f"chain:{bare}"
+    elif as_uuid(bare):
         nearest = f"id:{bare}"
     elif _as_network(bare):
         nearest = f"ip:{bare}"
