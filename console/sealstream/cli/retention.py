@@ -103,10 +103,10 @@ def _check_no_policy(settings: Settings, name: str, policy: str | None) -> None:
         likely = policy
     else:
         return
+    known = ", ".join(sorted(settings.chains)) or "none yet"
     raise Misconfigured(
-        f"{name} is a retention policy and no chain (known: {', '.join(sorted(settings.chains)) or 'none yet'}): "
-        f"`sealstream chain retention {likely} {name}` keeps {likely} by it, `sealstream chain retention {likely}` shows "
-        "what is in force"
+        f"{name} is a retention policy and no chain (known: {known}): `sealstream chain retention {likely} {name}` keeps "
+        f"{likely} by it, `sealstream chain retention {likely}` shows what is in force"
     )
 
 

@@ -86,9 +86,10 @@ class Settings(BaseModel):
         if name not in self.chains:
             known = ", ".join(sorted(self.chains)) or "none yet"
             near = get_close_matches(name, self.chains, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
+            to_do = f"`sealstream chain create {name}` makes it"
             raise Misconfigured(
-                f"chain {name!r} is not in the settings (known: {known}): {meant}`sealstream chain create {name}` makes it"
+                f"chain {name!r} is not in the settings (known: {known}): "
+                + (f"did you mean {near[0]}? {to_do}" if near else to_do)
             )
         section = self.chains[name]
         lost = section.continues
