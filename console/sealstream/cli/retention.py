@@ -104,9 +104,10 @@ def _check_no_policy(settings: Settings, name: str, policy: str | None) -> None:
     else:
         return
     known = ", ".join(sorted(settings.chains)) or "none yet"
+    command = f"sealstream chain retention {likely}"
     raise Misconfigured(
-        f"{name} is a retention policy and no chain (known: {known}): `sealstream chain retention {likely} {name}` keeps "
-        f"{likely} by it, `sealstream chain retention {likely}` shows what is in force"
+        f"{name} is a retention policy and no chain (known: {known}): `{command} {name}` keeps {likely} by it, "
+        f"`{command}` shows what is in force"
     )
 
 
