@@ -17,6 +17,7 @@ from tests.pipeline import Pipeline, Said
 
 from sealstream.cli import main
 from sealstream.cli.main import run
+from sealstream.cli.settings import write_settings
 from sealstream.events import format_timestamp
 from sealstream.layout import SegmentLimits
 from sealstream.sealing import parse_vkey
@@ -224,6 +225,44 @@ def test_a_wrong_argument_is_said_with_exit_code_2(asked: Pipeline, arguments: l
     assert said.code == 2
     assert told in said.err.lower()
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["chain", "retention", "hipaa"], "hipaa is a retention policy and no chain (known: eu, main)"),
+        (["chain", "retention", "hipaa"], "`sealstream chain retention main hipaa` keeps main by it"),
+        (["chain", "retention", "gdpr:2y"], "`sealstream chain retention main gdpr:2y`"),
+        (["chain", "retention", "6y", "eu"], "`sealstream chain retention eu 6y`"),
+        (["chain", "retention", "gdpr"], "gdpr:<duration>"),
+        (["chain", "retention", "mian"], "did you mean main?"),
+        (["chain", "status", "mian"], "did you mean main?"),
+        (["chain", "show", "nothing-like-it"], "(known: eu, main): `sealstream chain create nothing-like-it` makes it"),
+        (["chain", "continue", "main-r2"], "did you mean main?"),
+        (["tail", "--chain", "eus"], "did you mean eu?"),
+        (["show", "main"], "`sealstream chain show main` shows it, `sealstream search chain:main` its entries"),
+        (["search", "eu"], "did you mean chain:eu?"),
+        (["config", "acls", "sequencer"], "`sealstream config acls eu --for sequencer`"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_chain_is_told_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    config = tmp_path / "sealstream.toml"
+    write_settings(config, {"log": "audit.example.com/tests", "chains": {"eu": {"vkey": "x"}, "main": {"vkey": "x"}}})
+    assert run(["--config", str(config), *arguments]) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""
+
+
+def test_a_chain_with_the_name_of_a_policy_is_a_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "sealstream.toml"
+    kafka = {"bootstrap": "127.0.0.1:1"}
+    write_settings(config, {"log": "audit.example.com/tests", "kafka": kafka, "chains": {"hipaa": {"vkey": "x"}}})
+    assert run(["--config", str(config), "config", "acls", "hipaa", "--for", "sequencer"]) == 0
+    run(["--config", str(config), "chain", "retention", "hipaa"])
+    assert "is a retention policy" not in capsys.readouterr().err
 
 
 def test_without_settings_every_command_says_how_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

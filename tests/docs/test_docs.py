@@ -114,6 +114,19 @@ def outbox(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def client(reader: Reader) -> Iterator[None]:
+    """Events of the page go to this chain."""
+    reader.names |= {
+        "127.0.0.1:19092": reader.pipeline.kafka.bootstrap,
+        'source={"service": "billing"}': f'prefix={reader.pipeline.prefix!r}, source={{"service": "billing"}}',
+    }
+    yield
+    reader.pipeline.wait_stored(reader.pipeline.wait_sealed())
+    approved = "SELECT actor_id, count(*) FROM audit_log WHERE action = 'invoice.approve' GROUP BY 1 ORDER BY 1"
+    assert [tuple(row) for row in sql(reader.pipeline.reader_dsn, approved)] == [("anonymous", 1), ("user-123", 2)]
+
+
+@contextmanager
 def spool(reader: Reader) -> Iterator[None]:
     reader.names |= {"/var/lib/billing/audit-spool": str(reader.folder / "audit-spool")}
     reader.before_python = "from sealstream.client import AuditClient"
@@ -234,6 +247,7 @@ def api(reader: Reader) -> Iterator[None]:
 
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
+    "docs/client.md": client,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,
     "docs/rebuilding.md": rebuilding,

@@ -79,7 +79,7 @@ def made_event(n: int, sealed: str) -> dict[str, Any]:
         "ip_address": chance.choice(ADDRESSES),
         "session_id": f"s{n % 5}",
         "tenant": chance.choice(("clinic-1", "clinic-2")),
-        "reason": chance.choice(("treatment ü", "audit", "100%_sure")),
+        "reason": chance.choice(("treatment ü", "audit", "100%_sure", 'said "no"\\\t\x01🐟/')),
         "user_agent": chance.choice(("curl/8", "Mozilla/5.0 (X11)")),
         "on_behalf_of": "user-9",
         "trace_id": f"{n % 7:032x}",

@@ -155,6 +155,20 @@ def test_the_archive_is_asked_by_name(search, searchable):
     assert [json.loads(line) for line in said.out.splitlines()] == searchable.archived()
 
 
+def test_who_finds_nothing_by_a_comma_is_told_how_it_is_written(search, searchable):
+    told = (
+        "sealstream: the comma in action:read,write is part of its value: for either of these write action:read action:"
+    )
+    assert search("action:read,write").err.splitlines() == ["sealstream: nothing was found", f"{told}write"]
+    for more in (["--json"], ["--all", "-o", "ndjson"], ["--count-by", "actor"]):
+        said = search("action:read,write", *more)
+        assert said.code == 0
+        assert said.err == f"{told}write\n"
+    tailed = say(searchable.config, "tail", "--chain", searchable.chains[0], "action:read,write")
+    assert tailed.err == f"{told}write\n"
+    assert search("action:read", "action:write,none", "-n", "1", "--json").err.count("comma") == 0
+
+
 def test_show_prints_an_entry_and_whether_its_seal_and_signature_hold(searchable):
     chain = searchable.chains[0]
     for place, covered in ((f"{chain}/42", True), (f"{chain}/{searchable.made[0].size - 1}", True)):

@@ -160,8 +160,31 @@ def test_a_verification_is_run_and_its_result_kept(served: Served) -> None:
         ("/v1/search", {"q": ["a:b", "c:d"]}, 422, "bad-parameter", "twice"),
         ("/v1/search", {"q": "actor:a\0"}, 422, "bad-query", "no entry can hold"),
         ("/v1/entries/7", {}, 422, "bad-parameter", "id"),
+        ("/v1/entries/7", {}, 422, "bad-parameter", "by its place an entry is at /v1/chains/{chain}/entries/{seq}"),
+        ("/v1/counts", {"by": "actr"}, 422, "bad-parameter", "by: did you mean actor? expected actor, actor_type"),
+        ("/v1/counts", {}, 422, "bad-parameter", "by: is missing: expected actor, actor_type"),
+        ("/v1/counts", {"by": "actor", "having": "5"}, 422, "bad-parameter", "such as >5"),
+        ("/v1/search", {"query": "x"}, 422, "bad-parameter", "did you mean q?"),
+        ("/v1/chains/Main", {}, 422, "bad-parameter", "/v1/chains lists"),
+        ("/v1/chains/main/entries/last", {}, 422, "bad-parameter", "seq: expected an entry's place"),
         ("/v1/chains/no-such/checkpoint", {}, 404, "no-such-chain", "no chain"),
+        ("/v1/chains/no-such/checkpoint", {}, 404, "no-such-chain", "/v1/chains lists those that it may"),
+        (
+            "/v1/chains/no-such/entries/3",
+            {},
+            404,
+            "no-such-entry",
+            "there is no chain no-such that this token may read",
+        ),
+        ("/v1/entries/11111111-1111-4111-8111-111111111111", {}, 404, "no-such-entry", "/v1/search finds"),
         ("/v1/nothing", {}, 404, "not-found", "openapi.json"),
+        ("/v1/serach", {}, 404, "not-found", "did you mean /v1/search?"),
+        ("/v1/search/", {}, 404, "not-found", "did you mean /v1/search?"),
+        ("/search", {}, 404, "not-found", "did you mean /v1/search?"),
+        ("/v1/chain/main", {}, 404, "not-found", "did you mean /v1/chains/{chain}?"),
+        ("/v1/chains/main/entries", {}, 404, "not-found", "did you mean /v1/chains/{chain}/entries/{seq}?"),
+        ("/v1/chains/main/checkpoints", {}, 404, "not-found", "did you mean /v1/chains/{chain}/checkpoint?"),
+        ("/" + "x" * 5_000, {}, 404, "not-found", "expected /v1/search, /v1/entries/{id}"),
         ("/", {}, 404, "not-found", "openapi.json"),
     ],
 )
@@ -189,7 +212,29 @@ def test_a_method_that_a_path_has_not(served: Served) -> None:
     with served.client() as client:
         answer = client.delete("/v1/search")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert answer.json()["detail"] == "DELETE is not a method of this path: expected GET"
     assert answer.json()["type"].endswith("method-not-allowed")
+
+
+def test_a_slip_in_a_chains_name_is_told_and_an_entry_that_is_not_there_where_to_look(served: Served) -> None:
+    name = served.pipeline.name
+    for path in (f"/v1/chains/{name}x", f"/v1/chains/{name}x/entries/3", f"/v1/chains/{name}x/verification"):
+        assert f"that this token may read: did you mean {name}? /v1/chains lists" in served.get(path).json()["detail"]
+    missing = f"/v1/chains/{name}/entries/999999"
+    assert f"is in postgres: /v1/chains/{name} says how many there are" in served.get(missing).json()["detail"]
+    assert "is in postgres: /v1/search finds those that it may" in served.get(missing, "acme").json()["detail"]
+    told = served.get(missing, source="archive").json()["detail"]
+    assert "the archive ends with the last whole segment (source=auto asks Postgres, too)" in told
+    assert served.get("/v1/nothing").headers["link"] == '</openapi.json>; rel="service-desc"'
+
+
+def test_an_empty_answer_says_what_may_be_the_reason(served: Served) -> None:
+    for path, more in (("/v1/search", {}), ("/v1/counts", {"by": "actor"})):
+        (remark,) = served.get(path, q="action:read,write", **more).json()["remarks"]
+        assert remark.endswith("for either of these write action:read action:write")
+        (remark,) = served.get(path, q="chain:elsewhere", **more).json()["remarks"]
+        assert remark == "q names no chain that this token may read: /v1/chains lists those that it may"
+        assert served.get(path, q="actor:nobody", **more).json()["remarks"] == []
 
 
 def test_browsers_are_told_to_keep_out(served: Served) -> None:

@@ -275,6 +275,7 @@ def test_another_chain_is_as_one_that_is_not_there_also_while_kafka_is_away(play
     for away in (False, True):
         played.access.away = away
         answers = [ann.get(f"/v1/chains/{name}") for name in ("secret", "nowhere")]
+        assert "secret" not in answers[1].text
         assert [answer.status_code for answer in answers] == [404, 404]
         told = [
             answer.json()["detail"].replace(name, "")

@@ -152,6 +152,9 @@ def acls(
     """
     settings = context_of(context).settings(must_exist=False)
     check_chain_name(original_name(chain))
+    if chain in CLIENTS and chain not in settings.chains:
+        known = next(iter(sorted(settings.chains)), "main")
+        raise Misconfigured(f"{chain} is a client and no chain: `sealstream config acls {known} --for {chain}`")
     for client in clients or CLIENTS:
         if client not in CLIENTS:
             raise Misconfigured(f"--for {client!r}: expected one of {', '.join(CLIENTS)}")

@@ -72,6 +72,8 @@ def chain_retention(
     """
     shared = context_of(context)
     settings = shared.settings()
+    if name not in settings.chains:
+        _check_no_policy(settings, name, policy)
     chain = settings.chain(name)
     topics = ChainTopics.of(name, settings.kafka.prefix)
     sealed = sealed_retention(settings, name)
@@ -85,6 +87,28 @@ def chain_retention(
         before = chain.retention
     if extend_objects:
         _extend_objects(settings, name, before)
+
+
+def _check_no_policy(settings: Settings, name: str, policy: str | None) -> None:
+    """What stands in the chain's place is no policy. Raises `Misconfigured`, with what was meant."""
+    try:
+        named_retention(name)
+    except Misconfigured:
+        if name.partition(":")[0] == "gdpr":
+            raise
+        return
+    if policy is None:
+        likely = "main" if "main" in settings.chains else next(iter(sorted(settings.chains)), "CHAIN")
+    elif policy in settings.chains:
+        likely = policy
+    else:
+        return
+    known = ", ".join(sorted(settings.chains)) or "none yet"
+    command = f"sealstream chain retention {likely}"
+    raise Misconfigured(
+        f"{name} is a retention policy and no chain (known: {known}): `{command} {name}` keeps {likely} by it, "
+        f"`{command}` shows what is in force"
+    )
 
 
 def _show(chain: ChainSettings, topics: ChainTopics, sealed: Sealed, in_force: Retention, as_json: bool) -> None:

@@ -49,6 +49,7 @@ from sealstream.search import (
     countable,
     covered_in_archive,
     covered_in_postgres,
+    hint,
     nearest_key,
     parse,
     parse_having,
@@ -69,8 +70,8 @@ SEARCH_HELP = "\n\n".join(
         "sealstream search result:denied --count-by actor --having '>5'\n"
         "sealstream search ip:10.0.0.0/8 after:2026-11-01 --all -o csv --file november.csv",
         "All terms must hold; a key that is written twice is found with any of its values; '-' before a key excludes. "
-        "A value with spaces stands in quotes ('actor:\"ann b\"'), * at its end means 'begins with'; reason:* means "
-        "'has a reason'.",
+        "A value with spaces stands in quotes ('actor:\"ann b\"'). * in a value is any text: 'action:patient.*', "
+        "'action:*.delete', 'user_agent:*curl*'; reason:* means 'has a reason'.",
         f"Keys: {', '.join(FIELDS)}, metadata.<name>.",
         f"Times: {', '.join(TIME_KEYS)}: a UTC date, a time such as 2026-11-01T08:00:00Z, or so long ago (7d, 24h, "
         "30m). With after: and before: it is asked when something happened, by its producer's clock (timestamp); with "
@@ -184,6 +185,8 @@ def search_command(
                 read.counted(answering.name, dict.fromkeys(_read_chains(asked, chains), len(counts)))
                 with destination(file, form) as (stream, _terminal):
                     stream.write(count_rows(counts, count_by, form))
+                if not counts:
+                    _say_what_was_meant(asked)
                 if more:
                     _say("there are more: --all for all of them")
                 return
@@ -234,6 +237,8 @@ def _write(
     progress.close()
     if not written and form == "table":
         _say("nothing was found")
+    if not written:
+        _say_what_was_meant(query)
     if file is not None:
         _say(f"{written:,} entries written to {file}")
     if following is not None:
@@ -261,6 +266,9 @@ def show_command(
     does not hold.
     """
     settings = context_of(context).settings()
+    if place in settings.chains:
+        shows = f"`sealstream chain show {place}` shows it, `sealstream search chain:{place}` its entries"
+        raise Misconfigured(f"{place} is a chain and no entry: {shows}, `sealstream show {place}/0` the first of them")
     parse_place(place)
     chains = sorted(settings.chains)
     with _quiet_pipe(), SearchProgress() as progress:
@@ -335,6 +343,8 @@ def tail_command(
             read.answered("kafka", found)
         else:
             given(found)
+        if number and not found:
+            _say_what_was_meant(asked)
         writes.write(found)
         stream.flush()
         if looked is not None and len(found) < number:
@@ -415,6 +425,12 @@ def _covered(settings: Settings, found: Found, source: str) -> Covered:
     if source == "archive":
         return covered_in_archive(archive_settings(settings), vkey, found)
     return covered_in_postgres(settings.postgres.reader_dsn, vkey, found)
+
+
+def _say_what_was_meant(query: Query) -> None:
+    """To somebody whose answer is empty."""
+    if sentence := hint(query):
+        _say(sentence)
 
 
 def _say(sentence: str) -> None:

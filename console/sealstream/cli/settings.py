@@ -8,6 +8,7 @@ a crash leaves the old file or the new one; it holds passwords, so only its owne
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,11 @@ class Settings(BaseModel):
         check_chain_name(original_name(name))
         if name not in self.chains:
             known = ", ".join(sorted(self.chains)) or "none yet"
+            near = get_close_matches(name, self.chains, 1)
+            to_do = f"`sealstream chain create {name}` makes it"
             raise Misconfigured(
-                f"chain {name!r} is not in the settings (known: {known}): make it with `sealstream chain create {name}`"
+                f"chain {name!r} is not in the settings (known: {known}): "
+                + (f"did you mean {near[0]}? {to_do}" if near else to_do)
             )
         section = self.chains[name]
         lost = section.continues

@@ -13,6 +13,7 @@ from sealstream.search.errors import BadCursor, BadPlace, QueryError, SearchTooB
 from sealstream.search.fields import COUNTABLE, FIELDS, TIME_KEYS, Field, countable, nearest_key
 from sealstream.search.found import COUNT_SORTS, SORTS, Count, Found, Having, Page, SearchSource
 from sealstream.search.having import parse_having
+from sealstream.search.hints import hint
 from sealstream.search.matching import matches
 from sealstream.search.parsing import parse
 from sealstream.search.places import EntryPlace, parse_place
@@ -48,6 +49,7 @@ __all__ = [
     "countable",
     "covered_in_archive",
     "covered_in_postgres",
+    "hint",
     "matches",
     "nearest_key",
     "parse",

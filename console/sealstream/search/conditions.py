@@ -33,8 +33,8 @@ class Conditions(ABC):
         """A moment."""
 
     @abstractmethod
-    def starts_with(self, expression: str, beginning: str) -> str:
-        """That a text begins so."""
+    def fits(self, expression: str, pattern: Text) -> str:
+        """That a text fits a pattern; where the pattern has a beginning, an index or statistics can be asked for it."""
 
     @abstractmethod
     def expression(self, field: Field) -> str:
@@ -83,10 +83,10 @@ class Conditions(ABC):
         return parts
 
     def _any(self, field: Field, values: tuple[Value, ...]) -> str:
-        exact = [value.text for value in values if isinstance(value, Text) and not value.prefix]
-        if len(exact) > 1 and field.kind in ("text", "json"):
+        exact = [value.text for value in values if isinstance(value, Text) and value.exact]
+        if len(exact) > 1 and field.kind == "text" and field.column:
             parts = [self.texts(self.expression(field), exact)]
-            rest = [value for value in values if not isinstance(value, Text) or value.prefix]
+            rest = [value for value in values if not isinstance(value, Text) or not value.exact]
         else:
             parts, rest = [], list(values)
         parts += [self._one(field, value) for value in rest]
@@ -104,13 +104,17 @@ class Conditions(ABC):
             return self.is_id(value.text)
         if field.kind == "list":
             return self.any_item(field, value)
+        return self.has_text(field, value)
+
+    def has_text(self, field: Field, value: Text) -> str:
+        """That a field's text is the one that is meant."""
         return self.is_text(self.expression(field), value)
 
     def is_text(self, expression: str, value: Text) -> str:
         """That an expression is the text that is meant."""
-        if not value.prefix:
+        if value.exact:
             return f"{expression} = {self.text(value.text)}"
-        return self.starts_with(expression, value.text) if value.text else f"{expression} IS NOT NULL"
+        return f"{expression} IS NOT NULL" if value.anything else self.fits(expression, value)
 
 
 def _choice(condition: Condition) -> str:

@@ -31,6 +31,9 @@ _TAIL = _GROUPS.format(half="split_part(ip_address, '::', 2)")
 _ZEROS = f"list_resize([]::VARCHAR[], 8 - len({_HEAD}) - len({_TAIL}), '0')"
 _HEX = f"array_to_string(list_transform(list_concat({_HEAD}, {_ZEROS}, {_TAIL}), lambda part: lpad(part, 4, '0')), '')"
 
+# What stands behind a piece where it comes first, null where it comes nowhere.
+_BEHIND = "CASE WHEN contains(whole, piece) THEN substring(whole, strpos(whole, piece) + length(piece)) END"
+
 
 class Objects(NamedTuple):
     """Some of a chain's objects, by the paths that DuckDB opens. `below`: only rows with a lower seq (None: all)."""
@@ -56,8 +59,33 @@ class Rows(Conditions):
         return f"TIMESTAMPTZ {self.text(format_timestamp(value))}"
 
     def starts_with(self, expression: str, beginning: str) -> str:
-        """That a text begins so."""
+        """That a text begins so: the optimizer makes a span of it, which is held against statistics."""
         return f"starts_with({expression}, {self.text(beginning)})"
+
+    def fits(self, expression: str, pattern: Text) -> str:
+        """By functions that look for a text, each once: DuckDB's own patterns with an escape try every way there is."""
+        beginning, ending = pattern.text, pattern.ending
+        ends = len(beginning) + len(ending)
+        parts = []
+        if beginning:
+            parts.append(self.starts_with(expression, beginning))
+        if ending:
+            parts.append(f"ends_with({expression}, {self.text(ending)})")
+        if beginning and ending:
+            parts.append(f"length({expression}) >= {ends}")
+        if pattern.middle:
+            between = expression
+            if beginning or ending:
+                between = f"substring({expression}, {len(beginning) + 1}, length({expression}) - {ends})"
+            parts.append(self._in_order(between, pattern.middle))
+        return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
+
+    def _in_order(self, expression: str, pieces: tuple[str, ...]) -> str:
+        """That a text has these pieces, one behind the other: each is looked for in what the one before left."""
+        if len(pieces) == 1:
+            return f"contains({expression}, {self.text(pieces[0])})"
+        listed = ", ".join([expression, *map(self.text, pieces)])
+        return f"list_reduce([{listed}], lambda whole, piece: {_BEHIND}) IS NOT NULL"
 
     def expression(self, field: Field) -> str:
         """A column, or what the event says at the field's path."""

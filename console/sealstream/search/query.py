@@ -17,14 +17,51 @@ __all__ = ["Condition", "Numbers", "Query", "Resource", "Text", "Value"]
 
 
 class Text(NamedTuple):
-    """A text, or what it begins with. `prefix` and an empty text: any value at all."""
+    """A text; or with `rest` a pattern: `text` is how it begins, each piece of `rest` comes somewhere behind, in order.
+
+    The last piece is how it ends, so `user-*` is `Text("user-", ("",))`, `*.read` is `Text("", (".read",))`, `a*b*c` is
+    `Text("a", ("b", "c"))` and `*`, any text at all, is `Text("", ("",))`. No piece but these ends is empty.
+    """
 
     text: str
-    prefix: bool = False
+    rest: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a text and no pattern."""
+        return not self.rest
+
+    @property
+    def anything(self) -> bool:
+        """Whether any text will do."""
+        return not self.text and self.rest == ("",)
+
+    @property
+    def middle(self) -> tuple[str, ...]:
+        """A pattern's pieces between its beginning and its end."""
+        return self.rest[:-1]
+
+    @property
+    def ending(self) -> str:
+        """A pattern's last piece."""
+        return self.rest[-1]
 
     def matches(self, found: str) -> bool:
-        """Whether a text is the one that is meant. Bytes count: upper and lower case differ."""
-        return found.startswith(self.text) if self.prefix else found == self.text
+        """Whether a text is the one that is meant. Bytes count: upper and lower case differ.
+
+        Each piece is taken where it comes first, and no place is looked at again: what that misses, nothing finds.
+        """
+        if self.exact:
+            return found == self.text
+        if not found.startswith(self.text):
+            return False
+        place = len(self.text)
+        for piece in self.middle:
+            at = found.find(piece, place)
+            if at < 0:
+                return False
+            place = at + len(piece)
+        return len(found) - len(self.ending) >= place and found.endswith(self.ending)
 
 
 class Resource(NamedTuple):
@@ -95,7 +132,18 @@ class Query(NamedTuple):
 
     def slow_keys(self) -> list[str]:
         """Keys that no index and no statistics help with, as they are written."""
-        return [c.field.key for c in self.conditions if not c.field.column and c.field.kind != "resource"]
+        return [c.field.key for c in self.conditions if not _indexed(c.field) or any(map(_begins_anyhow, c.any_of))]
+
+
+def _indexed(field: Field) -> bool:
+    return bool(field.column) or field.kind == "resource"
+
+
+def _begins_anyhow(value: Value) -> bool:
+    """A pattern of which no index knows where what it finds begins."""
+    if isinstance(value, Resource):
+        return _begins_anyhow(value.type) or (value.type.anything and value.id is not None)
+    return isinstance(value, Text) and not value.exact and not value.text and not value.anything
 
 
 def _named(chain: str, condition: Condition) -> bool:

@@ -25,6 +25,7 @@ from sealstream.kafka import last_record
 from sealstream.layout import ChainTopics
 from sealstream.sealing import Checkpoint, open_checkpoint
 from sealstream.web.guard import Auditing, Caller, Reading, access_of
+from sealstream.web.meant import no_such_chain
 from sealstream.web.problems import Problem, problem_responses
 from sealstream.web.searching import ChainName
 from sealstream.web.service import ServedChain
@@ -189,7 +190,7 @@ def _served(request: Request, who: Caller, name: str) -> ServedChain:
             who.service.access.record(
                 who.reader, access, 0, result="denied", facts={"verdict": "beyond the token's chains"}
             )
-    raise Problem(404, "no-such-chain", f"there is no chain {name} that this token may read")
+    raise Problem(404, "no-such-chain", no_such_chain(name, own))
 
 
 def _record(request: Request, who: Caller, chains: list[str], store: str) -> None:

@@ -15,7 +15,15 @@ from starlette.requests import Request
 from sealstream.search import COUNTABLE, parse_having
 from sealstream.web.guard import Reading, access_of
 from sealstream.web.problems import problem_responses
-from sealstream.web.searching import QueryText, SourceName, answering, parsed, read_chains, remarks_for
+from sealstream.web.searching import (
+    QueryText,
+    SourceName,
+    answering,
+    parsed,
+    read_chains,
+    remarks_for,
+    remarks_on_nothing,
+)
 
 __all__ = ["count_routes"]
 
@@ -68,7 +76,7 @@ def count_routes() -> APIRouter:
         for chain in read_chains(who, query):
             who.service.access.record(who.reader, access_of(request, chain, store.name, asked), len(found))
         listed = [{"value": each.value, "entries": each.entries} for each in found]
-        notes = remarks_for(who, store)
+        notes = remarks_for(who, store) + ([] if listed else remarks_on_nothing(who, query))
         return Counts.model_validate({"counts": listed, "remarks": notes, "source": store.name})
 
     return routes

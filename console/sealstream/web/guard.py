@@ -29,6 +29,11 @@ from sealstream.web.tokens import ROLES, Role, Token
 __all__ = ["Auditing", "Caller", "Exporting", "Reading", "access_of", "denied"]
 
 _BUSY_S = 1.0
+# What other services call it.
+_ALSO = {
+    "query": "q", "search": "q", "filter": "q", "cursor": "after", "page": "after", "next": "after", "order": "sort",
+    "per_page": "limit", "size": "limit", "group_by": "by", "store": "source", "type": "format",
+}  # fmt: skip
 _BEARER = HTTPBearer(
     auto_error=False,
     bearerFormat="slt_...",
@@ -119,7 +124,7 @@ def _check_parameters(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name not in known:
-            nearest = next(iter(difflib.get_close_matches(name, known, 1)), "")
+            nearest = next(iter(difflib.get_close_matches(_ALSO.get(name.lower(), name), known, 1)), "")
             shown = _plain(name) or ""
             there = f"did you mean {nearest}?" if nearest else f"expected {', '.join(known) or 'none'}"
             raise _bad(shown, f"there is no such parameter: {there}")

@@ -18,10 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sealstream.web.meant import nearest_path, told_fault
+
 __all__ = ["PROBLEM", "Problem", "ProblemDocument", "problem_response", "problem_responses", "told_validation"]
 
 PROBLEM = "application/problem+json"
 _TYPE = "urn:sealstream:problem:"
+_DESCRIBED = '</openapi.json>; rel="service-desc"'  # RFC 8631
 
 
 class Problem(Exception):
@@ -93,14 +96,20 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """The framework's own: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    kinds = {404: "not-found", 405: "method-not-allowed"}
-    detail = {
-        404: "there is nothing at this path: /openapi.json lists what there is",
-        405: f"{request.method} is not a method of this path",
-    }.get(error.status_code, str(error.detail))
-    problem = Problem(
-        error.status_code, kinds.get(error.status_code, "refused"), detail, headers=dict(error.headers or {})
-    )
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            known = list(request.app.openapi()["paths"])
+            near = nearest_path(request.url.path, known)
+            meant = f"did you mean {near}?" if near else f"expected {', '.join(known)};"
+            detail = f"there is nothing at this path: {meant} /openapi.json describes what there is"
+            problem = Problem(404, "not-found", detail, headers={**headers, "link": _DESCRIBED})
+        case 405:
+            expected = next((value for name, value in headers.items() if name.lower() == "allow"), "another")
+            detail = f"{request.method} is not a method of this path: expected {expected}"
+            problem = Problem(405, "method-not-allowed", detail, headers=headers)
+        case status:
+            problem = Problem(status, "refused", str(error.detail), headers=headers)
     return problem_response(problem, request.state.request_id)
 
 
@@ -116,7 +125,7 @@ def told_validation(faults: Sequence[Mapping[str, Any]]) -> Problem:
         {
             "parameter": ".".join(str(part) for part in fault["loc"][1:]),
             "in": str(fault["loc"][0]),
-            "detail": fault["msg"],
+            "detail": told_fault(fault),
         }
         for fault in faults
     ]

@@ -19,9 +19,10 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sealstream.search import Found, SearchSource, parse
+from sealstream.search import Found, SearchSource, hint, parse
 from sealstream.search import Query as Search
 from sealstream.web.guard import Caller, Reading, access_of
+from sealstream.web.meant import no_such_chain
 from sealstream.web.problems import Problem, problem_responses
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "parsed",
     "read_chains",
     "remarks_for",
+    "remarks_on_nothing",
     "search_routes",
     "take_slot",
 ]
@@ -73,7 +75,7 @@ QueryText = Annotated[
     Query(
         max_length=4_096,
         description="What to find, as `sealstream search` takes it: `key:value` terms, all of which must hold; a key "
-        "that stands twice finds either value; `-` before a key negates; `*` at the end of a value; quotes.",
+        "that stands twice finds either value; `-` before a key negates; `*` in a value is any text; quotes.",
         openapi_examples={
             "one person, not reading": {"value": "actor:user-123 -action:read"},
             "one record, denied, from inside": {"value": "resource:patient_record/456 result:denied ip:10.0.0.0/8"},
@@ -101,7 +103,7 @@ class Damaged(BaseModel):
 
 class SearchPage(BaseModel):
     """`entries` are sealed entries as every store holds them. `next`: give it as `after` for the next page. `remarks`:
-    what a person should know of the answer, such as that the archive lacks entries.
+    what a person should know of the answer, such as that the archive lacks entries, or why there may be none.
     """
 
     entries: list[dict[str, Any]] = Field(examples=[[EXAMPLE_ENTRY]])
@@ -125,6 +127,16 @@ def remarks_for(who: Caller, source: SearchSource) -> list[str]:
     """What the source says of the chains that the token may read, and of no others."""
     seen = tuple(f"chain {name}: " for name in who.chains())
     return [remark for remark in source.remarks if remark.startswith(seen)]
+
+
+def remarks_on_nothing(who: Caller, query: Search) -> list[str]:
+    """What may be the reason when nothing is found."""
+    if not who.chains():
+        return ["this token may read no chain that there is"]
+    if not query.chains(who.chains()):
+        return ["q names no chain that this token may read: /v1/chains lists those that it may"]
+    sentence = hint(query)
+    return [f"q: {sentence}"] if sentence else []
 
 
 def take_slot(who: Caller, held: ExitStack) -> None:
@@ -203,7 +215,7 @@ def search_routes() -> APIRouter:
         record(request, who, read_chains(who, query), store.name, q, page.entries)
         whole = [found for found in page.entries if found.holds]
         damaged = [{"chain": found.chain, "seq": found.seq} for found in page.entries if not found.holds]
-        notes = remarks_for(who, store)
+        notes = remarks_for(who, store) + ([] if page.entries else remarks_on_nothing(who, query))
         tail = msgspec.json.encode({"damaged": damaged, "next": page.next, "remarks": notes, "source": store.name})
         return _json(b'{"entries":[' + b",".join(found.sealed_value for found in whole) + b"]," + tail[1:])
 
@@ -219,7 +231,7 @@ def search_routes() -> APIRouter:
         source: SourceName = "auto",
     ) -> Response:
         """The entry as it was sealed, byte for byte. Where an id was sealed twice (a conflict), the first."""
-        return _one(request, who, f"id:{id}", str(id), source)
+        return _one(request, who, f"id:{id}", str(id), source, "/v1/search finds entries by what is known of them")
 
     @routes.get(
         "/v1/chains/{chain}/entries/{seq}",
@@ -230,7 +242,13 @@ def search_routes() -> APIRouter:
         request: Request, who: Reading, chain: ChainName, seq: SeqNumber, source: SourceName = "auto"
     ) -> Response:
         """The entry as it was sealed, byte for byte."""
-        return _one(request, who, f"chain:{chain} seq:{seq}", f"{chain}/{seq}", source)
+        if chain not in who.chains():
+            elsewhere = no_such_chain(chain, who.chains())
+        elif who.token.tenant is None:
+            elsewhere = f"/v1/chains/{chain} says how many there are"
+        else:
+            elsewhere = "/v1/search finds those that it may"
+        return _one(request, who, f"chain:{chain} seq:{seq}", f"{chain}/{seq}", source, elsewhere)
 
     return routes
 
@@ -239,13 +257,17 @@ def _entry_content() -> dict[str, Any]:
     return {"content": {"application/json": {"schema": {"type": "object"}, "example": EXAMPLE_ENTRY}}}
 
 
-def _one(request: Request, who: Caller, text: str, place: str, source: str) -> Response:
+def _one(request: Request, who: Caller, text: str, place: str, source: str, elsewhere: str) -> Response:
+    """`elsewhere`: where to look when it is not there."""
     query = parsed(who, text)
     with answering(who, source, query) as store:
         entries = store.page(query, sort="seq", limit=1).entries
     record(request, who, read_chains(who, query), store.name, place, entries)
     if not entries:
-        raise Problem(404, "no-such-entry", f"no entry {place} that this token may read is in {store.name}")
+        if store.name == "archive":
+            elsewhere = f"the archive ends with the last whole segment (source=auto asks Postgres, too); {elsewhere}"
+        told = f"no entry {place} that this token may read is in {store.name}: {elsewhere}"
+        raise Problem(404, "no-such-entry", told)
     (found,) = entries
     if not found.holds:
         detail = f"the stored bytes of {found.place} no longer have their hash: `sealstream verify` says more"
