@@ -58,7 +58,8 @@ def test_a_search_of_the_archive_over_http_ends_when_its_time_is_over(distant, s
         begun = time.monotonic()
         answer = ask(*question)
         took = time.monotonic() - begun
-        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, "search-too-broad"), question
+        assert answer.status_code == 422, question
+        assert answer.json()["type"].endswith(":search-too-broad")
         assert f"archive took longer than {ALLOWED_S:g} s: narrow it, by sealed_after:" in answer.json()["detail"]
         assert took >= ALLOWED_S
     link.delay_s = None

@@ -77,13 +77,14 @@ class Rows(Conditions):
             between = expression
             if beginning or ending:
                 between = f"substring({expression}, {len(beginning) + 1}, length({expression}) - {ends})"
-            parts.append(self._in_order(between, pattern.middle))
+            # That each is somewhere is quickly asked, and leaves few texts of which to ask for their order.
+            parts += [f"contains({between}, {self.text(piece)})" for piece in dict.fromkeys(pattern.middle)]
+            if len(pattern.middle) > 1:
+                parts.append(self._in_order(between, pattern.middle))
         return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
 
     def _in_order(self, expression: str, pieces: tuple[str, ...]) -> str:
         """That a text has these pieces, one behind the other: each is looked for in what the one before left."""
-        if len(pieces) == 1:
-            return f"contains({expression}, {self.text(pieces[0])})"
         listed = ", ".join([expression, *map(self.text, pieces)])
         return f"list_reduce([{listed}], lambda whole, piece: {_BEHIND}) IS NOT NULL"
 
