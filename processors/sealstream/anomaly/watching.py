@@ -118,6 +118,7 @@ def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, f
         usual=finding.usual,
         seqs=finding.seqs,
         tenant=record.tenant if isinstance(record, Activity) else None,
+        rule=getattr(detector, "rule", None),
     )
 
 
