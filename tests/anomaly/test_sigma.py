@@ -214,6 +214,11 @@ def test_an_addresss_actors_are_counted() -> None:
             "[ip_address]",
             "resource_type, which is not kept by address",
         ),
+        (
+            with_failed("event_count", "aliases: {who: {login_failed: actor_id}}\n  condition: {gte: 5}"),
+            "aliases",
+            "aliases can't be run",
+        ),
         (DELETES + "---" + DELETES, "name: record_deleted", "another rule called record_deleted"),
     ],
 )

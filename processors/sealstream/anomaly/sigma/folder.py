@@ -156,6 +156,8 @@ def _correlation(
             "correlation",
             "group-by" if group else "",
         )
+    if rule.aliases.aliases:
+        raise CantRun("aliases can't be run: every rule here names the same fields", "correlation", "aliases")
     referred = []
     for reference in rule.rules or ():
         known = base.get(reference.reference)
