@@ -79,6 +79,33 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
             {"letter": 4, "topic": "control", "offset": 17, "sha256": HEX, "corrects": 12, "instead_of": 20},
             {"letter": 5, "topic": "raw", "offset": 3, "sha256": HEX},
         ],
+    "alert.raised": {
+        "detector": "failed_login_burst",
+        "subject_kind": "actor",
+        "severity": "high",
+        "confidence": 0.93,
+        "summary": "17 failed logins of user-123 in 60 s from 2 addresses; usual is 0.2 an hour",
+        "window": ["2026-11-02T09:00:00Z", "2026-11-02T09:00:59Z"],
+        "incident": ID,
+        "query": "actor:user-123",
+        "score": 2.25,
+        "seen": {"failures": 17},
+        "usual": {"failures_an_hour": 0.2},
+        "seqs": [[4, 9]],
+        "rule": "r",
+    },
+    "alert.acknowledged": {"alert": ID, "note": "mine", "by": "ann"},
+    "alert.closed": {"alert": ID, "as": "benign", "reason": "a drill", "by": "ann"},
+    "alert.muted": {"mute": ID, "until": TIME, "reason": "a migration", "detector": "d", "subject": "s", "by": "ann"},
+    "alert.unmuted": {"mute": ID, "reason": "it is over", "by": "ann"},
+    "review.started": {"review": ID, "period": "2026-11", "first": TIME, "before": TIME, "by": "ann"},
+    "review.signed": {
+        "review": ID,
+        "period": "2026-11",
+        "note": "seen, nothing to follow up",
+        "document_sha256": HEX,
+        "size": 1200,
+        "figures": {"denied": 4},
         "by": "ann",
     },
     "producer.gap": {"producer_id": "p", "ranges": [[1, 2], [5, 5]]},
@@ -138,6 +165,13 @@ def test_the_table_is_complete():
         "log.read",
         "token.created",
         "token.revoked",
+        "alert.raised",
+        "alert.acknowledged",
+        "alert.closed",
+        "alert.muted",
+        "alert.unmuted",
+        "review.started",
+        "review.signed",
     ]
     assert OF_KIND["event"] == ["producer.closed", "audit.loss"]
 
@@ -186,7 +220,7 @@ def test_control_statements_pass_the_control_topic(action):
 
 
 def test_a_person_can_command():
-    made = control_statement("review.signed", actor_id="ann", actor_type="admin", metadata={"weeks": 2}, **PLACE)
+    made = control_statement("drill.held", actor_id="ann", actor_type="admin", metadata={"weeks": 2}, **PLACE)
     event = json.loads(validate_control(made).canonical)
     assert (event["actor_id"], event["actor_type"], event["metadata"]) == ("ann", "admin", {"weeks": 2})
 

@@ -50,6 +50,8 @@ def misfit(schema: Mapping[str, Any], value: object, path: str) -> tuple[str, st
             return _text_misfit(schema, value, path)
         case "integer":
             return _integer_misfit(schema, value, path)
+        case "number":
+            return _number_misfit(schema, value, path)
         case "array":
             return _list_misfit(schema, value, path)
         case _:
@@ -74,6 +76,13 @@ def _integer_misfit(schema: Mapping[str, Any], value: object, path: str) -> tupl
     if not schema["minimum"] <= value <= schema["maximum"]:
         return path, f"is out of range: expected {schema['minimum']} to {schema['maximum']}, got {got(value)}"
     return None
+
+
+def _number_misfit(schema: Mapping[str, Any], value: object, path: str) -> tuple[str, str] | None:
+    expected = f"expected {schema['minimum']} to {schema['maximum']}, got {got(value)}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return path, f"is not a number: {expected}"
+    return None if schema["minimum"] <= value <= schema["maximum"] else (path, f"is out of range: {expected}")
 
 
 def _list_misfit(schema: Mapping[str, Any], value: object, path: str) -> tuple[str, str] | None:

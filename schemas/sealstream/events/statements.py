@@ -41,6 +41,8 @@ def _object(required: Mapping[str, JsonSchema], optional: Mapping[str, JsonSchem
 _TEXT: JsonSchema = {"type": "string", "minLength": 1}
 _COUNT: JsonSchema = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
 _POSITIVE: JsonSchema = {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER}
+_PART: JsonSchema = {"type": "number", "minimum": 0, "maximum": 1}
+_SCORE: JsonSchema = {"type": "number", "minimum": 0, "maximum": MAX_INTEGER}
 _HEX_64: JsonSchema = {"type": "string", "pattern": f"^[0-9a-f]{{64}}{END}"}
 _TIME: JsonSchema = {
     "type": "string",
@@ -50,11 +52,8 @@ _TOPIC: JsonSchema = {"enum": ["raw", "control"]}
 _ORIGIN: JsonSchema = {"type": "string", "pattern": f"^[a-z0-9.-]+(?:/[a-z0-9._-]+)*/[a-z0-9][a-z0-9-]{{0,38}}{END}"}
 _VKEY: JsonSchema = {"type": "string", "pattern": rf"^[^\s+]+\+[0-9a-f]{{8}}\+[A-Za-z0-9+/]+={{0,2}}{END}"}
 _REASON: JsonSchema = {"type": "string", "pattern": f"^[ -~]{{1,120}}{END}"}
-_RANGES: JsonSchema = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2},
-}
+_RANGE: JsonSchema = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
+_RANGES: JsonSchema = {"type": "array", "minItems": 1, "items": _RANGE}
 _PRODUCERS = _object(
     {
         "producers": {
@@ -214,6 +213,61 @@ STATEMENTS: dict[str, Statement] = {
         "a token for the API was made: who holds it may read these chains (all: `*`)",
     ),
     "token.revoked": Statement("control", _object({"name": _TEXT}), "a token for the API counts no longer"),
+    "alert.raised": Statement(
+        "control",
+        _object(
+            {
+                "detector": _TEXT,
+                "subject_kind": {"enum": ["actor", "address", "pipeline"]},
+                "severity": {"enum": ["low", "medium", "high", "critical"]},
+                "confidence": _PART,
+                "summary": _TEXT,
+                "window": {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2},
+                "incident": _UUID,
+            },
+            {
+                "query": _TEXT,
+                "score": _SCORE,
+                "seen": _object({}),
+                "usual": _object({}),
+                "seqs": {"type": "array", "items": _RANGE},
+                "rule": _TEXT,
+            },
+        ),
+        "a detector found this; the entry's id is the alert's",
+    ),
+    "alert.acknowledged": Statement(
+        "control", _object({"alert": _UUID}, {"note": _TEXT, "by": _TEXT}), "a person looks into an alert"
+    ),
+    "alert.closed": Statement(
+        "control",
+        _object(
+            {"alert": _UUID, "as": {"enum": ["true-positive", "false-positive", "benign"]}, "reason": _TEXT},
+            {"by": _TEXT},
+        ),
+        "a person has judged an alert; the last one said counts",
+    ),
+    "alert.muted": Statement(
+        "control",
+        _object({"mute": _UUID, "until": _TIME, "reason": _TEXT}, {"detector": _TEXT, "subject": _TEXT, "by": _TEXT}),
+        "alerts of this detector, of this subject, or of both, are nobody's work until then; raised they are",
+    ),
+    "alert.unmuted": Statement(
+        "control", _object({"mute": _UUID, "reason": _TEXT}, {"by": _TEXT}), "a mute ends before its time"
+    ),
+    "review.started": Statement(
+        "control",
+        _object({"review": _UUID, "period": _TEXT, "first": _TIME, "before": _TIME}, {"by": _TEXT}),
+        "a person begins to review a period of the log",
+    ),
+    "review.signed": Statement(
+        "control",
+        _object(
+            {"review": _UUID, "period": _TEXT, "note": _TEXT, "document_sha256": _HEX_64},
+            {"size": _COUNT, "figures": _object({}), "by": _TEXT},
+        ),
+        "a person has reviewed a period, and says what of it; the document with this SHA-256 is what was seen",
+    ),
     "producer.closed": Statement(
         "event", _object({}, {"next": _COUNT}), "a producer ends its stream; next: the number it would have used"
     ),

@@ -1,0 +1,134 @@
+"""All detectors over one subject's records: a record in, alerts out, and what is known of the subject. Pure.
+
+The invariant: alerts follow from the records alone, each byte of them, and a record that is given again, whole or in
+part, changes nothing. So a worker that was killed at any line does the last records again, and raises no new alert;
+what it must keep in one value is the `Subject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from sealstream.anomaly.detecting import Detector, Finding, epoch_of, news_of, second_at
+from sealstream.errors import NotCanonical
+from sealstream.layout.activity import Activity, AddressActivity
+from sealstream.layout.alerts import Alert, alert_id
+
+__all__ = ["INCIDENT_S", "Subject", "Watch", "alert_of", "chosen"]
+
+INCIDENT_S = 3_600
+"""Alerts of one subject that follow each other within this are one incident, named by its first alert."""
+
+Seen = TypeVar("Seen", Activity, AddressActivity)
+
+
+class Subject(msgspec.Struct, Generic[Seen], omit_defaults=True):
+    """What is known of one actor or address.
+
+    `states`: by detector. `last`: by chain, the last record that was counted. `incident`, `last_alert_s`: the newest
+    incident, and its last alert's second.
+    """
+
+    states: dict[str, Any] = {}
+    last: dict[str, Seen] = {}
+    incident: str = ""
+    last_alert_s: int = 0
+
+
+class Watch(Generic[Seen]):
+    """The detectors of one kind of subject. `record`: `Activity` for actors, `AddressActivity` for addresses."""
+
+    def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
+        self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
+        states = [(name, each.state | None, None) for name, each in self._detectors.items()]
+        self._states = msgspec.defstruct("States", states, omit_defaults=True)
+        self._kept = msgspec.defstruct(
+            "Kept",
+            [
+                ("states", self._states, msgspec.field(default_factory=self._states)),
+                ("last", dict[str, record], msgspec.field(default_factory=dict)),  # type: ignore[valid-type]
+                ("incident", str, ""),
+                ("last_alert_s", int, 0),
+            ],
+            omit_defaults=True,
+        )
+        self._decoder = msgspec.json.Decoder(self._kept)
+        self._encoder = msgspec.json.Encoder()
+
+    def see(self, subject: Subject[Seen], record: Seen) -> list[Alert]:
+        """What follows from one record; `subject` is changed in place."""
+        news = news_of(record, subject.last.get(record.chain))
+        if news is None:
+            return []
+        subject.last[record.chain] = record
+        second = epoch_of(record.second)
+        alerts = []
+        for name, detector in self._detectors.items():
+            state = subject.states.get(name)
+            state, findings = detector.detect(detector.state() if state is None else state, news, second)
+            subject.states[name] = state
+            for finding in findings:
+                alert = alert_of(detector, news, finding)
+                if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
+                    subject.incident = alert.id
+                subject.last_alert_s = max(second, subject.last_alert_s)
+                alerts.append(msgspec.structs.replace(alert, incident=subject.incident))
+        return alerts
+
+    def encode(self, subject: Subject[Seen]) -> bytes:
+        """As a table keeps it: JSON; a detector's state that is as at the beginning is left out."""
+        states = {name: state for name, state in subject.states.items() if state != self._detectors[name].state()}
+        return self._encoder.encode(
+            self._kept(self._states(**states), subject.last, subject.incident, subject.last_alert_s)
+        )
+
+    def decode(self, value: bytes) -> Subject[Seen]:
+        """The reverse. Detectors that are gone are passed over, new ones begin anew. Raises `NotCanonical`."""
+        try:
+            kept: Any = self._decoder.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise NotCanonical(f"not what is known of a subject: {error}: {value[:80]!r}") from error
+        states = {name: state for name in self._detectors if (state := getattr(kept.states, name)) is not None}
+        return Subject(states, kept.last, kept.incident, kept.last_alert_s)
+
+
+def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, finding: Finding) -> Alert:
+    """The alert, as if it were alone: its incident is its own."""
+    of_actor = isinstance(record, Activity)
+    subject = record.actor_id if isinstance(record, Activity) else record.ip_address
+    kind = "actor" if of_actor else "address"
+    identity = alert_id(detector.name, record.chain, kind, subject, second_at(finding.key_s))
+    return Alert(
+        id=identity,
+        detector=detector.name,
+        subject_kind="actor" if of_actor else "address",
+        subject=subject,
+        chain=record.chain,
+        severity=finding.severity,
+        confidence=round(finding.confidence, 2),
+        summary=finding.summary,
+        window=(second_at(finding.window[0]), second_at(finding.window[1])),
+        query=finding.query,
+        incident=identity,
+        score=round(finding.score, 2),
+        seen=finding.seen,
+        usual=finding.usual,
+        seqs=finding.seqs,
+        tenant=record.tenant if isinstance(record, Activity) else None,
+        rule=getattr(detector, "rule", None),
+    )
+
+
+def chosen(detectors: Mapping[str, type[Any]], thresholds: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """One of each, with these thresholds instead of its defaults. Raises `msgspec.ValidationError` that names one."""
+    made = []
+    for name, kind in detectors.items():
+        detector = kind()
+        if name in thresholds:
+            whole = msgspec.structs.asdict(kind.thresholds) | dict(thresholds[name])
+            detector.thresholds = msgspec.convert(whole, type(kind.thresholds))
+        made.append(detector)
+    return made

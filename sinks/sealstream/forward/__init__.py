@@ -1,0 +1,1 @@
+"""Forwards alerts and entries to other systems: webhooks, SIEMs, mail."""
