@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from sealstream.cli import (
+    alerts,
     archive_copy,
     chain,
     chain_showing,
@@ -70,6 +71,7 @@ app.add_typer(verify.app, name="verify")
 app.add_typer(restore.app, name="restore")
 deadletters.app.command("retry")(retrying.retry_letter)
 app.add_typer(deadletters.app, name="deadletter")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
 app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
