@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from sealstream.cli import (
+    alerts,
     archive_copy,
     chain,
     chain_showing,
@@ -77,6 +78,7 @@ app.add_typer(restore.app, name="restore")
 deadletters.app.command("retry")(retrying.retry_letter)
 deadletters.app.command("dismiss")(dismissing.dismiss_letters)
 app.add_typer(deadletters.app, name="deadletter")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
 app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
