@@ -111,7 +111,7 @@ class SeveralReader:
 
     def ends(self) -> dict[Place, int]:
         """Where each partition ends now, as far as it is committed. Raises `Unavailable` when no broker answers."""
-        return {place: self._bounds(place)[1] for place in self._positions}
+        return {place: self.bounds(place)[1] for place in self._positions}
 
     def close(self) -> None:
         """Give the connections back. Can be called twice."""
@@ -160,14 +160,14 @@ class SeveralReader:
             self._positions[place] = max(self._positions[place], event.offset())
         elif error.code() in _LOST:
             try:
-                self._failure = PlaceLost(place, self._positions[place], *self._bounds(place))
+                self._failure = PlaceLost(place, self._positions[place], *self.bounds(place))
             except Unavailable as unanswered:
                 self._failure = unanswered
         elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # no group is used
             self._failure = translated(error, self._kafka, self._doing, place.topic)
 
-    def _bounds(self, place: Place) -> tuple[int, int]:
-        """Where the partition begins and ends. Raises `Unavailable`."""
+    def bounds(self, place: Place) -> tuple[int, int]:
+        """Where the partition begins, and where it ends as far as it is committed. Raises `Unavailable`."""
         try:
             start, end = self._consumer.get_watermark_offsets(TopicPartition(*place), _LOOK_S)
         except KafkaException as error:

@@ -43,7 +43,7 @@ class ForwardTopics(NamedTuple):
         return cls(f"{prefix}.forward-positions", f"{prefix}.forward-deadletter")
 
     def configs(self) -> list[TopicConfig]:
-        """How each topic is created. Positions come often, so their segments are small: only closed ones are cleaned."""
+        """How each topic is created. Positions come often, and only closed segments are cleaned: so they are small."""
         often = {"cleanup.policy": "compact", "segment.bytes": "16777216", "segment.ms": "3600000"}
         return [
             TopicConfig(self.positions, often),
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`next`: the offset that comes next. `topic_id`: of the topic that it is an offset of, as Kafka prints it.
+    """`next`: the offset that comes next, in the topic with the id `topic_id`.
 
     `seq`: of a chain's topic, the last entry that is done with: it counts where offsets changed (a restored topic).
     """

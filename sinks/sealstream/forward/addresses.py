@@ -84,7 +84,9 @@ class Guard(NamedTuple):
         except (OSError, UnicodeError) as error:
             raise Unavailable(f"{host} has no address: {getattr(error, 'strerror', None) or error}") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        reasons = {address: judged(ipaddress.ip_address(address.partition("%")[0]), self.allowed) for address in addresses}
+        reasons = {
+            address: judged(ipaddress.ip_address(address.partition("%")[0]), self.allowed) for address in addresses
+        }
         fine = [address for address, why in reasons.items() if not why]
         if not fine:
             raise NotAllowed(

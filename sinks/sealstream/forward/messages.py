@@ -17,10 +17,18 @@ from sealstream.layout import Entry, decode_entry
 from sealstream.layout.alerts import SEVERITIES, Alert, decode_alert, encode_alert
 from sealstream.sealing import split_sealed
 
-__all__ = ["CLOSED_NEEDLE", "Message", "alert_message", "entry_message", "link_of", "trial_message", "wanted"]
+__all__ = [
+    "Message",
+    "alert_message",
+    "closing_message",
+    "entry_message",
+    "link_of",
+    "readable",
+    "trial_message",
+    "wanted",
+]
 
-CLOSED_NEEDLE = b'"action":"alert.closed"'
-"""In the canonical bytes of each entry that closes an alert."""
+_CLOSED_NEEDLE = b'"action":"alert.closed"'  # in the canonical bytes of each entry that closes an alert
 
 
 class Message(NamedTuple):
@@ -52,15 +60,17 @@ def alert_message(value: bytes, came_ms: int = 0) -> Message:
 
 
 def entry_message(value: bytes, came_ms: int = 0) -> Message:
-    """From a sealed entry; one that closes an alert is a closing for who asks for alerts. Raises `NotCanonical`."""
+    """From a sealed entry. Raises `NotCanonical`."""
     entry = decode_entry(value)
     digest = split_sealed(value).hash.hex()
-    return Message(digest, "entry", entry.written.chain, entry.written.sequenced_at, value, entry=entry, came_ms=came_ms)
+    return Message(
+        digest, "entry", entry.written.chain, entry.written.sequenced_at, value, entry=entry, came_ms=came_ms
+    )
 
 
 def closing_message(value: bytes, came_ms: int = 0) -> Message | None:
-    """The same where the entry closes an alert; None: it does not, whatever is written in it."""
-    if CLOSED_NEEDLE not in value:
+    """From a sealed entry that closes an alert; None: it does not. Raises `NotCanonical`."""
+    if _CLOSED_NEEDLE not in value:
         return None
     message = entry_message(value, came_ms)
     assert message.entry is not None

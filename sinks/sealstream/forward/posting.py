@@ -65,17 +65,13 @@ class Poster:
         self._host_header = bracketed if parts.port is None else f"{bracketed}:{parts.port}"
         self._guard = Guard.of(target.allow_networks)
         self._timeout_s = target.timeout_s
-        self._context = (
-            tls_context(target.ca_file, target.certificate_file, target.key_file) if self._tls else None
-        )
+        self._context = tls_context(target.ca_file, target.certificate_file, target.key_file) if self._tls else None
         self._headers = {"User-Agent": "sealstream", **target.headers}
         self._pool: urllib3.HTTPConnectionPool | None = None
         self._opened_at = 0.0
         self._cookies: dict[str, str] = {}
 
-    def post(
-        self, body: bytes, headers: Mapping[str, str], *, path: str | None = None, method: str = "POST"
-    ) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str], *, path: str | None = None, method: str = "POST") -> Answer:
         """The answer, whatever its status. `path`: another than the target's own.
 
         Raises `Unavailable` when there was none, `NotAllowed` when the address may not be connected to.
@@ -180,7 +176,7 @@ class Poster:
 
 
 def attempted(post: Poster, body: bytes, headers: Mapping[str, str], path: str | None = None) -> Outcome:
-    """One request's outcome. No answer, or an address that may not be connected to: nothing is wrong with the message."""
+    """One request's outcome. No answer, or a forbidden address: nothing is wrong with the message."""
     try:
         return outcome_of(post.post(body, headers, path=path))
     except (NotAllowed, Unavailable) as error:

@@ -26,8 +26,8 @@ class Target(NamedTuple):
     `sender`, `recipients`, `username`: e-mail's. Filters: empty means all; `minimum_severity` and `detectors` are for
     alerts. `start`: where a target begins that has never run. `allow_networks`: addresses that are not public, and may
     be connected to all the same. `give_up_s`: how long a message is tried that the receiver answers with an error of
-    its own. `acknowledgement`, `index`: Splunk's. `resolve`: whether PagerDuty is told of closed alerts. `link`: an
-    address with `{id}` and `{chain}` in it, for people. `log`: the log's name.
+    its own. `acknowledgement`, `splunk_index`: Splunk's. `resolve`: whether PagerDuty is told of closed alerts.
+    `link`: an address with `{id}` and `{chain}` in it, for people. `log`: the log's name.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Target(NamedTuple):
     timeout_s: float = 10.0
     give_up_s: float = 3600.0
     acknowledgement: bool = True
-    index: str = ""
+    splunk_index: str = ""
     resolve: bool = True
     link: str = ""
     log: str = ""

@@ -27,8 +27,8 @@ def hec_event(target: Target, message: Message) -> bytes:
         "event": readable(message.value),
         "fields": fields,
     }
-    if target.index:
-        told["index"] = target.index
+    if target.splunk_index:
+        told["index"] = target.splunk_index
     if message.alert is not None:
         fields["severity"] = message.alert.severity
         fields["detector"] = message.alert.detector

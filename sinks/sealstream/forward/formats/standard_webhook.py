@@ -39,7 +39,9 @@ def signing_keys(secret: str) -> list[bytes]:
             raise Misconfigured(f"expected {_PREFIX} and the key in base64") from error
         if not (each.startswith(_PREFIX) and _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]):
             least, most = _KEY_BYTES
-            raise Misconfigured(f"expected {_PREFIX} and a key of {least} to {most} bytes in base64, got {len(key)} bytes")
+            raise Misconfigured(
+                f"expected {_PREFIX} and a key of {least} to {most} bytes in base64, got {len(key)} bytes"
+            )
         keys.append(key)
     if not keys:
         raise Misconfigured(f"expected {_PREFIX} and the key in base64, got nothing")

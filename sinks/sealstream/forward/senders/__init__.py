@@ -4,6 +4,6 @@ A sender keeps a connection and nothing else: what it was given and is not `take
 """
 
 from sealstream.forward.senders.making import sender_of
-from sealstream.forward.senders.sending import Prepared, Sender
+from sealstream.forward.senders.sending import Pause, Prepared, Sender, waiting
 
-__all__ = ["Prepared", "Sender", "sender_of"]
+__all__ = ["Pause", "Prepared", "Sender", "sender_of", "waiting"]

@@ -1,17 +1,24 @@
-"""What every sender is. Shapes alone."""
+"""What every sender is."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from sealstream.forward.messages import Message
 from sealstream.forward.outcomes import Outcome
 
-__all__ = ["Pause", "Prepared", "Sender"]
+__all__ = ["Pause", "Prepared", "Sender", "waiting"]
 
 Pause = Callable[[float], bool]
 """Waits so many seconds; True: the process is told to stop, so wait no longer."""
+
+
+def waiting(seconds: float) -> bool:
+    """A pause that nobody ends early."""
+    time.sleep(seconds)
+    return False
 
 
 class Prepared(NamedTuple):

@@ -18,7 +18,7 @@ from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward.addresses import NotAllowed
 from sealstream.forward.formats.splunk import hec_event
 from sealstream.forward.messages import Message
-from sealstream.forward.outcomes import Outcome, later, refused, taken, unsure
+from sealstream.forward.outcomes import Outcome, later, taken, unsure
 from sealstream.forward.posting import Answer, Poster, outcome_of
 from sealstream.forward.senders.sending import Pause, Prepared
 from sealstream.forward.targets import Target

@@ -40,7 +40,6 @@ class SyslogSender:
         self._guard = Guard.of(target.allow_networks)
         self._context = tls_context(target.ca_file, target.certificate_file, target.key_file)
         self._host = host or socket.gethostname()
-        self._session: ssl.SSLSession | None = None
 
     def prepare(self, message: Message) -> Prepared:
         return Prepared(message, framed(syslog_message(message, self._host)))
@@ -49,7 +48,6 @@ class SyslogSender:
         try:
             with self._opened() as connection:
                 connection.sendall(b"".join(each.body for each in messages))
-                self._session = connection.session
                 self._end(connection)
         except (NotAllowed, Unavailable) as error:
             return later(str(error))
@@ -72,7 +70,7 @@ class SyslogSender:
     def _opened(self) -> ssl.SSLSocket:
         plain = connected(self._guard, self._name, self._port, self._timeout_s)
         try:
-            return self._context.wrap_socket(plain, server_hostname=self._name, session=self._session)
+            return self._context.wrap_socket(plain, server_hostname=self._name)
         except BaseException:
             plain.close()
             raise
