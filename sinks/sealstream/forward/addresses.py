@@ -21,11 +21,18 @@ __all__ = ["Guard", "NotAllowed", "connected", "judged", "tls_context"]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_NEVER_PUBLIC: tuple[Network, ...] = (
-    ipaddress.ip_network("168.63.129.16/32"),  # Azure's own, for machines in it
-    ipaddress.ip_network("192.88.99.0/24"),  # the 6to4 relays that there were
-    ipaddress.ip_network("64:ff9b:1::/48"),  # translation for local use (RFC 8215)
+# IANA's registries of special-purpose addresses, as they are now: what Python knows of them differs by its version.
+_NEVER_PUBLIC: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4"),
+        "168.63.129.16/32",  # public by its number, and Azure's own service for machines in it
+        *("2001::/23", "2001:db8::/32", "3fff::/20"),
+    )
 )
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # the last four bytes are an IPv4 address (RFC 6052)
 
 
@@ -38,24 +45,25 @@ def judged(address: Address, allowed: Sequence[Network] = ()) -> str:
     if any(address in network for network in allowed):
         return ""
     inner = _inside(address)
-    if inner is not None and (why := judged(inner, allowed)):
-        return why
+    if inner is not None:
+        return judged(inner, allowed)
     if address.is_link_local:
         return f"{address} is link-local (a cloud's metadata is)"
     if address.is_loopback or address.is_unspecified:
         return f"{address} is this machine itself"
-    if not address.is_global or address.is_multicast or any(address in network for network in _NEVER_PUBLIC):
+    special = any(address in network for network in _NEVER_PUBLIC if network.version == address.version)
+    if special or (isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST):
         return f"{address} is not a public address"
     return ""
 
 
 def _inside(address: Address) -> Address | None:
-    """The IPv4 address that an IPv6 one stands for, where it is a public IPv6 address by its looks."""
+    """The IPv4 address that an IPv6 one stands for: mapped, translated (RFC 6052) or 6to4."""
     if isinstance(address, IPv4Address):
         return None
     if address in _TRANSLATED:
         return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    return address.ipv4_mapped or address.sixtofour
 
 
 class Guard(NamedTuple):

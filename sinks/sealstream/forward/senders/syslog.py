@@ -59,8 +59,9 @@ class SyslogSender:
         """Connects, and closes as after messages, without one."""
         try:
             with self._opened() as connection:
+                version = connection.version()
                 self._end(connection)
-                return f"{self._name} takes connections with {connection.version()}"
+                return f"{self._name} takes connections with {version}"
         except OSError as error:
             raise Unavailable(f"{self._name}:{self._port}: {error}") from error
 
