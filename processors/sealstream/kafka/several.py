@@ -15,6 +15,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from sealstream.errors import InputLost, SealstreamError, Unavailable
+from sealstream.kafka.offsets import bounds
 from sealstream.kafka.reader import Record
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
 from sealstream.layout.forwarding import Place
@@ -111,7 +112,7 @@ class SeveralReader:
 
     def ends(self) -> dict[Place, int]:
         """Where each partition ends now, as far as it is committed. Raises `Unavailable` when no broker answers."""
-        return {place: self.bounds(place)[1] for place in self._positions}
+        return {place: self._bounds(place)[1] for place in self._positions}
 
     def close(self) -> None:
         """Give the connections back. Can be called twice."""
@@ -160,13 +161,13 @@ class SeveralReader:
             self._positions[place] = max(self._positions[place], event.offset())
         elif error.code() in _LOST:
             try:
-                self._failure = PlaceLost(place, self._positions[place], *self.bounds(place))
+                self._failure = PlaceLost(place, self._positions[place], *self._bounds(place))
             except Unavailable as unanswered:
                 self._failure = unanswered
         elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # no group is used
             self._failure = translated(error, self._kafka, self._doing, place.topic)
 
-    def bounds(self, place: Place) -> tuple[int, int]:
+    def _bounds(self, place: Place) -> tuple[int, int]:
         """Where the partition begins, and where it ends as far as it is committed. Raises `Unavailable`."""
         try:
             start, end = self._consumer.get_watermark_offsets(TopicPartition(*place), _LOOK_S)
@@ -182,7 +183,11 @@ class SeveralReader:
         The driver can stop fetching for good when leaders change (docs/decisions/0191).
         """
         self._moved_at = time.monotonic()
-        behind = {place: self._positions[place] for place, end in self.ends().items() if end > self._positions[place]}
+        try:
+            ends = self.ends()
+        except Unavailable:
+            ends = {place: end for place, (_, end) in bounds(self._kafka, list(self._positions)).items()}
+        behind = {place: self._positions[place] for place, end in ends.items() if end > self._positions[place]}
         stuck = [place for place, position in behind.items() if self._behind_at.get(place) == position]
         self._behind_at = behind
         if stuck:

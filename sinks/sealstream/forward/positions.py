@@ -14,7 +14,7 @@ from sealstream.errors import Misconfigured, NotCanonical
 from sealstream.forward.targets import Target
 from sealstream.kafka import KafkaSettings, Record, StandingProducer, offset_reaching, read_until_end
 from sealstream.kafka.admin import describe
-from sealstream.kafka.several import SeveralReader
+from sealstream.kafka.offsets import bounds
 from sealstream.layout import decode_entry
 from sealstream.layout.forwarding import Place, Position, Positions, decode_positions, encode_positions
 
@@ -64,15 +64,10 @@ def starting_positions(
         else:
             new.append(place)
     if new:
-        bounds = _bounds(kafka, new)
+        found_bounds = bounds(kafka, new)
         for place in new:
-            found[place] = Position(bounds[place][target.start == "now"], ids[place.topic])
+            found[place] = Position(found_bounds[place][target.start == "now"], ids[place.topic])
     return found
-
-
-def _bounds(kafka: KafkaSettings, places: Sequence[Place]) -> dict[Place, tuple[int, int]]:
-    with SeveralReader(kafka, dict.fromkeys(places, 0)) as reader:
-        return {place: reader.bounds(place) for place in places}
 
 
 def _offset_behind(kafka: KafkaSettings, topic: str, seq: int) -> int:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import structlog
 
+from sealstream.errors import Unavailable
 from sealstream.forward.deadletters import write_letter
 from sealstream.forward.following import IsMuted, Item, Queue, never_muted
 from sealstream.forward.outcomes import Outcome, refused
@@ -193,12 +194,11 @@ class TargetLoop:
         items = self._queue.next(most, self._sender.most_bytes)
         if items or not self._queue.closings_wait:
             return items
+        assert self._reader is not None
         if self._until is None:
-            assert self._reader is not None
-            self._until = {
-                place: end for place, end in self._reader.ends().items() if place.topic == self._sources.alerts
-            }
-        if any(self._queue.positions[place].next < end for place, end in self._until.items()):
+            ends = self._reader.ends()
+            self._until = {place: end for place, end in ends.items() if place.topic == self._sources.alerts}
+        if any(self._reader.position(place) < end for place, end in self._until.items()):
             return []  # they are still to be read
         return self._queue.next(1, self._sender.most_bytes, closings=True)
 
@@ -302,5 +302,9 @@ class TargetLoop:
         if self._reader is None or self._now() - self._lag_at < _LAG_EVERY_S:
             return
         self._lag_at = self._now()
-        unread = sum(max(end - self._reader.position(place), 0) for place, end in self._reader.ends().items())
+        try:
+            ends = self._reader.ends()
+        except Unavailable:  # what was found last stays; reading says it where it matters
+            return
+        unread = sum(max(end - self._reader.position(place), 0) for place, end in ends.items())
         self._tally.set(figures.FORWARD_LAG, unread + len(self._queue), name)
