@@ -169,7 +169,8 @@ class Collector(HttpReceiver):
         assert request.path == "/services/collector/event"
         if not request.body:
             return _hec(400, 5, "No data")
-        decoder, text, events = json.JSONDecoder(), request.body.decode(), []
+        decoder, text = json.JSONDecoder(), request.body.decode()
+        events: list[Any] = []
         while text := text.lstrip():
             try:
                 event, end = decoder.raw_decode(text)

@@ -430,7 +430,7 @@ def test_a_mail_goes_over_starttls_to_every_recipient(
     (envelope,) = mail_receiver.mails
     assert mail_receiver.encrypted == [True]
     assert envelope.rcpt_tos == ["soc@example.com", "lead@example.com"]
-    read = message_from_bytes(envelope.content or b"", policy=email_policy)  # type: ignore[arg-type]
+    read = message_from_bytes(envelope.content or b"", policy=email_policy)
     assert read["Subject"].startswith("[high] 2 alerts")
     assert [part.get_filename() for part in read.iter_attachments()] == [  # type: ignore[attr-defined]
         f"alert-{make_alert(n).id}.json" for n in (1, 2)

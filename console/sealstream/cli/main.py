@@ -16,6 +16,7 @@ from sealstream.cli import (
     config,
     continuing,
     deadletters,
+    forward,
     keys,
     outbox,
     producers,
@@ -71,6 +72,7 @@ app.add_typer(restore.app, name="restore")
 deadletters.app.command("retry")(retrying.retry_letter)
 app.add_typer(deadletters.app, name="deadletter")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
+app.add_typer(forward.app, name="forward")
 app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamError, Unavailable
+from sealstream.forward import open_letters
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -27,6 +29,7 @@ from sealstream.kafka import (
     start_offset,
 )
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout.forwarding import ForwardTopics
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
@@ -46,6 +49,7 @@ __all__ = [
     "check_listens",
     "dead_letters",
     "producers",
+    "refused_letters",
     "sealed",
     "signed",
     "stored",
@@ -205,6 +209,11 @@ def _retried(dsn: str, chain: str) -> frozenset[tuple[str, str]]:
     except SealstreamError:  # the question about Postgres itself says why
         return frozenset()
     return frozenset((str(each.get("offset")), str(each.get("sha256"))) for each in said)
+
+
+def refused_letters(kafka: KafkaSettings, prefix: str) -> Counter[str]:
+    """How many messages each target of the forward sink refused, and nobody has worked off."""
+    return Counter(letter.told.target for letter in open_letters(kafka, ForwardTopics.of(prefix).deadletter))
 
 
 def producers(kafka: KafkaSettings, chain: ChainSettings) -> Producers:

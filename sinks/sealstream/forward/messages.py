@@ -49,6 +49,8 @@ class Message(NamedTuple):
     @property
     def closed_alert(self) -> str:
         """Of a closing: the alert's id."""
+        if self.alert is not None:
+            return self.alert.id
         assert self.entry is not None
         return str((self.entry.metadata or {}).get("alert", ""))
 
