@@ -90,7 +90,8 @@ def judged_permissions(
         for needed in permissions(client, chain, prefix):
             if needed.resource == "transactional-id":
                 continue
-            has = views[needed.name].operations if needed.resource == "topic" else groups[needed.name]
+            view = views.get(needed.name, TopicView(None))
+            has = view.operations if needed.resource == "topic" else groups[needed.name]
             missing += [f"{each} on {needed.resource} {needed.name}" for each in needed.operations if each not in has]
         if missing:
             lacks[client] = missing
