@@ -23,6 +23,7 @@ from tests.pipeline import Said, say, wait_until
 from tests.postgres.conftest import SealedChain
 
 from sealstream.cli.forward_process import create_forward_topics, sources_of
+from sealstream.cli.pipeline import process_specs
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.errors import Misconfigured
@@ -231,6 +232,11 @@ def _ask(port: int, path: str = "/metrics") -> str:
             return str(answer.read(), "utf-8")
     except urllib.error.HTTPError as error:
         return str(error.read(), "utf-8")
+
+
+def test_the_local_stack_has_the_process_where_there_are_targets(tmp_path: Path) -> None:
+    names = [spec.name for spec in process_specs(tmp_path / "s.toml", ["main"], forward=True)]
+    assert names == [*(spec.name for spec in process_specs(tmp_path / "s.toml", ["main"])), "forward"]
 
 
 # Commands

@@ -16,7 +16,8 @@ from sealstream.forward.outcomes import Outcome, later, refused, taken, unsure
 from sealstream.forward.pacing import Pace
 from sealstream.forward.positions import kept_positions
 from sealstream.forward.senders import Prepared, Sender
-from sealstream.kafka import KafkaSettings, StandingProducer, create_topics, produce, trim
+from sealstream.kafka import KafkaSettings, StandingProducer, TransactionalProducer, create_topics, produce, trim
+from sealstream.kafka.offsets import bounds
 from sealstream.layout import Figures, TopicConfig, figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import Alert, encode_alert
@@ -271,6 +272,59 @@ def test_an_error_of_the_receivers_own_is_given_up_on_in_the_end_and_nobody_else
     loop.close()
     (letter,) = world.letters()
     assert (letter.told.id, letter.told.reason) == (alerts[1].id, "500: oops (tried for 601 s)")
+
+
+def test_what_was_tried_together_is_tried_together_again(world: World) -> None:
+    """So that a mail that is made of several has the same Message-ID again, though more have come."""
+    recorder = Recorder(most=10)
+    recorder.answer = lambda given: later("down")
+    loop = world.loop(recorder)
+    alerts = [make_alert(n, subject="one") for n in range(8)]
+    world.raise_alerts(*alerts[:3])
+    step_until(loop, lambda: bool(recorder.attempts))
+    world.raise_alerts(*alerts[3:])
+    step_until(loop, lambda: len(recorder.attempts) >= 4)
+    assert {tuple(each) for each in recorder.attempts} == {tuple(recorder.attempts[0])}
+    recorder.answer = lambda given: taken("fine")
+    step_until(loop, lambda: len(recorder.given) == 8)
+    loop.close()
+
+
+def test_a_fault_of_our_own_in_one_message_does_not_hold_the_others_up(world: World) -> None:
+    recorder = Recorder()
+    alerts = [make_alert(n, subject="one") for n in range(3)]
+
+    def answer(given: list[str]) -> Outcome:
+        if alerts[1].id in given:
+            raise ZeroDivisionError
+        return taken("fine")
+
+    recorder.answer = answer
+    loop = world.loop(recorder, target=world.target._replace(give_up_s=0.2))
+    world.raise_alerts(*alerts)
+    step_until(loop, lambda: len(recorder.given) == 2)
+    loop.close()
+    (letter,) = world.letters()
+    assert "ZeroDivisionError" in letter.told.reason
+
+
+def test_markers_behind_the_last_entry_do_not_wait(world: World, kafka: KafkaSettings) -> None:
+    topic = world.sources.chains["main"]
+    chain = SealedChain("main").add_many(2)
+    writer = TransactionalProducer(kafka, unique("tx"))
+    writer.open()
+    for value in chain.values:
+        writer.begin()
+        writer.produce(topic, value)
+        writer.commit()
+    writer.close()
+    recorder = Recorder()
+    loop = world.loop(recorder, target=world.target._replace(what="entries", start="earliest"))
+    step_until(loop, lambda: len(recorder.given) == 3)
+    for _ in range(10):
+        loop.step()
+    loop.close()
+    assert world.position_total() == 6 == bounds(kafka, [Place(topic)])[Place(topic)][1]
 
 
 def test_nobody_there_is_never_given_up_on(world: World) -> None:

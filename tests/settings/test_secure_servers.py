@@ -166,7 +166,7 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
         forwarding = Forwarding(settings.kafka_settings(), settings.forward_targets(), sources_of(settings))
         step_until(forwarding, lambda: len(receiver.requests) >= events)
         assert say(path, "forward", "list").code == 0
-        assert [each["waiting"] for each in json.loads(say(path, "forward", "status", "--json").out)][0] == 0
+        assert json.loads(say(path, "forward", "status", "--json").out)[0]["waiting"] == 0
     reader = world.config("reader")
     for command in (("search", "action:read", "--json"), ("tail", "-n", "3", "--json")):
         said = say(reader, *command)

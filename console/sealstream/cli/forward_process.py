@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sealstream.cli.service import serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.watched import watched_process
@@ -9,6 +11,8 @@ from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward import Forwarding, IsMuted, Sources, Troubles, never_muted
 from sealstream.health.watching import Question
 from sealstream.kafka import create_topics
+from sealstream.kafka.admin import describe
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import ChainTopics, Figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.forwarding import ForwardTopics
@@ -25,9 +29,10 @@ def serve_forward(
     targets = settings.forward_targets()
     if not targets:
         raise Misconfigured("there is no target: [forward.targets.NAME] in the settings makes one (docs/forwarding.md)")
-    kafka, sources, troubles = settings.kafka_settings(), sources_of(settings), Troubles()
+    kafka, troubles = settings.kafka_settings(), Troubles()
 
     def build() -> Forwarding:
+        sources = _with_closed_chains(settings, sources_of(settings))
         return Forwarding(kafka, targets, sources, is_muted=is_muted, tally=tally, troubles=troubles)
 
     questions = {f"target {target.name}": _takes(troubles, target.name) for target in targets}
@@ -36,10 +41,21 @@ def serve_forward(
 
 
 def sources_of(settings: Settings) -> Sources:
-    """The topics that targets follow: closed chains' too, as long as something of them waits."""
+    """The topics that targets follow."""
     prefix = settings.kafka.prefix
-    chains = {name: ChainTopics.of(name, prefix).chain for name in sorted(settings.chains)}
+    chains = {name: ChainTopics.of(name, prefix).chain for name in settings.open_chains()}
     return Sources(ActivityTopics.of(prefix).alerts, chains, ForwardTopics.of(prefix))
+
+
+def _with_closed_chains(settings: Settings, sources: Sources) -> Sources:
+    """Closed chains' topics too, where they are there: something of them may wait."""
+    found = dict(sources.chains)
+    for name in settings.chains.keys() - found.keys():
+        topic = ChainTopics.of(name, settings.kafka.prefix).chain
+        with suppress(TopicMissing):
+            describe(settings.kafka_settings(), [topic])
+            found[name] = topic
+    return sources._replace(chains=found)
 
 
 def create_forward_topics(settings: Settings) -> None:

@@ -127,6 +127,13 @@ class Queue:
         self.positions[place] = Position(offset, self.positions[place].topic_id, self.positions[place].seq)
         self.moved = True
 
+    def caught_up(self, place: Place, offset: int) -> None:
+        """Nothing waits, and all before `offset` there was read: behind the last record stand markers of Kafka."""
+        before = self.positions[place]
+        if offset > before.next:
+            self.positions[place] = Position(offset, before.topic_id, before.seq)
+            self.moved = True
+
     def _pass_over(self) -> None:
         for queue in (self._waiting, self._closings):
             while queue and not queue[0].to_do:

@@ -27,7 +27,7 @@ import structlog
 from sealstream.errors import Unavailable
 from sealstream.forward.deadletters import write_letter
 from sealstream.forward.following import IsMuted, Item, Queue, never_muted
-from sealstream.forward.outcomes import Outcome, refused
+from sealstream.forward.outcomes import Outcome, refused, unsure
 from sealstream.forward.pacing import Pace
 from sealstream.forward.positions import kept_positions, starting_positions, write_positions
 from sealstream.forward.senders import Pause, Prepared, Sender, waiting
@@ -39,7 +39,7 @@ from sealstream.layout.forwarding import ForwardTopics, Place
 
 __all__ = ["Sources", "TargetLoop"]
 
-_AHEAD = 1_000
+_AHEAD = 500
 _WRITE_AFTER_S = 0.5
 _PASSED_OVER_WRITE_AFTER_S = 5.0
 _LAG_EVERY_S = 10.0
@@ -95,6 +95,7 @@ class TargetLoop:
         self._tally = tally or Figures()
         self._log = structlog.get_logger().bind(target=target.name)
         self._alone = 0  # so many of the next messages are tried one by one
+        self._together = 0  # so many were tried together: again the same, so that what is made of them is the same
         self._first_attempt_at: float | None = None
         self._written_at = now()
         self._delivered_since_written = False
@@ -153,13 +154,16 @@ class TargetLoop:
                 return False
             self._reader = SeveralReader(self._kafka, offsets)
         try:
-            records = self._reader.read(_AHEAD, 0.0 if len(self._queue) else self._poll_s)
+            records = self._reader.read(_AHEAD - len(self._queue), 0.0 if len(self._queue) else self._poll_s)
         except PlaceLost as lost:
             self._reader.close()
             self._reader = None
             self._skip(lost)
             return True
         self._queue.add(records)
+        if not len(self._queue):
+            for place in self._queue.positions:
+                self._queue.caught_up(place, self._reader.position(place))
         return bool(records)
 
     def _skip(self, lost: PlaceLost) -> None:
@@ -186,11 +190,11 @@ class TargetLoop:
             self._tally.add(figures.FORWARD_LETTERS, 1, self._target.name)
         self._queue.forget()
         self._queue.skip(place, goes_on)
-        self._alone, self._until = 0, None
+        self._alone, self._together, self._until = 0, 0, None
         self._write()
 
     def _next(self) -> list[Item]:
-        most = 1 if self._alone else self._sender.most
+        most = 1 if self._alone else self._together or self._sender.most
         items = self._queue.next(most, self._sender.most_bytes)
         if items or not self._queue.closings_wait:
             return items
@@ -221,7 +225,8 @@ class TargetLoop:
         tried = items[: len(prepared)]
         if self._first_attempt_at is None:
             self._first_attempt_at = self._now()
-        outcome = self._sender.send(prepared)
+        self._together = len(tried)
+        outcome = self._sent(prepared)
         if outcome.end == "taken":
             self._taken(tried)
             return True
@@ -230,7 +235,7 @@ class TargetLoop:
         over = outcome.end == "unsure" and tried_s >= self._target.give_up_s
         if outcome.end == "refused" or over:
             if len(tried) > 1 and not outcome.whole:
-                self._alone = len(tried)
+                self._alone, self._together = len(tried), 0
                 self._first_attempt_at = None
             else:
                 after = f" (tried for {tried_s:.0f} s)" if over else ""
@@ -240,6 +245,13 @@ class TargetLoop:
         self._set_trouble(outcome.said)
         self._log.warning("not taken; trying again", reason=outcome.said, pause_s=round(pause_s, 1))
         return False
+
+    def _sent(self, messages: Sequence[Prepared]) -> Outcome:
+        try:
+            return self._sender.send(messages)
+        except Exception as error:  # noqa: BLE001 - of our own making; it must not hold the target up for ever
+            self._log.critical("a fault of the program: please report it", reason=repr(error), exc_info=True)
+            return unsure(f"a fault of the program: {error!r}")
 
     def _taken(self, items: Sequence[Item]) -> None:
         self._tally.add(figures.FORWARDED, len(items), self._target.name)
@@ -266,6 +278,7 @@ class TargetLoop:
     def _settled(self, items: Sequence[Item]) -> None:
         self._queue.done(items)
         self._alone = max(self._alone - len(items), 0)
+        self._together = 0
         self._first_attempt_at = None
         self._delivered_since_written = True
         self._pace.well()
