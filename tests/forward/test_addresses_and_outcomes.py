@@ -48,6 +48,14 @@ def test_networks_are_allowed_by_name_and_no_others_with_them() -> None:
         Guard.of(["10.1.0.1/16"])
 
 
+def test_what_goes_in_the_clear_goes_to_named_networks_alone() -> None:
+    guard = Guard.of(["127.0.0.0/8"], only=True)
+    assert guard.resolve("127.0.0.1", 80) == ["127.0.0.1"]
+    with pytest.raises(NotAllowed, match="in the clear"):
+        guard.resolve("1.1.1.1", 80)
+    assert Guard.of(["127.0.0.0/8"]).resolve("1.1.1.1", 443) == ["1.1.1.1"]
+
+
 def test_a_name_that_leads_here_is_refused_in_words() -> None:
     with pytest.raises(NotAllowed, match=r"localhost may not be connected to: .*this machine itself.*allow_networks"):
         Guard().resolve("localhost", 80)

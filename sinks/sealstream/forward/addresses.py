@@ -67,12 +67,13 @@ def _inside(address: Address) -> Address | None:
 
 
 class Guard(NamedTuple):
-    """The networks that one target may connect to beside public addresses."""
+    """The networks that one target may connect to beside public addresses; `only`: to nothing but these."""
 
     allowed: tuple[Network, ...] = ()
+    only: bool = False
 
     @classmethod
-    def of(cls, networks: Sequence[str]) -> Guard:
+    def of(cls, networks: Sequence[str], *, only: bool = False) -> Guard:
         """From settings, such as `10.0.0.0/8` or `::1`. Raises `Misconfigured` that names the wrong one."""
         found = []
         for text in networks:
@@ -80,7 +81,7 @@ class Guard(NamedTuple):
                 found.append(ipaddress.ip_network(text))
             except ValueError as error:
                 raise Misconfigured(f"{text!r} is no network: expected one such as 10.1.0.0/16 ({error})") from error
-        return cls(tuple(found))
+        return cls(tuple(found), only)
 
     def resolve(self, host: str, port: int) -> list[str]:
         """The addresses of a host that may be connected to, in the system's order.
@@ -92,9 +93,7 @@ class Guard(NamedTuple):
         except (OSError, UnicodeError) as error:
             raise Unavailable(f"{host} has no address: {getattr(error, 'strerror', None) or error}") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        reasons = {
-            address: judged(ipaddress.ip_address(address.partition("%")[0]), self.allowed) for address in addresses
-        }
+        reasons = {address: self._why_not(ipaddress.ip_address(address.partition("%")[0])) for address in addresses}
         fine = [address for address, why in reasons.items() if not why]
         if not fine:
             raise NotAllowed(
@@ -102,6 +101,11 @@ class Guard(NamedTuple):
                 "network in allow_networks"
             )
         return fine
+
+    def _why_not(self, address: Address) -> str:
+        if self.only and not any(address in network for network in self.allowed):
+            return f"{address} is in none of its networks, and what is sent would be in the clear"
+        return judged(address, self.allowed)
 
 
 def connected(guard: Guard, host: str, port: int, timeout_s: float) -> socket.socket:

@@ -63,7 +63,7 @@ class Poster:
         self._path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
         bracketed = f"[{self._host}]" if ":" in self._host else self._host
         self._host_header = bracketed if parts.port is None else f"{bracketed}:{parts.port}"
-        self._guard = Guard.of(target.allow_networks)
+        self._guard = Guard.of(target.allow_networks, only=not self._tls)
         self._timeout_s = target.timeout_s
         self._context = tls_context(target.ca_file, target.certificate_file, target.key_file) if self._tls else None
         self._headers = {"User-Agent": "sealstream", **target.headers}
