@@ -26,7 +26,7 @@ from sealstream.cli.forward_process import create_forward_topics, sources_of
 from sealstream.cli.pipeline import process_specs
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.devstack.ports import free_port
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward import Forwarding, Troubles
 from sealstream.kafka import KafkaSettings, StandingProducer, create_topics, produce
 from sealstream.layout import Figures, TopicConfig, figures
@@ -157,6 +157,29 @@ def test_a_receiver_that_never_answers_does_not_hold_up_a_stop(site: Site, recei
     begun = time.monotonic()
     process.close()
     assert time.monotonic() - begun < 8
+
+
+def test_kafka_that_is_away_for_a_moment_costs_repeats_and_no_message(
+    site: Site, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.targets(soc=webhook(receiver, start="earliest"))
+    alerts = [make_alert(n, subject="one") for n in range(10)]
+    site.raise_alerts(*alerts)
+    refusals, send = iter(range(4)), StandingProducer.send
+
+    def sometimes(self: StandingProducer, topic: str, *args: Any, **more: Any) -> None:
+        if receiver.requests and topic.endswith("positions") and next(refusals, None) is not None:
+            raise Unavailable("away")
+        send(self, topic, *args, **more)
+
+    monkeypatch.setattr(StandingProducer, "send", sometimes)
+    process = site.forwarding()
+    try:
+        wait_until(lambda: next(refusals, None) is None and set(got(receiver)) == set(ids(*alerts)), 60)
+        wait_until(lambda: _positions(site) == 1 and "0" in site.command("forward", "status").out, 30)
+    finally:
+        process.close()
+    assert list(dict.fromkeys(got(receiver))) == ids(*alerts)
 
 
 def test_the_first_start_says_which_topics_are_missing(site: Site) -> None:

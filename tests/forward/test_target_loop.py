@@ -16,7 +16,15 @@ from sealstream.forward.outcomes import Outcome, later, refused, taken, unsure
 from sealstream.forward.pacing import Pace
 from sealstream.forward.positions import kept_positions
 from sealstream.forward.senders import Prepared, Sender
-from sealstream.kafka import KafkaSettings, StandingProducer, TransactionalProducer, create_topics, produce, trim
+from sealstream.kafka import (
+    KafkaSettings,
+    StandingProducer,
+    TransactionalProducer,
+    create_topics,
+    produce,
+    read_until_end,
+    trim,
+)
 from sealstream.kafka.offsets import bounds
 from sealstream.layout import Figures, TopicConfig, figures
 from sealstream.layout.activity import ActivityTopics
@@ -228,6 +236,31 @@ def test_what_is_refused_for_good_becomes_a_letter_and_the_others_go_on(world: W
     assert message.alert == alerts[2]
     assert tally.value(figures.FORWARD_LETTERS, "soc") == 1
     settle(world.producer, world.sources.own.deadletter, letter, "delivered", "by a test")
+    assert world.letters() == []
+
+
+def test_a_letter_that_was_written_twice_is_one(world: World) -> None:
+    """As a crash between the letter and the position leaves it."""
+    recorder = Recorder()
+    recorder.answer = lambda given: refused("400: no")
+
+    class Killed(BaseException):
+        """As kill -9 leaves it."""
+
+    def die(*args: Any, **more: Any) -> None:
+        raise Killed
+
+    loop = world.loop(recorder)
+    world.raise_alerts(make_alert(1))
+    loop._settled = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        step_until(loop, lambda: False)
+    again = world.loop(recorder)
+    step_until(again, lambda: len(recorder.attempts) == 2)
+    again.close()
+    assert sum(len(records) for records in read_until_end(world.kafka, world.sources.own.deadletter)) == 2
+    (letter,) = world.letters()
+    settle(world.producer, world.sources.own.deadletter, letter, "dismissed", "by a test")
     assert world.letters() == []
 
 
