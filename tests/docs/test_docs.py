@@ -21,12 +21,20 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
+from tests.forward.conftest import make_alert
+from tests.forward.receivers import HttpReceiver
 from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, sql
 
 from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
-from sealstream.layout import SegmentLimits
+from sealstream.forward.deadletters import write_letter
+from sealstream.forward.messages import alert_message
+from sealstream.kafka import StandingProducer, create_topics
+from sealstream.layout import SegmentLimits, TopicConfig
+from sealstream.layout.activity import ActivityTopics
+from sealstream.layout.alerts import encode_alert
+from sealstream.layout.forwarding import ForwardTopics, Place
 
 PAGES = sorted(
     path
@@ -245,6 +253,39 @@ def api(reader: Reader) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def forwarding(reader: Reader) -> Iterator[None]:
+    """The page's targets, with a receiver that is here; and what a receiver's program has at hand."""
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    (reader.folder / "secrets").mkdir()
+    for name in ("soc", "hec-token", "slack-url", "pagerduty-key", "otel", "mail-password"):
+        told = {"soc": secret, "slack-url": "https://hooks.slack.com/services/T/B/x"}.get(name, "secret")
+        (reader.folder / "secrets" / name).write_text(f"{told}\n")
+    reader.names |= {"/run/secrets/": f"{reader.folder}/secrets/"}
+    payload = 'body, seen, identity = b\'{"data":{"severity":"low","summary":"s"}}\', set(), \'x\''
+    reader.before_python = "\n".join(
+        [
+            "import time",
+            "from sealstream.forward.formats.standard_webhook import signed_headers, signing_keys",
+            payload,
+            f"headers = signed_headers(identity, body, signing_keys({secret!r}), int(time.time()))",
+        ]
+    )
+    topics = [TopicConfig(ActivityTopics.of(reader.pipeline.prefix).alerts, {})]
+    create_topics(reader.pipeline.kafka, topics)
+    with HttpReceiver() as receiver:
+        soc = {"kind": "webhook", "url": receiver.url, "secret": secret, "allow_networks": ["127.0.0.0/8"]}
+        write_settings(reader.config, {"forward": {"targets": {"soc": soc}}})
+        refused = alert_message(encode_alert(make_alert()))
+        with StandingProducer(reader.pipeline.kafka) as producer:
+            write_letter(
+                *(producer, ForwardTopics.of(reader.pipeline.prefix).deadletter, "soc", Place(topics[0].name), 0),
+                **{"what": "alert", "identity": refused.id, "value": refused.value, "reason": "422"},
+            )
+        yield
+        assert len(receiver.requests) == 2  # the test, and the letter
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/client.md": client,
@@ -254,6 +295,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/api.md": api,
     "docs/configuration.md": configuration,
     "docs/search.md": search,
+    "docs/forwarding.md": forwarding,
     "docs/tutorial.md": tutorial,
     "examples/sqlite-sink/README.md": sqlite_sink,
     "examples/clinic/README.md": clinic,

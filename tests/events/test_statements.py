@@ -79,6 +79,7 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
             {"letter": 4, "topic": "control", "offset": 17, "sha256": HEX, "corrects": 12, "instead_of": 20},
             {"letter": 5, "topic": "raw", "offset": 3, "sha256": HEX},
         ],
+    },
     "alert.raised": {
         "detector": "failed_login_burst",
         "subject_kind": "actor",

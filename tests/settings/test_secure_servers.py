@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from tests.forward.conftest import SECRET
+from tests.forward.receivers import HttpReceiver
 from tests.long_runs import LONG
 from tests.pipeline import Said, say, sql
 from tests.settings.conftest import PASSWORD, Secured
@@ -19,12 +21,24 @@ from tests.settings.conftest import PASSWORD, Secured
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.chain import create_chain
+from sealstream.cli.forward_process import sources_of
 from sealstream.cli.settings import Settings, load_settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.client import AuditClient, Outbox
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
-from sealstream.layout import ChainTopics, SegmentLimits
+from sealstream.forward import Forwarding
+from sealstream.kafka import (
+    CLIENTS,
+    KafkaSettings,
+    create_topics,
+    permissions,
+    produce,
+    read_until_end,
+    topic_ids,
+    trim,
+)
+from sealstream.layout import ChainTopics, SegmentLimits, TopicConfig
+from sealstream.layout.activity import ActivityTopics
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -142,6 +156,17 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
     assert "not recorded" not in report.out
+    alerts = TopicConfig(ActivityTopics.of(world.prefix).alerts, {})
+    create_topics(KafkaSettings(world.servers.kafka_plain), [alerts])
+    with HttpReceiver() as receiver:
+        hook = {"kind": "webhook", "url": receiver.url, "secret": SECRET, "allow_networks": ["127.0.0.0/8"]}
+        everything = {"start": "earliest", "what": "entries"}
+        path = world.config("forward", forward={"targets": {"entries": hook | everything, "alerts": hook}})
+        settings = load_settings(path)
+        forwarding = Forwarding(settings.kafka_settings(), settings.forward_targets(), sources_of(settings))
+        step_until(forwarding, lambda: len(receiver.requests) >= events)
+        assert say(path, "forward", "list").code == 0
+        assert json.loads(say(path, "forward", "status", "--json").out)[0]["waiting"] == 0
     reader = world.config("reader")
     for command in (("search", "action:read", "--json"), ("tail", "-n", "3", "--json")):
         said = say(reader, *command)

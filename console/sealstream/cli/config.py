@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sealstream.cli.check_archive import check_archive
 from sealstream.cli.check_files import check_files, check_keys
+from sealstream.cli.check_forward import forward_checks
 from sealstream.cli.check_kafka import check_kafka
 from sealstream.cli.check_postgres import check_role
 from sealstream.cli.context import context_of, out, warn
@@ -118,6 +119,7 @@ def check(
                 ("kafka", lambda: check_kafka(settings, clients or ())),
                 *roles,
                 ("archive", lambda: check_archive(settings)),
+                *forward_checks(settings.forward_targets()),
             ]
         ),
     ]

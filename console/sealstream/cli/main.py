@@ -23,6 +23,7 @@ from sealstream.cli import (
     continuing,
     deadletters,
     dismissing,
+    forward,
     keys,
     outbox,
     producers,
@@ -80,6 +81,7 @@ deadletters.app.command("dismiss")(dismissing.dismiss_letters)
 app.add_typer(deadletters.app, name="deadletter")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
+app.add_typer(forward.app, name="forward")
 app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")

@@ -66,8 +66,11 @@ def prepare(
     return _with_metrics(config)
 
 
-def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
-    """The pipeline's processes as the supervisor starts them: one sequencer, and three processes for each chain."""
+def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False) -> list[ProcessSpec]:
+    """The pipeline's processes as the supervisor starts them: one sequencer, and three processes for each chain.
+
+    `forward`: there are targets, so there is the process that sends to them.
+    """
 
     def spec(name: str, *arguments: str) -> ProcessSpec:
         command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(config.absolute()), "run", *arguments]
@@ -79,14 +82,15 @@ def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
             spec(program_name(process, chain), process, "--chain", chain)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
-    return specs
+    return [*specs, spec("forward", "forward")] if forward else specs
 
 
 def _with_metrics(config: Path) -> Settings:
     """A free port for the figures of each process that has none yet; chosen once, as all ports are."""
     settings = load_settings(config)
     taken = set(settings.metrics.ports.values())
-    names = [spec.name for spec in process_specs(config, settings.open_chains())]
+    specs = process_specs(config, settings.open_chains(), forward=bool(settings.forward.targets))
+    names = [spec.name for spec in specs]
     added = {name: free_port(taken) for name in names if name not in settings.metrics.ports}
     if added:
         write_settings(config, {"metrics": {"ports": added}})

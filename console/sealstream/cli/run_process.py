@@ -13,6 +13,7 @@ import typer
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.context import context_of
+from sealstream.cli.forward_process import serve_forward
 from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -32,6 +33,7 @@ class ProcessName(StrEnum):
     CHECKPOINTING = "checkpointing"
     POSTGRES_SINK = "postgres-sink"
     ARCHIVE_SINK = "archive-sink"
+    FORWARD = "forward"
 
 
 def run_command(
@@ -40,7 +42,8 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; a sequencer takes several (default: all). Others: one (default: main).", show_default=False
+            help="The chain; a sequencer takes several (default: all). Others: one (default: main); forward has all.",
+            show_default=False,
         ),
     ] = None,
     accept_input_lost: Annotated[
@@ -76,6 +79,10 @@ def run_command(
         questions = questions_of(process, kafka, served, tally)
         with watched_process(settings, process, served, metrics_port, questions, tally) as health:
             code = serve("sequencer", build, vitals=health.vitals)
+    elif process is ProcessName.FORWARD:
+        if chain:
+            raise Misconfigured("forward serves all targets: expected no --chain; a target's settings name its chains")
+        code = serve_forward(settings, metrics_port, tally)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")

@@ -15,9 +15,11 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
+from sealstream.cli.forward_sections import ForwardSection
 from sealstream.cli.settings_sections import ArchiveSection, ChainSection, KafkaSection, PostgresSection
 from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured
+from sealstream.forward import Target
 from sealstream.health.settings import MetricsSection
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, SegmentLimits, check_chain_name, check_log_name, named_retention
@@ -72,6 +74,7 @@ class Settings(BaseModel):
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
+    forward: ForwardSection = Field(default_factory=ForwardSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     report: ReportSection = Field(default_factory=ReportSection)
     serve: ServeSection = Field(default_factory=ServeSection)
@@ -102,6 +105,11 @@ class Settings(BaseModel):
             prefix=self.kafka.prefix,
             continued=Continued(lost.origin, lost.checkpoint, lost.first_lost, lost.last_lost) if lost else None,
         )
+
+    def forward_targets(self) -> list[Target]:
+        """As the forward sink takes them, by name."""
+        section = self.forward
+        return [section.targets[name].target(name, section.link, self.log) for name in sorted(section.targets)]
 
     def open_chains(self) -> list[str]:
         """The chains that are run: all that were not closed."""

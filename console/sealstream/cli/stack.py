@@ -91,7 +91,8 @@ def _run(data_dir: Path, ports: Mapping[str, int], retention: str | None, limits
         settings = prepare(
             config, endpoints, retention=retention, limits=limits, say=lambda what: out.print(Text(what, style="dim"))
         )
-        stack.start_processes(process_specs(config, settings.open_chains()))
+        forward = bool(settings.forward.targets)
+        stack.start_processes(process_specs(config, settings.open_chains(), forward=forward))
         _watch(stack, settings)
     except AlreadyRunning as other:
         out.print(f"{other}")

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,12 +36,13 @@ from sealstream.health.asking import (
     at_once,
     check_listens,
     producers,
+    refused_letters,
     sealed,
     signed,
     stored,
     waiting_since,
 )
-from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings, of_letters
 from sealstream.health.letters import dead_letters
 from sealstream.health.scraping import scraped
 from sealstream.layout import ChainTopics
@@ -100,8 +101,9 @@ def status_command(
         local = []  # the settings are another system's than the local stack's
     supervised = bool(local) and supervisor_of(folder) is not None
     now = time.time()
-    views, chains = _ask(settings, local, now, timeout)
+    views, chains, refused = _ask(settings, local, now, timeout)
     found = findings([view for view in views if supervised or view.state != "stopped"], chains, now)
+    found += of_letters(refused)
     if local and not supervised:
         again = "" if folder == DEFAULT_DATA_DIR else f" --data-dir {folder}"
         found = [Finding("unknown", "", f"nothing runs here: `sealstream up{again}` starts it"), *found]
@@ -118,7 +120,7 @@ def status_command(
 
 def _ask(
     settings: Settings, local: list[ProcessStatus], now: float, timeout_s: float
-) -> tuple[list[ProcessView], list[ChainView]]:
+) -> tuple[list[ProcessView], list[ChainView], Mapping[str, int] | Trouble]:
     """Everything at the same time; then, in a third of the time, once more what was not of one moment."""
     views = _processes(settings, local, now)
     questions: dict[str, Callable[[], Any]] = {
@@ -128,10 +130,17 @@ def _ask(
     }
     for name in sorted(settings.chains):
         questions |= {f"{part} {name}": question for part, question in _of_chain(settings, name, now).items()}
+    if settings.forward.targets:
+        questions["forward letters"] = lambda: _refused(settings)
     answers = at_once(questions, timeout_s)
     views = [_answered(view, answers.get(f"process {view.name}")) for view in views]
     chains = [_chain_view(settings, name, answers) for name in sorted(settings.chains)]
-    return views, _once_more(settings, chains, timeout_s / 3)
+    return views, _once_more(settings, chains, timeout_s / 3), answers.get("forward letters", {})
+
+
+def _refused(settings: Settings) -> Mapping[str, int]:
+    check_listens(settings.kafka.bootstrap.split(","))
+    return refused_letters(settings.kafka_settings(), settings.kafka.prefix)
 
 
 def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
@@ -149,6 +158,7 @@ def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> li
         for status in local
     }
     needed = ["sequencer"] if settings.open_chains() else []
+    needed += ["forward"] if settings.forward.targets else []
     needed += [program_name(process, chain) for chain in settings.open_chains() for process in _each_needs(settings)]
     for name in [*needed, *addresses]:
         views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))

@@ -80,7 +80,7 @@ def _process_table(
             str(status.pid or "-") if status else "-",
             said_age(now - status.since) if status else "-",
             str(status.restarts or "-") if status else "-",
-            _whole(_summed(view, figures.ENTRIES)),
+            _whole(_summed(view, figures.FORWARDED if view.name == "forward" else figures.ENTRIES)),
             _lag(view),
         )
     return table
@@ -106,6 +106,8 @@ def _summed(view: ProcessView, figure: Figure) -> float | None:
 
 def _lag(view: ProcessView) -> str:
     entries, seconds = _summed(view, figures.LAG_ENTRIES), _summed(view, figures.LAG_SECONDS)
+    if entries is None:
+        entries, seconds = _summed(view, figures.FORWARD_LAG), _summed(view, figures.FORWARD_LAG_SECONDS)
     if entries is None:
         return "-"
     return f"{entries:,.0f}" + (f", {said_age(seconds)}" if seconds else "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamError, Unavailable
+from sealstream.forward import open_letters
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -26,6 +28,7 @@ from sealstream.kafka import (
     start_offset,
 )
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout.forwarding import ForwardTopics
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
@@ -44,6 +47,7 @@ __all__ = [
     "at_once",
     "check_listens",
     "producers",
+    "refused_letters",
     "sealed",
     "signed",
     "stored",
@@ -158,6 +162,11 @@ def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:
     if segment_size > size:  # checkpoints are kept for a week, ends of segments for ever
         size, at = segment_size, segment_at
     return Signed(size, at, segment_size, segment_at)
+
+
+def refused_letters(kafka: KafkaSettings, prefix: str) -> Counter[str]:
+    """How many messages each target of the forward sink refused, and nobody has worked off."""
+    return Counter(letter.told.target for letter in open_letters(kafka, ForwardTopics.of(prefix).deadletter))
 
 
 def producers(kafka: KafkaSettings, chain: ChainSettings) -> Producers:

@@ -8,16 +8,17 @@ calls a store stale, with room for a chain that is idle: its heartbeat comes onc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sealstream.health.asking import Archived, Producers, Sealed, Signed, Stored, Trouble
 from sealstream.health.letters import DeadLetters
 from sealstream.health.views import ChainView, Finding, ProcessView
 from sealstream.layout import figures
 
-__all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "said_age"]
+__all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "of_letters", "said_age"]
 
 OPERATING = "docs/operating.md"
+FORWARDING = "docs/forwarding.md"
 RUNBOOKS = "docs/runbooks/README.md"
 LAGGING = "docs/runbooks/lagging-sink.md"
 LOST_KAFKA = "docs/runbooks/lost-kafka.md"
@@ -55,6 +56,21 @@ def findings(processes: Sequence[ProcessView], chains: Sequence[ChainView], now:
     found += [finding for chain in chains for finding in _of_chain(chain, now)]
     order = ("wrong", "unknown", "note")
     return sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity))
+
+
+def of_letters(refused: Mapping[str, int] | Trouble) -> list[Finding]:
+    """What targets of the forward sink refused."""
+    if isinstance(refused, Trouble):
+        return [_trouble("Kafka", refused, LOST_KAFKA)]
+    return [
+        Finding(
+            "wrong",
+            "forward",
+            f"target {target} refused {_count(number, 'message')}: `sealstream forward list` says why",
+            FORWARDING,
+        )
+        for target, number in sorted(refused.items())
+    ]
 
 
 def _of_process(process: ProcessView) -> Iterator[Finding]:

@@ -97,10 +97,13 @@ def _not_toml(file: Path, text: str, said: str) -> Fault:
 
 def _chosen(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     """The names that people gave to sections."""
-    found = []
+    found: list[str] = []
     for name, field in fields_of(model).items():
-        if isinstance(shape_of(field.annotation), Named) and isinstance(values.get(name), dict):
-            found += list(values[name])
+        shape, value = shape_of(field.annotation), values.get(name)
+        if isinstance(shape, Named) and isinstance(value, dict):
+            found += list(value)
+        elif isinstance(shape, Section) and isinstance(value, dict):
+            found += _chosen(shape.model, value)
     return found
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from sealstream.errors import Unavailable
-from sealstream.kafka.admin import ask
+from sealstream.kafka.admin import answers, ask, describe
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings
+from sealstream.layout.forwarding import Place
 
-__all__ = ["end_offset", "start_offset"]
+__all__ = ["bounds", "end_offset", "start_offset"]
 
 _PAUSE_S = 0.05
 
@@ -28,6 +30,37 @@ def end_offset(kafka: KafkaSettings, topic: str, *, committed: bool) -> int:
     """
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     return _offset(kafka, topic, OffsetSpec.latest(), level)
+
+
+def bounds(kafka: KafkaSettings, places: Sequence[Place]) -> dict[Place, tuple[int, int]]:
+    """Where each of these partitions begins, and where it ends as far as it is committed."""
+    describe(kafka, sorted({place.topic for place in places}))  # the answers below do not tell which is missing
+    first = _offsets(kafka, places, OffsetSpec.earliest())
+    last = _offsets(kafka, places, OffsetSpec.latest())
+    return {place: (first[place], last[place]) for place in places}
+
+
+def _offsets(kafka: KafkaSettings, places: Sequence[Place], which: OffsetSpec) -> dict[Place, int]:
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        found = answers(
+            kafka,
+            "asking for offsets",
+            lambda client: client.list_offsets(
+                {TopicPartition(*place): which for place in places}, isolation_level=IsolationLevel.READ_COMMITTED
+            ),
+        )
+        told = {
+            Place(partition.topic, partition.partition): int(answer.offset)
+            for partition, answer in found.items()
+            if not isinstance(answer, KafkaError) and answer.offset >= 0
+        }
+        if len(told) == len(places):
+            return told
+        if time.monotonic() > deadline:
+            silent = next(place for place in places if place not in told)
+            raise Unavailable(f"{silent}: its leader at Kafka {kafka.bootstrap} gave no offset in {ANSWER_S:.0f} s")
+        time.sleep(_PAUSE_S)
 
 
 def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: IsolationLevel) -> int:

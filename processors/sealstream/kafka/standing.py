@@ -9,6 +9,7 @@ acknowledged.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -33,7 +34,14 @@ class StandingProducer:
         self._line: _Line | None = None
         self._described: set[str] = set()
 
-    def send(self, topic: str, value: bytes) -> None:
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Write `value` and wait until it is acknowledged. Raises `Misconfigured` when there is no such topic,
         `Unavailable` when no acknowledgement came in time.
         """
@@ -48,7 +56,10 @@ class StandingProducer:
 
         line = self._opened(doing, topic)
         try:
-            line.producer.produce(topic, value, None, 0, on_delivery)
+            if headers:
+                line.producer.produce(topic, value, key, 0, on_delivery, headers=list(headers))
+            else:
+                line.producer.produce(topic, value, key, 0, on_delivery)
             error = answered.result(self._timeout_s + 2 * _POLL_S)
         except (BufferError, TimeoutError) as late:
             self._discard(line, topic)

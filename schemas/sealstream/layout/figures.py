@@ -30,6 +30,11 @@ __all__ = [
     "DEAD_LETTERS",
     "ENTRIES",
     "FIGURES",
+    "FORWARDED",
+    "FORWARD_FAILURES",
+    "FORWARD_LAG",
+    "FORWARD_LAG_SECONDS",
+    "FORWARD_LETTERS",
     "GAPS",
     "INFO",
     "LAG_ENTRIES",
@@ -54,7 +59,7 @@ __all__ = [
     "figures_of",
 ]
 
-ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay")
+ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay", "forward")
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
 _CHAIN = ("chain",)
 
@@ -163,12 +168,31 @@ ARCHIVED_SEGMENTS = Figure(
     ("archive-sink",),
 )  # fmt: skip
 
+_FORWARD, _TARGET = ("forward",), ("target",)
+FORWARDED = Figure("sealstream_forwarded_total", "counter", "Messages that the target took.", _TARGET, _FORWARD)
+FORWARD_FAILURES = Figure(
+    "sealstream_forward_failures_total", "counter", "Attempts that the target did not take.", _TARGET, _FORWARD
+)
+FORWARD_LETTERS = Figure(
+    "sealstream_forward_letters_total", "counter", "Messages that became letters: refused, or gone before their time.",
+    _TARGET, _FORWARD,
+)  # fmt: skip
+FORWARD_LAG = Figure(
+    "sealstream_forward_lag_messages", "gauge", "Records that wait for the target, markers of Kafka among them.",
+    _TARGET, _FORWARD,
+)  # fmt: skip
+FORWARD_LAG_SECONDS = Figure(
+    "sealstream_forward_lag_seconds", "gauge", "How long the oldest message that was read waits; 0 when none does.",
+    _TARGET, _FORWARD,
+)  # fmt: skip
+
 FIGURES = (
     *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
     *(LAST_SEQ, LAST_TIME, LAST_AGE, NEXT_OFFSET, LAG_ENTRIES, LAG_SECONDS),
     *(CHAIN_TAKEN, DEAD_LETTERS, REFUSED, REPEATED, GAPS, STATEMENTS, MISSING_RANGES, PRODUCERS, CLOCK_SKEW),
     *(CHECKPOINTS, SEGMENTS, CHECKPOINT_SIZE, CHECKPOINT_TIME, CHECKPOINT_AGE),
     ARCHIVED_SEGMENTS,
+    *(FORWARDED, FORWARD_FAILURES, FORWARD_LETTERS, FORWARD_LAG, FORWARD_LAG_SECONDS),
 )
 """All, in the order in which they are shown."""
 
