@@ -13,9 +13,11 @@ from tests.pipeline import Pipeline, Said
 from sealstream.alerts import fold
 from sealstream.cli import alerts as commands
 from sealstream.cli import saying
+from sealstream.cli.muting import mutes_in_force
+from sealstream.cli.settings import load_settings
 from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import Entry, SegmentLimits, WrittenFields
-from sealstream.layout.alerts import alert_id
+from sealstream.layout.alerts import Alert, alert_id
 
 FIRST, SECOND, THIRD, OF_ADDRESS = (alert_id("d", "main", "actor", "u", str(n)) for n in range(4))
 
@@ -235,6 +237,10 @@ def test_a_mute_takes_alerts_off_the_list_until_it_ends(watched: Pipeline) -> No
     assert alerts(watched, *muting).code == 0
     (mute_,) = [json.loads(line) for line in alerts(watched, "mutes", "--json").out.splitlines()]
     assert (mute_["subject"], mute_["detector"], mute_["reason"]) == ("user-77", "", "a migration")
+    settings = load_settings(watched.config)
+    is_muted = mutes_in_force(settings)
+    assert is_muted(alert_of("user-77", watched.name))
+    assert not is_muted(alert_of("user-78", watched.name))
     one, two = (alert_id("d", "main", "actor", "user-77", str(n)) for n in range(2))
     watched.send([raised(one, "user-77", incident=one)], topic=watched.topics.control)
     watched.wait_sealed()
@@ -245,6 +251,23 @@ def test_a_mute_takes_alerts_off_the_list_until_it_ends(watched: Pipeline) -> No
     watched.send([raised(two, "user-77", incident=two)], topic=watched.topics.control)
     watched.wait_sealed()
     assert two in {each["id"] for each in listed(watched)}
+    assert not mutes_in_force(settings)(alert_of("user-77", watched.name))
+
+
+def alert_of(subject: str, chain: str) -> Alert:
+    return Alert(
+        FIRST,
+        "failed_login_burst",
+        "actor",
+        subject,
+        chain,
+        "high",
+        0.9,
+        "s",
+        ("2026-11-02T09:00:00Z",) * 2,
+        "q",
+        FIRST,
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.context import context_of
 from sealstream.cli.forward_process import serve_forward
+from sealstream.cli.muting import mutes_in_force
 from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -82,7 +83,7 @@ def run_command(
     elif process is ProcessName.FORWARD:
         if chain:
             raise Misconfigured("forward serves all targets: expected no --chain; a target's settings name its chains")
-        code = serve_forward(settings, metrics_port, tally)
+        code = serve_forward(settings, metrics_port, tally, is_muted=mutes_in_force(settings))
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")
