@@ -255,19 +255,8 @@ def test_a_mute_takes_alerts_off_the_list_until_it_ends(watched: Pipeline) -> No
 
 
 def alert_of(subject: str, chain: str) -> Alert:
-    return Alert(
-        FIRST,
-        "failed_login_burst",
-        "actor",
-        subject,
-        chain,
-        "high",
-        0.9,
-        "s",
-        ("2026-11-02T09:00:00Z",) * 2,
-        "q",
-        FIRST,
-    )
+    window = ("2026-11-02T09:00:00Z", "2026-11-02T09:00:00Z")
+    return Alert(FIRST, "failed_login_burst", "actor", subject, chain, "high", 0.9, "s", window, "q", FIRST)
 
 
 @pytest.mark.parametrize(
