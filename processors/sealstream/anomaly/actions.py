@@ -1,7 +1,7 @@
 """What an action's name says about it: `traits` of its words. Pure.
 
-Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut into
-its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
+Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut
+into its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
 (`is_named`).
 """
 
@@ -42,7 +42,8 @@ _READS = _set(
 _EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
 _RIGHTS = _set(
     "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
-    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes sudo"
+    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes"
+    " sudo"
 )
 _WITHDRAWS = _set("delete deleted demote demoted deny detach disable expire remove removed revoke revoked unassign")
 _POWERS = _set(

@@ -66,10 +66,14 @@ class Watch(Generic[Seen]):
         subject.last[record.chain] = record
         second = epoch_of(record.second)
         alerts = []
+        states = subject.states
         for name, detector in self._detectors.items():
-            state = subject.states.get(name)
-            state, findings = detector.detect(detector.state() if state is None else state, news, second)
-            subject.states[name] = state
+            state = states.get(name)
+            if state is None:
+                state = states[name] = detector.state()
+            after, findings = detector.detect(state, news, second)
+            if after is not state:
+                states[name] = after
             for finding in findings:
                 alert = alert_of(detector, news, finding)
                 if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
