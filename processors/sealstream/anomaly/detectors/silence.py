@@ -52,8 +52,8 @@ class Silence:
             severity="critical" if critical else "high",
             confidence=0.95,
             summary=(
-                f"chain {seen.chain} has sealed nothing for {span(silent_s)}, since {second_at(seen.sealed_s)}; usual is "
-                f"an entry, or a heartbeat, every {_HEARTBEAT_S} s"
+                f"chain {seen.chain} has sealed nothing for {span(silent_s)}, since {second_at(seen.sealed_s)}; "
+                f"usual is an entry, or a heartbeat, every {_HEARTBEAT_S} s"
             ),
             window=(seen.sealed_s, seen.at_s),
             key_s=seen.sealed_s + critical,

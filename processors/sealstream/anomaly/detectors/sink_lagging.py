@@ -20,11 +20,11 @@ _FADING = 0.01
 
 class _Thresholds(Thresholds, frozen=True):
     """A sink lags when its oldest waiting entry has waited `lag_s`, or what `lags` says for the sink's name; it lags no
-    more below half of that, for `quiet_s`.
+    more below half of that, for `quiet_s`. The archive waits for the end of a segment.
     """
 
     lag_s: int = 300
-    lags: Mapping[str, int] = {"archive-sink": 1_800}  # it waits for the end of a segment
+    lags: Mapping[str, int] = msgspec.field(default_factory=lambda: {"archive-sink": 1_800})
     quiet_s: int = 1_800
 
 
