@@ -14,7 +14,7 @@ import msgspec
 
 from sealstream.anomaly.actions import LOGIN, traits
 from sealstream.anomaly.baseline import Baseline, Judging
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity
@@ -114,7 +114,7 @@ class AccessSpike:
                 "most": most,
                 "limit": baseline.limit,
             },
-            seqs=baseline.seqs.get(seen.chain, []),
+            seqs=merged_ranges(baseline.seqs.get(seen.chain, ())),
         )
         return (finding,)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from sealstream.anomaly.actions import EXPORT, READ, traits
 from sealstream.anomaly.baseline import Baseline, Judging
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import Distinct
 from sealstream.anomaly.wording import counted, span
@@ -159,7 +159,7 @@ class MassRead:
             score=score,
             seen={"resources": baseline.count, "exports": exports, "seconds": taken_s},
             usual={"resources": round(baseline.level.mean, 1), "most": most, "limit": baseline.limit},
-            seqs=baseline.seqs.get(seen.chain, []),
+            seqs=merged_ranges(baseline.seqs.get(seen.chain, ())),
         )
 
 
