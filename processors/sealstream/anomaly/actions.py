@@ -36,9 +36,10 @@ def _set(words: str) -> frozenset[str]:
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
 _READS = _set(
-    "access accessed check describe display fetch find get head list lookup open query read reads search select show"
+    "check describe display fetch find get head list lookup open query read reads search select show"
     " validate verify view viewed views"
 )
+_ACCESSES = _set("access accessed")
 _EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
 _RIGHTS = _set(
     "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
@@ -65,7 +66,8 @@ def traits(action: str) -> int:
     """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
     words = words_of(action)
     found = LOGIN if is_login(action) else 0
-    reads, exports = bool(words & _READS), bool(words & _EXPORTS)
+    exports = bool(words & _EXPORTS)
+    reads = bool(words & _READS or (words & _ACCESSES and not words & _RIGHTS))
     if exports:
         found |= EXPORT
     elif reads:

@@ -41,7 +41,7 @@ class _Thresholds(Thresholds, frozen=True):
 
     least_hour: int = 60
     least_day: int = 150
-    factor: float = 3.0
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 5.0
     peak_factor: float = 1.5
