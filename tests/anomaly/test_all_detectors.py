@@ -6,13 +6,14 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, get_type_hints
 from zlib import crc32
 
 import msgspec
 import pytest
 from tests.anomaly.ordinary import company
-from tests.anomaly.stories import BEGIN, watched
+from tests.anomaly.stories import BEGIN, DAY, Story, at, watched
 from tests.long_runs import long_run
 
 from sealstream.anomaly.detecting import Thresholds, epoch_of, second_at
@@ -137,3 +138,61 @@ def test_ordinary_life_gives_the_same_whether_states_are_stored_or_records_come_
     records = company(people=1, services=1, days=20, seed=5).records()[:4_000]
     again = [each for record in records for each in (record, record)]
     assert watched(again, stored=True) == watched(records)
+
+
+@cache
+def habits() -> list[Activity | AddressActivity]:
+    return company(people=1, services=1, days=40, seed=9).records()
+
+
+def attack(name: str, chains: tuple[str, str] = ("main", "phi")) -> list[Activity | AddressActivity]:
+    """Habits of some weeks, and then what this detector is for, in two chains in turn."""
+    story = Story()
+    who = {"actor_id": "user-0", "ip_address": "198.51.100.9", "tenant": "clinic"}
+    for number in range(400):
+        moment, chain = at(40, 3) + number, chains[number % 2]
+        if name == "failed_login_burst":
+            story.login(moment, result="failure", chain=chain, **who)
+        elif name == "password_spray":
+            story.login(moment, result="failure", chain=chain, **(who | {"actor_id": f"user-{number}"}))
+        elif name == "denied_scan":
+            story.add(moment, result="denied", resource_id=f"x-{number}", chain=chain, **who)
+        elif name == "break_glass_without_reason":
+            story.add(moment, action="break_glass", resource_id=f"x-{number}", chain=chain, **who)
+        elif name == "dormant_actor":
+            story.add(moment + 50 * DAY, chain=chain, **who)
+        elif name == "service_as_person":
+            story.add(moment, chain=chain, **(who | {"actor_id": "service-0"}))
+        elif name == "privilege_change_then_use":
+            grant = {"actor_id": "root", "action": "role.grant", "resource_type": "user", "resource_id": "user-0"}
+            story.add(moment, **(grant if number < 5 else who | {"action": "patient.delete", "chain": chain}))
+        else:
+            what = {"action": "payroll.export" if name == "first_seen" else "payroll.read", "resource_type": "payroll"}
+            story.add(moment, resource_id=f"x-{number}", chain=chain, **what, **who)
+    return habits() + story.records()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_attack_is_one_alert_in_whatever_order_two_chains_come(name: str) -> None:
+    records = attack(name)
+    (alert,) = watched(records, [name])
+    swapped, place = list(records), len(records) - 400
+    while place < len(records) - 1:
+        swapped[place : place + 2] = reversed(swapped[place : place + 2])
+        place += 2
+    (other,) = watched(swapped, [name])
+    assert (other.subject, other.severity) == (alert.subject, alert.severity)
+    again = [each for record in records[-800:] for each in (record, record)]
+    assert watched(records[:-800] + again, [name]) == [alert]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_state_that_knows_less_mostly_gives_the_same_alert(name: str) -> None:
+    """Without the first days, and without the attack's first seconds, the id is the same."""
+    records = attack(name, ("main", "main"))
+    (alert,) = watched(records, [name])
+    begin = alert.window[0]
+    without = [
+        each for each in records if each.second >= "2026-09-09" and not begin <= each.second < begin[:17] + "02Z"
+    ]
+    assert [each.id for each in watched(without, [name])] == [alert.id]
