@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from sealstream.alerts import Book, fold
@@ -32,10 +33,8 @@ def mutes_in_force(settings: Settings) -> Callable[[Alert], bool]:
         with lock:
             read_at, book = books.get(chain, (float("-inf"), Book({}, {})))
             if time.monotonic() - read_at > _AGAIN_S:
-                try:
+                with suppress(SealstreamError):  # what was known holds; the process' own health says what is away
                     book = fold(sealed_statements(settings, chain, _ACTIONS))
-                except SealstreamError:  # what was known holds; the process' own health says what is away
-                    pass
                 books[chain] = time.monotonic(), book
             return book
 
