@@ -81,7 +81,7 @@ class Detector(Protocol[State, _Seen_contra]):
 
 def epoch_of(second: str) -> int:
     """`YYYY-MM-DDTHH:MM:SSZ` as epoch seconds."""
-    return int(datetime.strptime(second, _SECOND).replace(tzinfo=UTC).timestamp())
+    return int(datetime.fromisoformat(second).timestamp())
 
 
 def second_at(epoch_s: int) -> str:
