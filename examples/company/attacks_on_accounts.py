@@ -80,7 +80,9 @@ def dormant_return(stage: Stage, label: Label) -> Told:
     person.left = shift.day - timedelta(days=idle)
     person.before = person.left
     at = moment(person.site, shift.day, 9) + rng.random() * 25_000
-    terminal = _from_outside(person, desk(person.site, person.number) if rng.random() < 0.5 else address, rng, out, label)
+    terminal = _from_outside(
+        person, desk(person.site, person.number) if rng.random() < 0.5 else address, rng, out, label
+    )
     terminal.does(at, "login", "user_account", person.id)
     for _ in range(reads):
         at += 10 + rng.random() * 40
@@ -96,8 +98,15 @@ def service_key_used_by_person(stage: Stage, label: Label) -> Told:
     address = strange(rng) if label.strength == "strong" else desk(service.site, rng.randrange(4))
     at = moment(service.site, stage.day(), 10) + rng.random() * 25_000
     terminal = Terminal(
-        out, rng, service.id, "service", address=address, agent=rng.choice(BROWSERS), tenant=service.site.name,
-        service=service.id.partition("-")[0], label=label,
+        out,
+        rng,
+        service.id,
+        "service",
+        address=address,
+        agent=rng.choice(BROWSERS),
+        tenant=service.site.name,
+        service=service.id.partition("-")[0],
+        label=label,
     )
     for _ in range(requests):
         action, resource_type = rng.choice(service.actions)

@@ -60,6 +60,7 @@ class Company:
         self.days = days
         self.warm_up = warm_up
         self._seed = f"company/{seed}/{people}"
+        self._size = people / 2_000
         self.staff = hire(random.Random(self._seed), people, begins, days)
         self.stories: list[Story] = []
         self._once: list[Happened] = []
@@ -103,7 +104,7 @@ class Company:
                 waiting.setdefault(int(shift.begins) // 3_600, []).append(shift)
         made: list[Happened] = []
         for service in SERVICES:
-            run_service(service, day, self._seed, made)
+            run_service(service, day, self._seed, self._size, made)
         return made
 
     def _attack(self, times: int) -> None:

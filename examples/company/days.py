@@ -1,4 +1,4 @@
-"""What kind of day it is: weekends, holidays of a country, the closing of a month, the season; and local hours. Pure."""
+"""What kind of day it is: weekends, holidays of a country, the closing of a month, the season; local hours. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ def _holidays(country: str, year: int) -> frozenset[date]:
     if country == "de":
         days |= {easter + timedelta(days=n) for n in (-2, 1, 39, 50)}
     elif country == "us":
-        days |= {_nth(year, 1, 0, 3), _nth(year, 9, 0, 1), _nth(year, 11, 3, 4), _nth(year, 11, 3, 4) + timedelta(days=1)}
+        days |= {
+            _nth(year, 1, 0, 3),
+            _nth(year, 9, 0, 1),
+            _nth(year, 11, 3, 4),
+            _nth(year, 11, 3, 4) + timedelta(days=1),
+        }
     elif year in _DIWALI:
         days |= {_DIWALI[year], _DIWALI[year] + timedelta(days=1)}
     return frozenset(days)

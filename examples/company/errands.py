@@ -20,7 +20,15 @@ def errands(seed: str, staff: Sequence[Person], begins: date, days: int, attacke
     rng, out = random.Random(f"{seed}/errands"), list[Happened]()
     for person in staff:
         if person.joined:
-            _do(rng, staff, person, person.joined - timedelta(days=1), ("account.create", "role.grant"), "onboarding", out)
+            _do(
+                rng,
+                staff,
+                person,
+                person.joined - timedelta(days=1),
+                ("account.create", "role.grant"),
+                "onboarding",
+                out,
+            )
         if person.promoted:
             _do(rng, staff, person, person.promoted, ("role.grant",), "promotion", out)
         for day, _team in person.moves:

@@ -1,4 +1,4 @@
-"""Who works here: roles, sites, habits, and what the weeks bring each of them: leave, illness, trips, joining, leaving."""
+"""Who works here: roles, sites, habits, and what the weeks bring them: leave, illness, trips, joining, leaving."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _person(rng: random.Random, number: int, role: Role, site: Site, people: int
     office = role not in ("nurse", "doctor")
     pattern: Pattern = "office"
     if role == "nurse":
-        pattern = rng.choices(("rotating", "nights", "mornings", "visits"), (0.62, 0.12, 0.22, 0.04))[0]  # type: ignore[assignment]
+        pattern = rng.choices(("rotating", "nights", "mornings", "visits"), (0.62, 0.12, 0.22, 0.04))[0]
     elif role == "doctor":
         pattern = "duty"
     elif role == "developer":

@@ -74,7 +74,9 @@ class Home:
     __slots__ = ("_end", "_pool", "_prefix")
 
     def __init__(self, rng: random.Random) -> None:
-        self._prefix = f"2001:db8:{rng.randrange(1, 0xEFFF):x}:{rng.randrange(1, 0xFFFF):x}" if rng.random() < 0.4 else ""
+        self._prefix = (
+            f"2001:db8:{rng.randrange(1, 0xEFFF):x}:{rng.randrange(1, 0xFFFF):x}" if rng.random() < 0.4 else ""
+        )
         self._pool = rng.randrange(0, 256, 4)
         self._end = rng.randrange(1, 255)
 

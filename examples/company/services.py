@@ -56,19 +56,19 @@ def _services() -> list[Service]:
 SERVICES = _services()
 
 
-def run_service(service: Service, day: date, seed: str, out: list[Happened]) -> None:
-    """A service's local day."""
+def run_service(service: Service, day: date, seed: str, size: float, out: list[Happened]) -> None:
+    """A service's local day. `size`: of the company, 1 being 2,000 people."""
     if service.weekdays and day.weekday() >= 5:
         return
     rng = random.Random(f"{seed}/{service.id}/{day.toordinal()}")
     begins = moment(service.site, day, 0)
     if service.hour >= 0:
         begins = moment(service.site, day, int(service.hour)) + rng.uniform(0, 90)
-        size = service.size * (service.closing if closing(service.site, day) else 1.0) * rng.uniform(0.85, 1.15)
-        at, gap = begins + 2, 900 / service.size
+        count = service.size * size * (service.closing if closing(service.site, day) else 1.0) * rng.uniform(0.85, 1.15)
+        at, gap = begins + 2, 900 / service.size / size
         terminal = _terminal(service, rng, out)
         terminal.does(begins, "login", "service_account", service.id)
-        for _ in range(int(size)):
+        for _ in range(round(count)):
             _act(service, terminal, rng, at)
             at += rng.expovariate(1 / gap)
         return
@@ -76,7 +76,7 @@ def run_service(service: Service, day: date, seed: str, out: list[Happened]) -> 
         terminal = _terminal(service, rng, out)
         start = moment(service.site, day, hour)
         busy = (1.3 if 7 <= hour < 19 else 0.5) * season(day) if service.id.startswith(("lab", "imaging")) else 1.0
-        for _ in range(poisson(rng, service.size * busy)):
+        for _ in range(poisson(rng, service.size * busy * (size if service.size > 12 else 1.0))):
             _act(service, terminal, rng, start + rng.random() * 3_600)
 
 

@@ -82,7 +82,9 @@ class Stage:
                 continue
             if person.left is not None and person.left < day + timedelta(days=lasting):
                 continue
-            shifts = [shift for shift in shifts_of(person, day) if shift.trip is None and shift.ends > shift.begins + 18_000]
+            shifts = [
+                shift for shift in shifts_of(person, day) if shift.trip is None and shift.ends > shift.begins + 18_000
+            ]
             if shifts and self.take(person.id):
                 return person, shifts[0]
         raise ValueError(f"too few {' and '.join(roles)}s for so many attacks: expected more people")

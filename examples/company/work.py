@@ -13,7 +13,18 @@ from examples.company.places import desk, phone, ward_station
 from examples.company.shifts import Shift
 from examples.company.writing import Happened, Terminal
 
-__all__ = ["SERVICES_OF", "TASKS", "Step", "Task", "do_task", "patient_of_ward", "poisson", "sign_in", "terminal_of", "work"]
+__all__ = [
+    "SERVICES_OF",
+    "TASKS",
+    "Step",
+    "Task",
+    "do_task",
+    "patient_of_ward",
+    "poisson",
+    "sign_in",
+    "terminal_of",
+    "work",
+]
 
 BEDS = 28
 OUTPATIENTS = 200_000
@@ -51,7 +62,9 @@ _CHART = Step("read", "patient_record", "task")
 TASKS: dict[str, tuple[Task, ...]] = {
     "nurse": (
         Task(5, (_CHART, Step("write", "vital_signs", "task"))),
-        Task(4, (Step("read", "medication_plan", "task"), Step("write", "medication_administration", "task", gap_s=40))),
+        Task(
+            4, (Step("read", "medication_plan", "task"), Step("write", "medication_administration", "task", gap_s=40))
+        ),
         Task(1.2, (Step("read", "patient_record", "bed", most=7, gap_s=15),)),
         Task(0.6, (_CHART, Step("write", "care_plan", "task", gap_s=120))),
     ),
@@ -90,7 +103,9 @@ TASKS: dict[str, tuple[Task, ...]] = {
         Task(0.3, (Step("deploy", "deployment", "repository"), Step("read", "service_log", "repository", 1.0, 4))),
     ),
     "admin": (
-        Task(2, (Step("read", "user_account", "account", 1.0, 2), Step("password.reset", "user_account", "account", 0.2))),
+        Task(
+            2, (Step("read", "user_account", "account", 1.0, 2), Step("password.reset", "user_account", "account", 0.2))
+        ),
         Task(2, (Step("read", "server_config", "host", 1.0, 3), Step("write", "server_config", "host", 0.4, 2))),
         Task(1, (Step("read", "ticket", "ticket"), Step("write", "ticket", "task", 0.6, gap_s=60))),
     ),
