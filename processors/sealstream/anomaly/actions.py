@@ -1,7 +1,7 @@
 """What an action's name says about it: `traits` of its words. Pure.
 
-Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut into
-its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
+Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut
+into its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
 (`is_named`).
 """
 
@@ -36,13 +36,15 @@ def _set(words: str) -> frozenset[str]:
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
 _READS = _set(
-    "access accessed check describe display fetch find get head list lookup open query read reads search select show"
+    "check describe display fetch find get head list lookup open query read reads search select show"
     " validate verify view viewed views"
 )
+_ACCESSES = _set("access accessed")
 _EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
 _RIGHTS = _set(
     "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
-    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes sudo"
+    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes"
+    " sudo"
 )
 _WITHDRAWS = _set("delete deleted demote demoted deny detach disable expire remove removed revoke revoked unassign")
 _POWERS = _set(
@@ -64,7 +66,8 @@ def traits(action: str) -> int:
     """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
     words = words_of(action)
     found = LOGIN if is_login(action) else 0
-    reads, exports = bool(words & _READS), bool(words & _EXPORTS)
+    exports = bool(words & _EXPORTS)
+    reads = bool(words & _READS or (words & _ACCESSES and not words & _RIGHTS))
     if exports:
         found |= EXPORT
     elif reads:

@@ -42,6 +42,11 @@ class Distinct(msgspec.Struct, array_like=True):
         self.filled = self.beyond = 0
 
     @property
+    def least(self) -> int:
+        """How many at least: what is quick to know."""
+        return self.filled + self.beyond
+
+    @property
     def count(self) -> int:
         """How many, about."""
         return _estimate(len(self.bits) << 3, self.filled) + self.beyond if self.filled else self.beyond

@@ -19,7 +19,8 @@ _REWEIGH_AT = 6
 class Rate(msgspec.Struct, array_like=True):
     """Events an hour, by exponential forgetting: what was `half_life_s` ago weighs half.
 
-    `begun`: the first second that was counted; before a half-life has passed, the time that was seen divides.
+    `begun`: since when the subject is known; before a half-life has passed, the time since then divides, but no less
+    than a day: what a newcomer does in its first hour is not its rate.
     """
 
     weight: float = 0.0
@@ -27,10 +28,14 @@ class Rate(msgspec.Struct, array_like=True):
     begun: int = 0
     half_life_s: float = 7 * 86_400.0
 
-    def add(self, second: int, count: float) -> None:
-        """`count` events happened in this second. Seconds may come a little out of order."""
+    def begin(self, second: int) -> None:
+        """The subject is known from now on, if it was not before."""
         if not self.begun:
             self.begun = self.at = second
+
+    def add(self, second: int, count: float) -> None:
+        """`count` events happened in this second. Seconds may come a little out of order."""
+        self.begin(second)
         if second > self.at:
             self.weight *= math.exp2((self.at - second) / self.half_life_s)
             self.at = second
@@ -41,7 +46,7 @@ class Rate(msgspec.Struct, array_like=True):
         if not self.begun:
             return 0.0
         decay = self.half_life_s / math.log(2)
-        seen_s = max(3_600.0, float(second - self.begun))
+        seen_s = max(86_400.0, float(second - self.begun))
         effective_s = decay * (1 - math.exp(-seen_s / decay))
         return self.weight * math.exp2(min(0, self.at - second) / self.half_life_s) / effective_s * 3_600
 

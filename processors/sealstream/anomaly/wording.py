@@ -6,10 +6,10 @@ __all__ = ["counted", "listed", "rate", "span"]
 
 
 def span(seconds: float) -> str:
-    """`45 s`, `10 min`, `6 h`, `40 days`: whole units, rounded."""
+    """`45 s`, `10 min`, `1 h`, `90 min`, `40 days`: whole units, rounded."""
     if seconds < 120:
         return f"{max(round(seconds), 1)} s"
-    if seconds < 7_200:
+    if seconds < 7_200 and seconds % 3_600:
         return f"{round(seconds / 60)} min"
     if seconds < 3 * 86_400:
         return f"{round(seconds / 3_600)} h"

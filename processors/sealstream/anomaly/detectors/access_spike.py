@@ -7,13 +7,14 @@ of 100 do not exceed, and the greatest so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import msgspec
 
 from sealstream.anomaly.actions import LOGIN, traits
 from sealstream.anomaly.baseline import Baseline, Judging
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity
@@ -27,14 +28,14 @@ _LONG_S = 3_600
 class _Thresholds(Thresholds, frozen=True):
     """A spike is more than `least_short` entries in ten minutes, or `least_long` in an hour, and more than `factor`
     times the size that `quantile` of the actor's active ones do not exceed, its mean and `deviations` deviations, and
-    `peak_factor` times its greatest, each forgotten by half in `half_life_days`; the newest weighs `fading` in the mean.
-    Before `min_buckets` active ones over `min_days` days nothing is a spike. It is over after `quiet_s`; from
+    `peak_factor` times its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs
+    `fading`. Before `min_buckets` active ones over `min_days` days nothing is a spike. It is over after `quiet_s`; from
     `high_factor` times the limit on it is high.
     """
 
     least_short: int = 60
     least_long: int = 150
-    factor: float = 3.0
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 6.0
     peak_factor: float = 1.5
@@ -74,53 +75,51 @@ class AccessSpike:
         short, long = state.short, state.long
         if second // _SHORT_S != short.number:
             short.moved(second, _judging(self.thresholds, _SHORT_S))
-        if second // _LONG_S != long.number:
             long.moved(second, _judging(self.thresholds, _LONG_S))
         short.count += count
         long.count += count
         if seen.chain not in short.seqs:
-            short.add_seqs(seen.chain, ())
-            long.add_seqs(seen.chain, ())
-        if (not short.limit or short.count * 2 < short.limit) and (not long.limit or long.count * 2 < long.limit):
+            short.seqs.setdefault(seen.chain, [])
+            long.seqs.setdefault(seen.chain, [])
+        if short.count < short.gate and long.count < long.gate:
             return state, ()
-        return state, self._beyond_half(state, seen, second)
+        return state, self._beyond_gate(state, seen, second)
 
-    def _beyond_half(self, state: _State, seen: Activity, second: int) -> Sequence[Finding]:
+    def _beyond_gate(self, state: _State, seen: Activity, second: int) -> Sequence[Finding]:
         seqs = sorted(pair for cell in seen.cells for pair in cell.seqs)
-        for baseline in (state.short, state.long):
-            baseline.end = max(baseline.end, second)
-            if baseline.limit and baseline.count * 2 >= baseline.limit:
-                baseline.add_seqs(seen.chain, seqs)
-        above = [each for each in (state.short, state.long) if each.limit and each.count > each.limit]
-        if not above or not state.episode.tells(second, self.thresholds.quiet_s):
+        above = []
+        for baseline, width_s in ((state.short, _SHORT_S), (state.long, _LONG_S)):
+            judging = _judging(self.thresholds, width_s)
+            above.append((baseline.above(second, seen.chain, seqs, judging), judging, baseline))
+        score, judging, baseline = max(above, key=lambda each: each[0])
+        if score <= 1 or not state.episode.tells(second, self.thresholds.quiet_s):
             return ()
-        baseline = max(above, key=lambda each: each.count / each.limit)
-        score = baseline.count / baseline.limit
-        width = span(_SHORT_S if baseline is state.short else _LONG_S)
+        most, taken_s = baseline.usual_most(judging), baseline.end - baseline.start + 1
         finding = Finding(
             severity="high" if score >= self.thresholds.high_factor else "medium",
             confidence=min(0.99, 1 - 0.5 / score),
             summary=(
-                f"{baseline.count} entries of {seen.actor_id} in {span(baseline.end - baseline.start + 1)}; usual is "
-                f"{baseline.level.mean:.0f} in {width}, and {self.thresholds.quantile * 100:g} of 100 have at most "
-                f"{baseline.usual_most:.0f}"
+                f"{baseline.count} entries of {seen.actor_id} in {span(taken_s)}; usual is "
+                f"{baseline.level.mean:.0f} in {span(judging.width_s)}, and {judging.quantile * 100:g} of 100 have at "
+                f"most {most}"
             ),
             window=(baseline.start, baseline.end),
             key_s=Episode.key_s(second, self.thresholds.quiet_s),
             query=window_query(sorted(baseline.seqs), baseline.start, baseline.end, f"actor:{quoted(seen.actor_id)}"),
             score=score,
-            seen={"entries": baseline.count, "seconds": baseline.end - baseline.start + 1},
+            seen={"entries": baseline.count, "seconds": taken_s},
             usual={
                 "entries": round(baseline.level.mean, 1),
                 "deviation": round(baseline.level.deviation, 1),
-                "most": baseline.usual_most,
+                "most": most,
                 "limit": baseline.limit,
             },
-            seqs=baseline.seqs.get(seen.chain, []),
+            seqs=merged_ranges(baseline.seqs.get(seen.chain, ())),
         )
         return (finding,)
 
 
+@lru_cache(maxsize=64)
 def _judging(limits: _Thresholds, width_s: int) -> Judging:
     return Judging(
         width_s=width_s,

@@ -68,6 +68,7 @@ class FailedLoginBurst:
         logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
         if not logins:
             return state, ()
+        state.usual.begin(second)
         failed = [cell for cell in logins if cell.result != "success"]
         succeeded = [cell for cell in logins if cell.result == "success"]
         found = []

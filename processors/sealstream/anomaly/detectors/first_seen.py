@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from sealstream.anomaly.actions import POWER, traits
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import Habit, network_of, short
 from sealstream.anomaly.windows import add_ranges
@@ -171,7 +171,7 @@ class FirstSeen:
                 "types": len(state.types.known),
                 "days_with_something_new": round(max(state.networks.novel, state.types.novel), 1),
             },
-            seqs=state.seqs.get(seen.chain, []),
+            seqs=merged_ranges(state.seqs.get(seen.chain, ())),
         )
 
 

@@ -7,13 +7,14 @@ the actor's own; someone new is held against a fixed limit, and only a person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from functools import lru_cache
+from typing import ClassVar, Literal
 
 import msgspec
 
 from sealstream.anomaly.actions import EXPORT, READ, traits
 from sealstream.anomaly.baseline import Baseline, Judging
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import Distinct
 from sealstream.anomaly.wording import counted, span
@@ -25,6 +26,7 @@ _HOUR_S = 3_600
 _DAY_S = 86_400
 _HOUR_BYTES = 256
 _DAY_BYTES = 512
+_HOUR_SURE, _DAY_SURE = 4 * _HOUR_BYTES, 4 * _DAY_BYTES  # up to here `least` is more than half of the count
 _TAKES = READ | EXPORT
 _PERSONS = ("user", "admin")
 
@@ -39,7 +41,7 @@ class _Thresholds(Thresholds, frozen=True):
 
     least_hour: int = 60
     least_day: int = 150
-    factor: float = 3.0
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 5.0
     peak_factor: float = 1.5
@@ -68,15 +70,6 @@ class _State(msgspec.Struct):
     episode: Episode = msgspec.field(default_factory=Episode)
 
 
-class _Mass(NamedTuple):
-    """What is above a limit. `width_s`: of its span."""
-
-    score: float
-    limit: int
-    of: _Span
-    width_s: int
-
-
 class MassRead:
     """How many different resources an actor reads or exports, against its own hours and days."""
 
@@ -90,78 +83,66 @@ class MassRead:
         reads = [cell for cell in seen.cells if traits(cell.action) & _TAKES and cell.result == "success"]
         if not reads:
             return state, ()
-        hour, day, limits = state.hour, state.day, self.thresholds
+        hour, day = state.hour, state.day
         if second // _HOUR_S != hour.baseline.number:
-            _move(hour, second, _judging(limits, _HOUR_S))
-            _move(day, second, _judging(limits, _DAY_S))
-        if seen.chain not in hour.baseline.seqs:
-            hour.baseline.add_seqs(seen.chain, ())
-            day.baseline.add_seqs(seen.chain, ())
-        if not self._count(hour, day, reads):
-            return state, ()
-        if (
-            hour.baseline.count * 2 < (hour.baseline.limit or limits.fresh_hour)
-            and day.baseline.count * 2 < (day.baseline.limit or limits.fresh_day)
-        ):  # fmt: skip
-            return state, ()
-        return state, self._beyond_half(state, seen, second, reads)
-
-    def _count(self, hour: _Span, day: _Span, reads: Sequence[Cell]) -> bool:
-        """Count what was read; whether any of it was new in this hour or day."""
+            _move(hour, second, _judging(self.thresholds, _HOUR_S))
+            _move(day, second, _judging(self.thresholds, _DAY_S))
         new = False
         for cell in reads:
             for resource in cell.resources:
                 digest = int(resource, 16)
-                new |= hour.resources.add(digest, _HOUR_BYTES)
-                new |= day.resources.add(digest, _DAY_BYTES)
-            beyond = cell.unlisted
-            if traits(cell.action) & EXPORT:
-                beyond += cell.count * (self.thresholds.export_counts_as - 1)
-                hour.exports += cell.count
-                day.exports += cell.count
-            if beyond:
-                hour.resources.beyond += beyond
-                day.resources.beyond += beyond
+                if hour.resources.add(digest, _HOUR_BYTES):
+                    day.resources.add(digest, _DAY_BYTES)
+                    new = True
+            if cell.unlisted or traits(cell.action) & EXPORT:
+                self._count_beyond(state, cell)
                 new = True
-        if new:
-            hour.baseline.count = hour.resources.count
-            day.baseline.count = day.resources.count
-        return new
-
-    def _beyond_half(self, state: _State, seen: Activity, second: int, reads: Sequence[Cell]) -> Sequence[Finding]:
-        limits = self.thresholds
-        is_person = reads[0].actor_type in _PERSONS
-        seqs = sorted(pair for cell in reads for pair in cell.seqs)
-        above = []
-        for each, fresh, width_s in (
-            (state.hour, limits.fresh_hour, _HOUR_S),
-            (state.day, limits.fresh_day, _DAY_S),
+        if seen.chain not in hour.baseline.seqs:
+            hour.baseline.seqs.setdefault(seen.chain, [])
+            day.baseline.seqs.setdefault(seen.chain, [])
+        if not new or (
+            hour.resources.least < min(hour.baseline.gate, _HOUR_SURE)
+            and day.resources.least < min(day.baseline.gate, _DAY_SURE)
         ):
-            baseline = each.baseline
-            limit = baseline.limit or (fresh if is_person else 0)
-            baseline.end = max(baseline.end, second)
-            if limit and baseline.count * 2 >= limit:
-                baseline.add_seqs(seen.chain, seqs)
-            if limit and baseline.count > limit:
-                above.append(_Mass(baseline.count / limit, limit, each, width_s))
-        if not above or not state.episode.tells(second, limits.quiet_s):
-            return ()
-        return (self._finding(seen, second, max(above, key=lambda mass: mass.score)),)
+            return state, ()
+        return state, self._beyond_gate(state, seen, second, reads)
 
-    def _finding(self, seen: Activity, second: int, mass: _Mass) -> Finding:
-        baseline, exports = mass.of.baseline, mass.of.exports
+    def _count_beyond(self, state: _State, cell: Cell) -> None:
+        """What was read without a digest, and what exports stand for."""
+        exports = cell.count if traits(cell.action) & EXPORT else 0
+        for each in (state.hour, state.day):
+            each.resources.beyond += cell.unlisted + exports * (self.thresholds.export_counts_as - 1)
+            each.exports += exports
+
+    def _beyond_gate(self, state: _State, seen: Activity, second: int, reads: Sequence[Cell]) -> Sequence[Finding]:
+        seqs = sorted(pair for cell in reads for pair in cell.seqs)
+        is_person = reads[0].actor_type in _PERSONS
+        above = []
+        for each, width_s in ((state.hour, _HOUR_S), (state.day, _DAY_S)):
+            judging = _judging(self.thresholds, width_s)
+            each.baseline.count = each.resources.count
+            score = each.baseline.above(second, seen.chain, seqs, judging)
+            if score > 1 and (is_person or each.baseline.is_known(judging)):
+                above.append((score, judging, each))
+        if not above or not state.episode.tells(second, self.thresholds.quiet_s):
+            return ()
+        return (self._finding(seen, second, *max(above, key=lambda each: each[0])),)
+
+    def _finding(self, seen: Activity, second: int, score: float, judging: Judging, mass: _Span) -> Finding:
+        baseline, exports = mass.baseline, mass.exports
         taken_s = baseline.end - baseline.start + 1
-        if baseline.limit:
+        is_known, most = baseline.is_known(judging), baseline.usual_most(judging)
+        if is_known:
             usual = (
-                f"usual is {baseline.level.mean:.0f} in {span(mass.width_s)}, and "
-                f"{self.thresholds.quantile * 100:g} of 100 have at most {baseline.usual_most:.0f}"
+                f"usual is {baseline.level.mean:.0f} in {span(judging.width_s)}, and {judging.quantile * 100:g} of 100 "
+                f"have at most {most}"
             )
         else:
-            usual = f"its habits are not known yet, {mass.limit} in {span(mass.width_s)} are allowed"
+            usual = f"what is usual is not known yet, up to {baseline.limit} in {span(judging.width_s)} are passed over"
         by_exports = f", of which {counted(exports, 'export')} for many" if exports else ""
         return Finding(
-            severity="critical" if mass.score >= self.thresholds.high_factor else "high",
-            confidence=min(0.99, 1 - 0.5 / mass.score) if baseline.limit else 0.5,
+            severity="critical" if score >= self.thresholds.high_factor else "high",
+            confidence=min(0.99, 1 - 0.5 / score) if is_known else 0.5,
             summary=(
                 f"{seen.actor_id} read or exported about {baseline.count} different resources in {span(taken_s)}"
                 f"{by_exports}; {usual}"
@@ -175,23 +156,21 @@ class MassRead:
                 f"actor:{quoted(seen.actor_id)}",
                 "result:success",
             ),
-            score=mass.score,
+            score=score,
             seen={"resources": baseline.count, "exports": exports, "seconds": taken_s},
-            usual={
-                "resources": round(baseline.level.mean, 1),
-                "most": baseline.usual_most,
-                "limit": mass.limit,
-            },
-            seqs=baseline.seqs.get(seen.chain, []),
+            usual={"resources": round(baseline.level.mean, 1), "most": most, "limit": baseline.limit},
+            seqs=merged_ranges(baseline.seqs.get(seen.chain, ())),
         )
 
 
 def _move(each: _Span, second: int, judging: Judging) -> None:
+    each.baseline.count = each.resources.count
     if each.baseline.moved(second, judging):
         each.resources.clear()
         each.exports = 0
 
 
+@lru_cache(maxsize=64)
 def _judging(limits: _Thresholds, width_s: int) -> Judging:
     return Judging(
         width_s=width_s,
@@ -204,4 +183,5 @@ def _judging(limits: _Thresholds, width_s: int) -> Judging:
         min_days=limits.min_days,
         half_life_days=limits.half_life_days,
         fading=limits.fading,
+        fresh=limits.fresh_hour if width_s == _HOUR_S else limits.fresh_day,
     )

@@ -74,6 +74,7 @@ class PasswordSpray:
         logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
         if not logins:
             return state, ()
+        state.usual.begin(second)
         limits = self.thresholds
         failed = [cell for cell in logins if cell.result != "success"]
         succeeded = [cell for cell in logins if cell.result == "success"]

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from sealstream.anomaly.actions import GRANT, POWER, is_named, traits
-from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import short
 from sealstream.anomaly.sketching import digest_of
@@ -179,5 +179,5 @@ class PrivilegeChangeThenUse:
                 "seconds": after_s,
             },
             usual={"actions": known, "keep_days": self.thresholds.keep_days},
-            seqs=state.seqs.get(seen.chain, []),
+            seqs=merged_ranges(state.seqs.get(seen.chain, ())),
         )

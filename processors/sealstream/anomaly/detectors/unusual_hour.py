@@ -41,7 +41,7 @@ class _Thresholds(Thresholds, frozen=True):
     """
 
     likelihood: float = 0.03
-    hours_away: int = 3
+    hours_away: int = 4
     usual_from: float = 0.1
     entries: int = 4
     min_days: int = 15
