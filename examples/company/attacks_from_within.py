@@ -21,6 +21,12 @@ __all__ = [
     "snooping",
 ]
 
+_POWERS = (
+    ("read", "user_account"),
+    ("config.change", "server_config"),
+    ("export", "database"),
+    ("password.reset", "user_account"),
+)
 _KINDS = ("patient_record", "invoice", "server_config", "user_account", "audit_log", "payroll", "contract", "database")
 
 
@@ -48,7 +54,7 @@ def export_before_leaving(stage: Stage, label: Label) -> Told:
     begins = rng.uniform(shift.begins, max(shift.begins + 1, shift.ends - hours * 3_600))
     for at in sorted(begins + rng.random() * hours * 3_600 for _ in range(exports)):
         terminal.does(at, "export", kinds[person.role], f"{kinds[person.role]}-{rng.randrange(5_000)}")
-    return told(label, [person.id], [], out, ("mass_export", "access_spike"))
+    return told(label, [person.id], [], out, ("mass_read", "access_spike"))
 
 
 def denied_scan(stage: Stage, label: Label) -> Told:
@@ -84,10 +90,10 @@ def privilege_escalation(stage: Stage, label: Label) -> Told:
         actors.append(other.id)
     at += wait_s
     for number in range(uses):
-        kind, action = (("user_account", "read"), ("server_config", "read"), ("database", "export"))[number % 3]
+        action, kind = _POWERS[number % len(_POWERS)]
         terminal.does(at, action, kind, f"{kind}-{rng.randrange(500)}")
         at += gap_s * (0.5 + rng.random())
-    return told(label, actors, [], out, ("privilege_change_used",))
+    return told(label, actors, [], out, ("privilege_change_then_use",))
 
 
 def break_glass_without_reason(stage: Stage, label: Label) -> Told:
@@ -114,7 +120,7 @@ def drip(stage: Stage, label: Label) -> Told:
         for each in shifts_of(person, shift.day + timedelta(days=number))[:1]:
             terminal = terminal_of(each, out, rng, label=label)
             _carry(terminal, each, exports)
-    return told(label, [person.id], [], out, ("slow_exfiltration", "mass_export"))
+    return told(label, [person.id], [], out, ("mass_read",))
 
 
 def _carry(terminal: Terminal, shift: Shift, exports: int) -> None:

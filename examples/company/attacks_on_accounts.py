@@ -69,7 +69,7 @@ def stolen_credential(stage: Stage, label: Label) -> Told:
     for _ in range(reads):
         at += 5 + rng.random() * 25
         terminal.does(at, "read", kinds[person.role], f"{kinds[person.role]}-{rng.randrange(OUTPATIENTS)}")
-    return told(label, [person.id], [address], out, ("new_network", "unusual_hour"))
+    return told(label, [person.id], [address], out, ("first_seen", "unusual_hour"))
 
 
 def dormant_return(stage: Stage, label: Label) -> Told:

@@ -52,8 +52,8 @@ class Company:
         people: int = 2_000,
         *,
         begins: date = date(2026, 10, 5),
-        days: int = 42,
-        warm_up: int = 14,
+        days: int = 56,
+        warm_up: int = 28,
         times: int = 4,
     ) -> None:
         self.begins = begins

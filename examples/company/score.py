@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Precision and recall of the detectors on a company's days.")
     parser.add_argument("--seed", type=int, default=1, help="the dice; defaults were tuned on 1")
     parser.add_argument("--people", type=int, default=2_000)
-    parser.add_argument("--days", type=int, default=42, help="all of them")
-    parser.add_argument("--warm-up", type=int, default=14, help="the first days, which are learned from and not scored")
+    parser.add_argument("--days", type=int, default=56, help="all of them")
+    parser.add_argument("--warm-up", type=int, default=28, help="the first days, which are learned from and not scored")
     parser.add_argument("--times", type=int, default=4, help="so often each attack in each strength")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--set", action="append", metavar="DETECTOR.THRESHOLD=VALUE", help="may be repeated")
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _asked(given: argparse.Namespace) -> list[str]:
     words = [f"--seed {given.seed}", f"--days {given.days}", f"--people {given.people}"]
-    words += [f"--warm-up {given.warm_up}"] if given.warm_up != 14 else []
+    words += [f"--warm-up {given.warm_up}"] if given.warm_up != 28 else []
     words += [f"--times {given.times}"] if given.times != 4 else []
     return words + [f"--set {each}" for each in given.set or []]
 
