@@ -5,12 +5,12 @@ The invariant: what `take` and `so_far` give of one second depends on the entrie
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 
-from sealstream.events import parse_timestamp
 from sealstream.layout.activity import (
     ACCOUNT_TYPES,
     MAX_CELLS,
@@ -31,7 +31,7 @@ _LATE_S = 600
 _BROWSER = "Mozilla/"
 
 
-class WrittenCounted(msgspec.Struct):
+class WrittenCounted(msgspec.Struct, gc=False):
     """What the roll-up needs of `written`."""
 
     kind: str
@@ -39,7 +39,7 @@ class WrittenCounted(msgspec.Struct):
     sequenced_at: str
 
 
-class Counted(msgspec.Struct):
+class Counted(msgspec.Struct, gc=False):
     """What the roll-up needs of an entry; decoding no more is a third of its cost."""
 
     timestamp: str
@@ -209,5 +209,5 @@ def _late_hour(entry: Counted) -> str | None:
     happened, sealed = entry.timestamp, entry.written.sequenced_at
     if happened[:15] == sealed[:15]:  # the same ten minutes, as nearly always
         return None
-    apart = parse_timestamp(sealed) - parse_timestamp(happened)
+    apart = datetime.fromisoformat(sealed) - datetime.fromisoformat(happened)
     return happened[:13] if abs(apart.total_seconds()) > _LATE_S else None
