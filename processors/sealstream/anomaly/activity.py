@@ -93,10 +93,11 @@ class ActivityRollUp:
         for each in self._followed:
             each.tell_if_due(now)
         written = self._write(self._writer)
-        for each in [each for each in self._followed if each.broken is not None]:
-            self._followed.remove(each)
-            each.reader.close()
-            self._leave(each.name, each.broken)
+        for each in list(self._followed):
+            if each.broken is not None:
+                self._followed.remove(each)
+                each.reader.close()
+                self._leave(each.name, each.broken)
         return written or taken > 0
 
     def close(self) -> None:
