@@ -42,7 +42,7 @@ class Following:
         self._next = position.seq if position is not None else -1
         self._told = position.told if position is not None else -1
         self._first_seq = self._offset = -1
-        self._handed_out = self._next
+        self._handed_out = (self._next, self._told)
         self.second = position.second if position is not None else ""
 
     @property
@@ -95,13 +95,15 @@ class Following:
             self._told = so_far.last_seq
 
     def handed_out(self) -> Outcome | None:
-        """Everything since the last call; None: nothing, and no second is over since."""
-        if self._first_seq < 0 or not (self._activity or self._addresses or self._first_seq != self._handed_out):
+        """Everything since the last call; None: nothing was told, and no second is over since."""
+        place = self._first_seq, max(self._told, self._first_seq - 1)
+        if self._first_seq < 0 or place == self._handed_out:
             return None
-        position = ActivityPosition(self._first_seq, self._offset, self.second, max(self._told, self._first_seq - 1))
-        outcome = Outcome(self._activity, self._addresses, position)
+        outcome = Outcome(
+            self._activity, self._addresses, ActivityPosition(place[0], self._offset, self.second, place[1])
+        )
         self._activity, self._addresses = [], []
-        self._handed_out = self._first_seq
+        self._handed_out = place
         return outcome
 
     def _begin_second(self, entry: Counted, offset: int) -> None:
