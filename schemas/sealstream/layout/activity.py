@@ -22,6 +22,7 @@ __all__ = [
     "MAX_CELLS",
     "MAX_RANGES",
     "MAX_RESOURCES",
+    "MAX_TEXT",
     "OTHERS",
     "PARTITIONS",
     "Activity",
@@ -50,6 +51,8 @@ MAX_RANGES = 16
 """Of the seqs of one cell; the last one reaches to the last entry, over whatever lies between."""
 MAX_RESOURCES = 64
 """Digests of resource ids in one cell; how many more records came with others is counted."""
+MAX_TEXT = 65_536
+"""Characters of all that the cells of one record name, so that no record is too large for Kafka; beyond: `OTHERS`."""
 OTHERS = "(others)"
 
 ACCOUNT_TYPES = frozenset({"user", "user_account", "account", "service_account", "service", "admin", "principal"})
