@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import bench_activity
 import bench_archive
 import bench_checkpointing
 import bench_client
@@ -41,6 +42,7 @@ from sealstream.devstack.ports import free_port
 BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "sequencer": bench_sequencer.measure,
     "checkpointing": bench_checkpointing.measure,
+    "activity": bench_activity.measure,
     "row-by-row": bench_row_by_row.measure,
     "postgres": bench_postgres.measure,
     "search": bench_search.measure,

@@ -351,6 +351,7 @@ def make_pipeline(
             {
                 "log": LOG,
                 "kafka": {"bootstrap": stack.kafka_bootstrap, "prefix": f"p-{name}"},
+                "activity": {"partitions": 2},
                 "postgres": {f"{short}_dsn": as_role(dsn, role) for short, role in roles.logins().items()},
                 "archive": {
                     "bucket": f"t-{name}",

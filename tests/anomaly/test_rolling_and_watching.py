@@ -111,6 +111,30 @@ def test_a_record_stays_small_however_much_one_second_holds() -> None:
     assert len(encode_activity(record)) < 500_000
 
 
+def test_no_record_is_too_large_for_kafka_whatever_producers_send() -> None:
+    """The longest texts that an event may have, of characters that JSON spells with six bytes each."""
+    entries = [
+        entry(
+            n,
+            actor_id="mallory" if n % 2 else f"{n:04}".ljust(512, "\x01"),
+            action=f"{n:04}".ljust(128, "\x01"),
+            resource_type="user",
+            resource_id=f"{n:04}".ljust(512, "\x01") if n % 2 else "mallory",
+            result=("success", "failure", "denied")[n % 3],
+            ip_address="10.0.0.1",
+        )
+        for n in range(20_000)
+    ]
+    (second,) = rolled(entries)
+    sizes = [len(encode_activity(each)) for each in (*second.actors, *second.addresses)]
+    assert 400_000 < max(sizes) < 950_000
+    mallory = next(each for each in second.actors if each.actor_id == "mallory")
+    assert sum(cell.count for cell in mallory.cells) == 10_000
+    assert sum(each.count for each in mallory.received) == 10_000
+    (address,) = second.addresses
+    assert sum(cell.count for cell in address.cells) == sum(each.result != "success" for each in entries)
+
+
 def test_an_event_that_waited_long_is_counted_by_its_own_hour() -> None:
     late = entry(1)
     late.timestamp = format_timestamp(BEGIN - timedelta(hours=7))

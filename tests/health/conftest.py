@@ -26,7 +26,7 @@ from sealstream.relaying import make_outbox
 
 __all__ = ["Answer", "Away", "Watched", "make_pipeline", "pipeline_roles"]
 
-PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay")
+PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "outbox-relay")
 
 
 class Answer(NamedTuple):
@@ -124,7 +124,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(make_pipeline: Callable[..., Pipeline]) -> Iterator[tuple[Pipeline, dict[str, Watched]]]:
-    """All five processes of one chain, ready; the archive's first segment ends with 500 entries."""
+    """All processes of one chain, ready; the archive's first segment ends with 500 entries."""
     pipeline = make_pipeline(SegmentLimits(entries=500, bytes=10_000_000, seconds=300))
     write_settings(pipeline.config, {"metrics": {"ask_every_seconds": 0.5}})
     make_outbox(pipeline.admin_dsn, OutboxTables.of(DEFAULT_OUTBOX))
@@ -141,4 +141,4 @@ def watched(make_pipeline: Callable[..., Pipeline]) -> Iterator[tuple[Pipeline, 
 
 
 def _target(name: str, pipeline: Pipeline) -> str:
-    return name if name in ("sequencer", "outbox-relay") else f"{name}-{pipeline.name}"
+    return name if name in ("sequencer", "activity", "outbox-relay") else f"{name}-{pipeline.name}"

@@ -57,6 +57,10 @@ def test_each_process_counts_what_it_does(watched: Running) -> None:
     archive = processes["archive-sink"]
     wait_until(lambda: archive.figure(figures.ARCHIVED_SEGMENTS, **chain) == 1, 20, archive.log)
     assert archive.figure(figures.LAST_SEQ, **chain) == 499
+    rolled_up = processes["activity"]
+    wait_until(lambda: rolled_up.figure(figures.LAST_SEQ, **chain) == size - 1, 20, rolled_up.log)
+    assert rolled_up.figure(figures.ENTRIES, **chain) == size
+    assert (rolled_up.figure(figures.ACTIVITY_RECORDS, **chain) or 0) >= 10  # actors
     for name, each in processes.items():
         behind = size - 500 if name == "archive-sink" else 0
         wait_until(lambda each=each, behind=behind: each.figure(figures.LAG_ENTRIES, **chain) == behind, 20, each.log)
@@ -93,6 +97,7 @@ def test_status_asks_them_all(watched: Running) -> None:
     assert sequencer["figures"][figures.LAST_SEQ.name][0]["value"] == document["chains"][0]["sealed"]["size"] - 1
     assert document["chains"][0]["letters"]["last_day"] == 1
     assert document["chains"][0]["producers"]["missing"] == 7
+    assert document["chains"][0]["rolled_up"]["size"] == document["chains"][0]["sealed"]["size"]
     shown = pipeline.command("status", "--timeout", "30").out
     assert "1 record refused or too late in the last day" in " ".join(shown.split())
     assert "docs/runbooks/dead-letters.md" in shown

@@ -17,6 +17,7 @@ from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
     Archived,
     Producers,
+    RolledUp,
     Sealed,
     Signed,
     Stored,
@@ -96,6 +97,11 @@ def test_nothing_is_said_of_what_is_well() -> None:
             "no segment has ended since its first entry came 25 h ago",
             "operating",
         ),
+        (
+            {"rolled_up": RolledUp(400, NOW - 900, 440), "untold_since": NOW - 840},
+            "600 entries not rolled up, the oldest for 14 min: no alert can come of them",
+            "operating",
+        ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
         ({"letters": DeadLetters(9, False, 3, 2)}, "1 record refused or too late in the last day (2 more were", "dead"),
         (
@@ -122,6 +128,8 @@ def test_an_idle_chain_and_a_burst_are_no_faults() -> None:
     assert found(WELL._replace(**idle, archived=Archived(900, NOW - 40_100))) == []
     burst = {"sealed": Sealed(90_000, NOW, 5_000, NOW - 2), "signed": Signed(88_000, NOW - 1, 900, NOW - 200)}
     assert found(WELL._replace(**burst, behind_since=NOW - 20)) == []
+    counting = {"rolled_up": RolledUp(998, NOW - 1, 1_090), "untold_since": NOW - 1}
+    assert found(WELL._replace(**counting)) == []
     first_after_a_quiet_day = {"signed": Signed(1_000, NOW, 1_000, NOW - 10), "archived": Archived(900, NOW - 70_000)}
     assert found(WELL._replace(**first_after_a_quiet_day)) == []
 

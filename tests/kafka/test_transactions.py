@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from sealstream.errors import Fenced, Misconfigured, Unavailable
 from sealstream.kafka import (
@@ -67,6 +68,59 @@ def test_delivered_names_the_first_and_the_last_offset_of_each_topic(
         assert producer.delivered()[topic] == (first, first + count - 1)
     assert producer.delivered()[other] == (2, 2)
     assert values_of(kafka, topic) == [b"%d" % n for n in range(count)] * 2
+
+
+def murmur2(key: bytes) -> int:
+    """As Kafka's own `Utils.murmur2` reckons it, as 32 bits without a sign."""
+    mask, factor = 0xFFFFFFFF, 0x5BD1E995
+    found = (0x9747B28C ^ len(key)) & mask
+    whole = len(key) // 4 * 4
+    for at in range(0, whole, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * factor & mask
+        found = (found * factor ^ (word ^ word >> 24) * factor) & mask
+    if rest := key[whole:]:
+        found = (found ^ int.from_bytes(rest, "little")) * factor & mask
+    found = (found ^ found >> 13) * factor & mask
+    return found ^ found >> 15
+
+
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
+def test_murmur2_here_is_that_of_kafka(key: bytes, hashed: int) -> None:
+    """The values of the Java client's own test, `UtilsTest.testMurmur2`."""
+    assert murmur2(key) == hashed & 0xFFFFFFFF
+
+
+def test_spread_records_stand_in_the_partition_that_other_clients_choose_for_the_key(
+    kafka: KafkaSettings, open_producer: Open
+) -> None:
+    """Java's default partitioner, and with it aiokafka's and Faust's: murmur2, without the sign, by partitions."""
+    spread, count = f"kafka-tests.{uuid.uuid4().hex}", 7
+    create_topics(kafka, [TopicConfig(spread, {}, count)])
+    keys = [f"user-{n}".encode() for n in range(200)] + ["m\u00fcller".encode(), b"", b"x" * 513]
+    producer = open_producer()
+    for round_ in range(2):  # before the driver has heard of the partitions, and after
+        producer.begin()
+        producer.spread(spread, [(key, b"%d %d" % (round_, n)) for n in range(3) for key in keys])
+        producer.commit()
+    found: dict[tuple[int, bytes], list[bytes]] = {}
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "test", "isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(spread, partition, 0) for partition in range(count)])
+    while sum(map(len, found.values())) < 6 * len(keys):
+        for message in consumer.consume(1_000, 0.1):
+            found.setdefault((message.partition(), message.key()), []).append(message.value())
+    consumer.close()
+    order = [b"%d %d" % (round_, n) for round_ in range(2) for n in range(3)]
+    assert found == {((murmur2(key) & 0x7FFFFFFF) % count, key): order for key in keys}
 
 
 def test_an_aborted_transaction_is_never_read(kafka: KafkaSettings, topic: str, open_producer: Open) -> None:

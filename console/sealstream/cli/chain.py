@@ -33,8 +33,9 @@ from sealstream.layout import (
     check_log_name,
     named_retention,
 )
+from sealstream.layout.activity import ActivityTopics
 
-__all__ = ["TopicsLost", "app", "create_chain", "make_chain"]
+__all__ = ["TopicsLost", "app", "create_chain", "make_activity_topics", "make_chain"]
 
 
 class TopicsLost(Misconfigured):
@@ -83,8 +84,8 @@ def create(
         say=lambda line: out.print(Text(line), soft_wrap=True),
     )
     out.print(
-        f"\nchain {name} is made; its processes are `sealstream run sequencer` (one for all chains), and "
-        f"`sealstream run checkpointing|postgres-sink|archive-sink --chain {name}`. "
+        f"\nchain {name} is made; its processes are `sealstream run sequencer` and `sealstream run activity` (one for "
+        f"all chains), and `sealstream run checkpointing|postgres-sink|archive-sink --chain {name}`. "
         "`sealstream up` starts them for every chain in its settings; one that runs already must be stopped first.",
         soft_wrap=True,
     )
@@ -147,6 +148,7 @@ def make_chain(
         _check_not_lost(settings, name, topics, config)
     create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
     say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
+    make_activity_topics(settings)
     create_forward_topics(settings)
 
     if settings.archive.bucket:
@@ -166,6 +168,12 @@ def make_chain(
     more = {chain: dict(members) for chain, members in (beside or {}).items()}
     write_settings(config, {"log": log, "chains": more | {name: section | more.get(name, {})}})
     say(f"settings  {config}")
+
+
+def make_activity_topics(settings: Settings) -> None:
+    """Those that all chains of the prefix share, where they are not there yet."""
+    configs = ActivityTopics.of(settings.kafka.prefix).configs(settings.activity.partitions)
+    create_topics(settings.kafka_settings(), configs, replication=settings.kafka.replication)
 
 
 def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: Path) -> None:

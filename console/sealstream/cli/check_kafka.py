@@ -14,8 +14,9 @@ from sealstream.errors import Misconfigured, SealstreamError, Unavailable
 from sealstream.kafka import CLIENTS, Permission, permissions
 from sealstream.kafka.inspecting import TopicView, inspect
 from sealstream.layout import ChainTopics, TopicConfig, sequencer_group
+from sealstream.layout.activity import ActivityTopics
 
-__all__ = ["check_kafka", "judged_permissions", "judged_topics"]
+__all__ = ["check_kafka", "judged_activity_topics", "judged_permissions", "judged_topics"]
 
 _TIMEOUT_S = 5.0
 _LOCAL = ("localhost", "127.", "[::1]")
@@ -26,7 +27,9 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
     section, chains = settings.kafka, settings.open_chains()
     topics = {chain: ChainTopics.of(chain, section.prefix) for chain in chains}
     group = sequencer_group(section.prefix)
+    shared = ActivityTopics.of(section.prefix)
     wanted = [config for chain in chains for config in topics[chain].configs()]
+    wanted += shared.configs(settings.activity.partitions)
     needed = {each.name for chain in chains for each in _on_topics(chain, section.prefix)}
     wanted += [TopicConfig(name, {}) for name in sorted(needed - {config.name for config in wanted})]
     try:
@@ -44,6 +47,8 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
     if section.replication > view.brokers:
         said = f"kafka.replication is {section.replication}, and there are {view.brokers} brokers"
         findings.append(wrong("kafka", said, "no topic can be made so: lower it, or add brokers"))
+    if chains:
+        findings += judged_activity_topics(shared, view.topics)
     for chain in chains:
         findings += judged_topics(chain, topics[chain], view.topics)
         findings += judged_permissions(chain, section.prefix, view.topics, {group: view.group_operations}, clients)
@@ -73,6 +78,24 @@ def judged_topics(chain: str, topics: ChainTopics, views: Mapping[str, TopicView
         findings.append(
             ok(about, f"{fine} of {len(topics)} topics are there, with one partition and the right cleanup")
         )
+    return findings
+
+
+def judged_activity_topics(topics: ActivityTopics, views: Mapping[str, TopicView]) -> list[Finding]:
+    """The same of the topics that all chains share. Without them nothing is watched, and everything is sealed."""
+    about = "kafka, activity"
+    missing = [name for name in topics if views[name].there is False]
+    differing = [each for name in topics for each in views[name].differences or ()]
+    findings = []
+    if missing:
+        to_do = "`sealstream chain create NAME`, for a chain that there is, makes them"
+        findings.append(warning(about, f"no topic {', '.join(missing)}: nothing can be rolled up", to_do))
+    if differing:
+        to_do = "set activity.partitions to what there is; else `kafka-configs.sh --alter --entity-type topics`"
+        findings.append(wrong(about, "; ".join(differing), to_do))
+    fine = sum(views[name].there is True and views[name].differences is not None for name in topics)
+    if fine and not missing and not differing:
+        findings.append(ok(about, f"{fine} of {len(topics)} topics are there, with the right cleanup"))
     return findings
 
 

@@ -67,7 +67,8 @@ def prepare(
 
 
 def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False) -> list[ProcessSpec]:
-    """The pipeline's processes as the supervisor starts them: one sequencer, and three processes for each chain.
+    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, and one
+    roll-up.
 
     `forward`: there are targets, so there is the process that sends to them.
     """
@@ -82,6 +83,7 @@ def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False)
             spec(program_name(process, chain), process, "--chain", chain)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
+    specs.append(spec("activity", "activity"))
     return [*specs, spec("forward", "forward")] if forward else specs
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from sealstream.anomaly import ActivityRollUp
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.context import context_of
@@ -35,6 +36,10 @@ class ProcessName(StrEnum):
     POSTGRES_SINK = "postgres-sink"
     ARCHIVE_SINK = "archive-sink"
     FORWARD = "forward"
+    ACTIVITY = "activity"
+
+
+_OF_ALL_CHAINS = (ProcessName.SEQUENCER, ProcessName.ACTIVITY)
 
 
 def run_command(
@@ -43,7 +48,8 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; a sequencer takes several (default: all). Others: one (default: main); forward has all.",
+            help="The chain; sequencer and activity take several (default: all); forward has all. Others: one "
+            "(default: main).",
             show_default=False,
         ),
     ] = None,
@@ -51,7 +57,8 @@ def run_command(
         bool,
         typer.Option(
             "--accept-input-lost",
-            help="Sequencer only: an input topic was recreated or trimmed too far; seal `input.lost` and go on.",
+            help="Sequencer: an input topic was recreated or trimmed too far; seal `input.lost` and go on. "
+            "Activity: the chain was trimmed too far; go on with what is there.",
         ),
     ] = False,
     metrics_port: MetricsPortOption = None,
@@ -59,27 +66,32 @@ def run_command(
     """Run one process until SIGTERM or Ctrl-C. Exit 0 stopped in order, 1 alarm (the chain stands), 2 can't run."""
     shared = context_of(context)
     settings = shared.settings()
-    if accept_input_lost and process is not ProcessName.SEQUENCER:
+    if accept_input_lost and process not in _OF_ALL_CHAINS:
         raise Misconfigured(
-            "--accept-input-lost is a decision about the sequencer's input: use it with `run sequencer`"
+            "--accept-input-lost is a decision about what the sequencer or the roll-up reads: use it with `run "
+            "sequencer` or `run activity`"
         )
     configure_logging()
     tally = Figures(time.time)
-    if process is ProcessName.SEQUENCER:
+    if process in _OF_ALL_CHAINS:
         chains = {name: settings.running_chain(name) for name in chain or settings.open_chains()}
         if not chains:
             raise Misconfigured("no chains in the settings: make one with `sealstream chain create main`")
         decisions = [accept_input_lost]  # it speaks of the loss that was seen, not of one that comes later
         kafka = settings.kafka_settings()
 
-        def build() -> SequencerGroup:
-            decided = decisions.pop() if decisions else False
-            return SequencerGroup(kafka, chains, accept_input_lost=decided, tally=tally)
-
         served = list(chains.values())
+
+        def build() -> Process:
+            decided = decisions.pop() if decisions else False
+            if process is ProcessName.SEQUENCER:
+                return SequencerGroup(kafka, chains, accept_input_lost=decided, tally=tally)
+            partitions = settings.activity.partitions
+            return ActivityRollUp(kafka, served, partitions=partitions, accept_lost=decided, tally=tally)
+
         questions = questions_of(process, kafka, served, tally)
         with watched_process(settings, process, served, metrics_port, questions, tally) as health:
-            code = serve("sequencer", build, vitals=health.vitals)
+            code = serve(process, build, vitals=health.vitals)
     elif process is ProcessName.FORWARD:
         if chain:
             raise Misconfigured("forward serves all targets: expected no --chain; a target's settings name its chains")

@@ -16,7 +16,13 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealstream.cli.forward_sections import ForwardSection
-from sealstream.cli.settings_sections import ArchiveSection, ChainSection, KafkaSection, PostgresSection
+from sealstream.cli.settings_sections import (
+    ActivitySection,
+    ArchiveSection,
+    ChainSection,
+    KafkaSection,
+    PostgresSection,
+)
 from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured
 from sealstream.forward import Target
@@ -31,6 +37,7 @@ from sealstream.web.settings import ServeSection
 __all__ = [
     "DEFAULT_DATA_DIR",
     "OTHER_VARIABLES",
+    "ActivitySection",
     "ArchiveSection",
     "ChainSection",
     "KafkaSection",
@@ -73,6 +80,7 @@ class Settings(BaseModel):
     kafka: KafkaSection = Field(default_factory=KafkaSection)
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
+    activity: ActivitySection = Field(default_factory=ActivitySection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
     forward: ForwardSection = Field(default_factory=ForwardSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)

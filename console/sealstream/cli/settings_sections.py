@@ -12,9 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from sealstream.errors import Misconfigured
 from sealstream.layout import named_retention
+from sealstream.layout.activity import PARTITIONS
 from sealstream.settings import InFolder, Secret, SecretKeys, broken_rule
 
-__all__ = ["ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
+__all__ = ["ActivitySection", "ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
 
 
 def _upper(value: Any) -> Any:
@@ -113,6 +114,15 @@ class KafkaSection(_Section):
         """All of it as librdkafka takes it."""
         named = {option: getattr(self, name) for name, option in _KAFKA_OPTIONS.items()}
         return self.options | {option: value for option, value in named.items() if value}
+
+
+class ActivitySection(_Section):
+    """What is done by whom, by the second: the topics that the watch reads, shared by all chains."""
+
+    partitions: Annotated[int, Field(ge=1, le=512)] = PARTITIONS
+    """Of each topic with activity and alerts: how many workers can share the actors out. It stays as the topics were
+    made: another number would give actors to other workers than those who know them.
+    """
 
 
 class PostgresSection(_Section):

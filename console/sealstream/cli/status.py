@@ -28,6 +28,7 @@ from sealstream.errors import Misconfigured
 from sealstream.health import program_name
 from sealstream.health.asking import (
     Archived,
+    RolledUp,
     Sealed,
     Signed,
     Stored,
@@ -37,6 +38,7 @@ from sealstream.health.asking import (
     check_listens,
     producers,
     refused_letters,
+    rolled_up,
     sealed,
     signed,
     stored,
@@ -52,6 +54,7 @@ __all__ = ["status_command"]
 _CONFIG = "sealstream.toml"
 _ANSWER_S = 3.5
 _STARTS_WITHIN_S = 60.0
+_SINCE = ("behind_since", "began_at", "unarchived_since", "untold_since")
 _CHAIN_PROCESSES = ("checkpointing", "postgres-sink", "archive-sink")
 
 
@@ -220,6 +223,7 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
         "signed": ask_kafka(lambda: signed(kafka, chain)),
         "letters": ask_kafka(lambda: dead_letters(kafka, chain, now, settings.postgres.reader_dsn)),
         "producers": ask_kafka(lambda: producers(kafka, chain)),
+        "rolled_up": ask_kafka(lambda: rolled_up(kafka, chain)),
     }
     if settings.archive.bucket:
         questions["archived"] = ask_archive
@@ -241,6 +245,7 @@ def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> Chain
         producers=answers[f"producers {name}"],
         stored=answers.get(f"stored {name}"),
         archived=answers.get(f"archived {name}"),
+        rolled_up=answers.get(f"rolled_up {name}"),
     )
 
 
@@ -260,6 +265,8 @@ def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> 
         since: dict[str, tuple[str, int]] = {}
         if isinstance(view.stored, Stored) and view.stored.size < view.sealed.size:
             since["behind_since"] = (topics.chain, view.stored.next_offset)
+        if isinstance(view.rolled_up, RolledUp) and view.rolled_up.size < view.sealed.size:
+            since["untold_since"] = (topics.chain, view.rolled_up.next_offset)
         if isinstance(view.signed, Signed) and view.sealed.size:
             if view.signed.segment_at is None:
                 since["began_at"] = (topics.chain, 0)
@@ -272,12 +279,13 @@ def _once_more(settings: Settings, views: list[ChainView], timeout_s: float) -> 
     for view in views:
         again = answers.get(f"sealed {view.chain}")
         newest = again if isinstance(again, Sealed | Trouble) else view.sealed
-        behind, began, unarchived = (
-            at if isinstance(at, float) else None
-            for at in (answers.get(f"{what} {view.chain}") for what in ("behind_since", "began_at", "unarchived_since"))
+        behind, began, unarchived, untold = (
+            at if isinstance(at, float) else None for at in (answers.get(f"{what} {view.chain}") for what in _SINCE)
         )
         seen.append(
-            view._replace(sealed=newest, behind_since=behind, began_at=began, unarchived_since=unarchived),
+            view._replace(
+                sealed=newest, behind_since=behind, began_at=began, unarchived_since=unarchived, untold_since=untold
+            ),
         )
     return seen
 

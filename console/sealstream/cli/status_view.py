@@ -144,6 +144,9 @@ def _chain_lines(view: ChainView, now: float) -> Group:
         at = None if isinstance(view.archived, Trouble) else view.archived.sequenced_at
         ends = "" if at is None else " (segments as they end)"
         rows.add_row("  archive", behind(view.archived, "newest", at) + ends)
+    if view.rolled_up is not None:
+        at = None if isinstance(view.rolled_up, Trouble) else view.rolled_up.sequenced_at
+        rows.add_row("  activity", behind(view.rolled_up, "newest", at))
     if isinstance(view.producers, Producers):
         known = view.producers
         told = f"{known.known:,} known, {known.silent:,} silent, {known.missing:,} numbers missing"

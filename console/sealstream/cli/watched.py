@@ -17,6 +17,7 @@ from sealstream.cli.settings import Settings
 from sealstream.health import Vitals, program_name
 from sealstream.health.lagging import (
     archive_answers,
+    every,
     lag_in_chain,
     lag_in_outbox,
     lag_in_raw,
@@ -56,7 +57,8 @@ def watched_process(
     section = settings.metrics
     vitals = Vitals(process, names, tally, alive_within_s=section.alive_within_seconds)
     if port is None:
-        port = section.ports.get(program_name(process, names[0]) if len(names) == 1 else process)
+        alone = len(names) == 1 and process != "activity"  # which is one for all chains, however many there are
+        port = section.ports.get(program_name(process, names[0]) if alone else process)
     server = None if port is None else MetricsServer(vitals, section.host, port)
     return Health(vitals, server, questions, every_s=section.ask_every_seconds)
 
@@ -76,15 +78,11 @@ def questions_of(
         return {"kafka": lag_in_raw(kafka, chains, tally, time.time)}
     if outbox is not None:
         return {"outbox": lag_in_outbox(dsn, outbox, chains[0].name, tally)}
+    if process == "activity":
+        return {"kafka": every([lag_in_chain(kafka, chain, tally, time.time) for chain in chains])}
     follow = lag_in_chain(kafka, chains[0], tally, time.time)
     if process == "checkpointing":
-        sign = newest_checkpoint(kafka, chains[0], tally)
-
-        def both() -> None:
-            follow()
-            sign()
-
-        return {"kafka": both}
+        return {"kafka": every([follow, newest_checkpoint(kafka, chains[0], tally)])}
     if archive is not None:
         return {"kafka": follow, "archive": archive_answers(archive, time.time)}
     return {"kafka": follow, "postgres": postgres_answers(dsn)}

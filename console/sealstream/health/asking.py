@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from sealstream.anomaly.beginning import read_positions
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import ChainStopped, InputLost, NotCanonical, SealstreamError, Unavailable
 from sealstream.forward import open_letters
@@ -27,7 +28,9 @@ from sealstream.kafka import (
     read_until_end,
     start_offset,
 )
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
+from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.forwarding import ForwardTopics
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
@@ -39,6 +42,7 @@ __all__ = [
     "CONNECT_S",
     "Archived",
     "Producers",
+    "RolledUp",
     "Sealed",
     "Signed",
     "Stored",
@@ -48,6 +52,7 @@ __all__ = [
     "check_listens",
     "producers",
     "refused_letters",
+    "rolled_up",
     "sealed",
     "signed",
     "stored",
@@ -112,6 +117,14 @@ class Archived(NamedTuple):
 
     size: int
     sequenced_at: float | None
+
+
+class RolledUp(NamedTuple):
+    """How far the activity is. `next_offset`: where the first entry stands that is not behind it for good."""
+
+    size: int
+    sequenced_at: float
+    next_offset: int
 
 
 def sealed(kafka: KafkaSettings, chain: ChainSettings) -> Sealed:
@@ -218,6 +231,18 @@ def archived(settings: ArchiveSettings, chain: ChainSettings) -> Archived:
     finally:
         store.close()
     return Archived(0, None)
+
+
+def rolled_up(kafka: KafkaSettings, chain: ChainSettings) -> RolledUp | None:
+    """From the roll-up's position. None: there is none, so nobody rolls this chain up yet."""
+    try:
+        position = read_positions(kafka, ActivityTopics.of(chain.prefix).positions).get(chain.name)
+    except TopicMissing:
+        return None
+    if position is None:
+        return None
+    size = max(position.seq, position.told + 1)
+    return RolledUp(size, datetime.fromisoformat(position.second).timestamp(), position.offset)
 
 
 def check_listens(addresses: list[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from sealstream.health.asking import Archived, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.asking import Archived, Producers, RolledUp, Sealed, Signed, Stored, Trouble
 from sealstream.health.letters import DeadLetters
 from sealstream.health.views import ChainView, Finding, ProcessView
 from sealstream.layout import figures
@@ -31,6 +31,7 @@ _UNSEALED_S = 60.0
 _NO_HEARTBEAT_S = 180.0
 _UNSIGNED_S = 120.0
 _UNSTORED_S = 180.0
+_UNTOLD_S = 180.0
 _UNARCHIVED_S = 600.0
 _ARCHIVE_OLD_S = 25 * 3600.0
 _JUST_ENDED_S = 60.0
@@ -140,6 +141,10 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
         yield _trouble("the archive", view.archived, RUNBOOKS)
     elif view.archived is not None and isinstance(view.signed, Signed):
         yield from _of_archive(view, view.signed, view.archived, now)
+    if isinstance(view.rolled_up, Trouble):
+        yield _trouble("Kafka", view.rolled_up, LOST_KAFKA)
+    elif view.rolled_up is not None and isinstance(view.sealed, Sealed) and not view.closed:
+        yield from _of_activity(view, view.sealed, view.rolled_up, now)
     yield from _of_input(view)
 
 
@@ -218,6 +223,18 @@ def _of_postgres(view: ChainView, sealed: Sealed, stored: Stored, now: float) ->
             f"chain {view.chain}: Postgres is {_count(sealed.size - stored.size, 'entry')} behind, the oldest for "
             f"{said_age(now - view.behind_since)}",
             LAGGING,
+        )
+
+
+def _of_activity(view: ChainView, sealed: Sealed, rolled_up: RolledUp, now: float) -> Iterator[Finding]:
+    behind = sealed.size - rolled_up.size
+    if behind > 0 and view.untold_since is not None and now - view.untold_since > _UNTOLD_S:
+        yield Finding(
+            "wrong",
+            "activity",
+            f"chain {view.chain}: {_count(behind, 'entry')} not rolled up, the oldest for "
+            f"{said_age(now - view.untold_since)}: no alert can come of them; does `run activity` run?",
+            OPERATING,
         )
 
 

@@ -16,7 +16,15 @@ from sealstream.layout import ChainSettings, ChainTopics, Figures, OutboxTables,
 from sealstream.postgres.driver import Session
 from sealstream.relaying import outbox_status
 
-__all__ = ["archive_answers", "lag_in_chain", "lag_in_outbox", "lag_in_raw", "newest_checkpoint", "postgres_answers"]
+__all__ = [
+    "archive_answers",
+    "every",
+    "lag_in_chain",
+    "lag_in_outbox",
+    "lag_in_raw",
+    "newest_checkpoint",
+    "postgres_answers",
+]
 
 _Clock = Callable[[], float]
 
@@ -52,6 +60,16 @@ def lag_in_chain(kafka: KafkaSettings, chain: ChainSettings, tally: Figures, wal
         done = tally.value(figures.LAST_SEQ, chain.name)
         behind = max(size - (0 if done is None else int(done) + 1), 0)
         _set_lag(kafka, topic, chain.name, at, behind, tally, wall)
+
+    return ask
+
+
+def every(questions: Sequence[Question]) -> Question:
+    """All of one store's, one after another."""
+
+    def ask() -> None:
+        for question in questions:
+            question()
 
     return ask
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from sealstream.health.asking import Archived, Producers, Sealed, Signed, Stored, Trouble
+from sealstream.health.asking import Archived, Producers, RolledUp, Sealed, Signed, Stored, Trouble
 from sealstream.health.letters import DeadLetters
 from sealstream.layout import Figure
 
@@ -50,11 +50,13 @@ class ProcessView(NamedTuple):
 
 
 class ChainView(NamedTuple):
-    """One chain, by its stores. `stored` None: no DSN is set; `archived` None: there is no archive.
+    """One chain, by its stores. `stored` None: no DSN is set; `archived` None: there is no archive; `rolled_up` None:
+    nobody rolls it up.
 
-    `behind_since`: when the first entry came to Kafka that Postgres does not hold. `began_at`: when the first entry
-    that Kafka has came, asked where no segment has ended. `unarchived_since`: when the first segment ended, asked where
-    the archive holds nothing. Times in seconds since 1970; None: not asked, or not answered.
+    `behind_since`: when the first entry came to Kafka that Postgres does not hold; `untold_since`: that is not rolled
+    up. `began_at`: when the first entry that Kafka has came, asked where no segment has ended. `unarchived_since`: when
+    the first segment ended, asked where the archive holds nothing. Times in seconds since 1970; None: not asked, or not
+    answered.
     """
 
     chain: str
@@ -70,12 +72,14 @@ class ChainView(NamedTuple):
     behind_since: float | None = None
     began_at: float | None = None
     unarchived_since: float | None = None
+    rolled_up: RolledUp | Trouble | None = None
+    untold_since: float | None = None
 
     def members(self) -> dict[str, Any]:
         """For programs."""
         parts: dict[str, Any] = {}
-        for name in ("sealed", "signed", "letters", "producers", "stored", "archived"):
+        for name in ("sealed", "signed", "letters", "producers", "stored", "archived", "rolled_up"):
             part = getattr(self, name)
             parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
-        since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since")}
+        since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since", "untold_since")}
         return {"chain": self.chain, "closed": self.closed, **parts, **since}

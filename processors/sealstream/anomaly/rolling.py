@@ -5,25 +5,14 @@ The invariant: what `take` and `so_far` give of one second depends on the entrie
 
 from __future__ import annotations
 
-from hashlib import sha256
+from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
-from sealstream.events import parse_timestamp
-from sealstream.layout.activity import (
-    ACCOUNT_TYPES,
-    MAX_CELLS,
-    MAX_RANGES,
-    MAX_RESOURCES,
-    OTHERS,
-    Activity,
-    AddressActivity,
-    AddressCell,
-    Cell,
-    Received,
-    is_login,
-)
+from sealstream.anomaly.counts import Counts
+from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 
 __all__ = ["Counted", "RollUp", "Second", "WrittenCounted"]
 
@@ -31,7 +20,7 @@ _LATE_S = 600
 _BROWSER = "Mozilla/"
 
 
-class WrittenCounted(msgspec.Struct):
+class WrittenCounted(msgspec.Struct, gc=False):
     """What the roll-up needs of `written`."""
 
     kind: str
@@ -39,7 +28,7 @@ class WrittenCounted(msgspec.Struct):
     sequenced_at: str
 
 
-class Counted(msgspec.Struct):
+class Counted(msgspec.Struct, gc=False):
     """What the roll-up needs of an entry; decoding no more is a third of its cost."""
 
     timestamp: str
@@ -74,8 +63,7 @@ class RollUp:
         self._chain = chain
         self._second = ""
         self._first_seq = self._last_seq = -1
-        self._actors: dict[str, _Actor] = {}
-        self._addresses: dict[str, dict[tuple[str, str, str], AddressCell]] = {}
+        self._counts = Counts()
 
     def take(self, entry: Counted) -> Second | None:
         """Count one entry; returns the second before, whole, when this entry is of a later one."""
@@ -85,10 +73,10 @@ class RollUp:
         if second != self._second:
             done = self.so_far()
             self._second, self._first_seq = second, written.seq
-            self._actors, self._addresses = {}, {}
+            self._counts = Counts()
         self._last_seq = written.seq
         if written.kind == "event":
-            self._count(entry)
+            self._count(entry, written)
         return done
 
     def so_far(self) -> Second | None:
@@ -96,118 +84,36 @@ class RollUp:
         if self._first_seq < 0:
             return None
         second = f"{self._second}Z"
-        actors = [each.record(self._chain, second, actor_id) for actor_id, each in sorted(self._actors.items())]
-        addresses = [
-            AddressActivity(self._chain, second, address, list(cells.values()))
-            for address, cells in sorted(self._addresses.items())
-        ]
+        actors, addresses = self._counts.records(self._chain, second)
         return Second(second, self._first_seq, self._last_seq, actors, addresses)
 
-    def _count(self, entry: Counted) -> None:
-        seq = entry.written.seq
-        actor = self._actors.get(entry.actor_id)
-        if actor is None:
-            actor = self._actors[entry.actor_id] = _Actor()
-        actor.count(entry, seq)
-        if entry.resource_type in ACCOUNT_TYPES and entry.resource_id != entry.actor_id:
-            subject = self._actors.get(entry.resource_id)
-            if subject is None:
-                subject = self._actors[entry.resource_id] = _Actor()
-            subject.receive(entry, seq)
-        if entry.ip_address is not None and (entry.result != "success" or is_login(entry.action)):
-            self._count_address(entry, entry.ip_address, seq)
-
-    def _count_address(self, entry: Counted, address: str, seq: int) -> None:
-        cells = self._addresses.setdefault(address, {})
-        key = entry.actor_id, entry.action, entry.result
-        cell = cells.get(key)
-        if cell is None:
-            if len(cells) >= MAX_CELLS:
-                key = OTHERS, OTHERS, entry.result
-                cell = cells.get(key)
-            if cell is None:
-                cells[key] = AddressCell(*key, 1, [[seq, seq]])
-                return
-        cell.count += 1
-        _append(cell.seqs, seq)
-
-
-class _Actor:
-    """One actor's second while it is being counted."""
-
-    __slots__ = ("_cells", "_received", "_resources", "_tenant")
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[str, ...], Cell] = {}
-        self._resources: dict[tuple[str, ...], set[str]] = {}
-        self._received: dict[tuple[str, ...], Received] = {}
-        self._tenant: str | None = None
-
-    def count(self, entry: Counted, seq: int) -> None:
-        """One entry of the actor's own."""
-        address, hour = entry.ip_address, _late_hour(entry)
-        key = (entry.action, entry.resource_type, entry.result, entry.actor_type, address or "", hour or "")
-        cell = self._cells.get(key)
-        if cell is None and len(self._cells) >= MAX_CELLS:
-            address = hour = None
-            key = (OTHERS, OTHERS, entry.result, entry.actor_type, "", "")
-            cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = Cell(
-                key[0], key[1], entry.result, entry.actor_type, 1, [[seq, seq]], address, hour, []
-            )
-            self._resources[key] = set()
-        else:
-            cell.count += 1
-            _append(cell.seqs, seq)
-        self._note_resource(cell, self._resources[key], entry.resource_id)
-        cell.reasons += entry.reason is not None
-        cell.browsers += entry.user_agent is not None and entry.user_agent.startswith(_BROWSER)
-        cell.behalf += entry.on_behalf_of is not None
+    def _count(self, entry: Counted, written: WrittenCounted) -> None:
+        counts, seq = self._counts, written.seq
+        actor_id, action, resource_type, result = entry.actor_id, entry.action, entry.resource_type, entry.result
+        resource_id, address = entry.resource_id, entry.ip_address
+        # The same ten minutes, as nearly always, or looked at closely.
+        on_time = entry.timestamp[:15] == written.sequenced_at[:15]
+        hour = None if on_time else _late_hour(entry.timestamp, written.sequenced_at)
+        cell = counts.of_actor((actor_id, action, resource_type, result, entry.actor_type, address, hour), seq)
+        if resource_id != cell.resource:
+            cell.note(resource_id)
+        if entry.reason is not None:
+            cell.reasons += 1
+        if entry.user_agent is not None and entry.user_agent.startswith(_BROWSER):
+            cell.browsers += 1
+        if entry.on_behalf_of is not None:
+            cell.behalf += 1
         if entry.tenant is not None:
-            self._tenant = entry.tenant
-
-    def receive(self, entry: Counted, seq: int) -> None:
-        """One entry that somebody else has made about this account."""
-        key = (entry.actor_id, entry.action, entry.resource_type, entry.result)
-        found = self._received.get(key)
-        if found is None and len(self._received) >= MAX_CELLS:
-            key = (OTHERS, OTHERS, OTHERS, entry.result)
-            found = self._received.get(key)
-        if found is None:
-            self._received[key] = Received(*key, 1, [[seq, seq]])
-        else:
-            found.count += 1
-            _append(found.seqs, seq)
-
-    def record(self, chain: str, second: str, actor_id: str) -> Activity:
-        """As it stands."""
-        return Activity(
-            chain, second, actor_id, list(self._cells.values()), list(self._received.values()), self._tenant
-        )
-
-    @staticmethod
-    def _note_resource(cell: Cell, known: set[str], resource_id: str) -> None:
-        if resource_id in known:
-            return
-        if len(known) >= MAX_RESOURCES:
-            cell.unlisted += 1
-            return
-        known.add(resource_id)
-        cell.resources.append(sha256(resource_id.encode()).hexdigest()[:8])
+            cell.tenant, cell.tenant_at = entry.tenant, seq
+        if resource_type in ACCOUNT_TYPES and resource_id != actor_id:
+            counts.of_account((resource_id, actor_id, action, resource_type, result), seq)
+        if address is not None and (result != "success" or _is_login(action)):
+            counts.of_address((address, actor_id, action, result), seq)
 
 
-def _append(ranges: list[list[int]], seq: int) -> None:
-    """`seq` is above all of them."""
-    if ranges[-1][1] == seq - 1 or len(ranges) >= MAX_RANGES:
-        ranges[-1][1] = seq
-    else:
-        ranges.append([seq, seq])
-
-
-def _late_hour(entry: Counted) -> str | None:
-    happened, sealed = entry.timestamp, entry.written.sequenced_at
-    if happened[:15] == sealed[:15]:  # the same ten minutes, as nearly always
-        return None
-    apart = parse_timestamp(sealed) - parse_timestamp(happened)
+def _late_hour(happened: str, sealed: str) -> str | None:
+    apart = datetime.fromisoformat(sealed) - datetime.fromisoformat(happened)
     return happened[:13] if abs(apart.total_seconds()) > _LATE_S else None
+
+
+_is_login = lru_cache(4_096)(is_login)

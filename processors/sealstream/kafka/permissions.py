@@ -14,7 +14,7 @@ from sealstream.layout import (
     sequencer_group,
     sequencer_transactional_id,
 )
-from sealstream.layout.activity import ActivityTopics
+from sealstream.layout.activity import ActivityTopics, activity_transactional_id
 from sealstream.layout.forwarding import ForwardTopics
 
 __all__ = ["CLIENTS", "Permission", "permissions"]
@@ -59,10 +59,20 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
         "chain": (READ, DELETE, DESCRIBE_CONFIGS),
         "segments": (READ, DESCRIBE_CONFIGS),
     },
+    "activity": {"chain": (READ, DESCRIBE_CONFIGS)},
     "forward": {"chain": (READ,)},  # for targets that want entries, and for who is told of closed alerts
     "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
     "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
+}
+# Topics that all chains of a prefix share.
+_ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
+    "activity": {
+        "activity": (WRITE, DESCRIBE_CONFIGS),
+        "addresses": (WRITE, DESCRIBE_CONFIGS),
+        "positions": (READ, WRITE, DESCRIBE_CONFIGS),
+    },
+    "verifier": {"positions": (READ,)},  # `sealstream status`
 }
 CLIENTS = tuple(_ON_TOPICS)
 """Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile`
@@ -74,6 +84,11 @@ def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
     """What this client needs for one chain."""
     topics = ChainTopics.of(chain, prefix)
     needed = [Permission("topic", getattr(topics, name), operations) for name, operations in _ON_TOPICS[client].items()]
+    shared = ActivityTopics.of(prefix)
+    needed += [
+        Permission("topic", getattr(shared, name), operations)
+        for name, operations in _ON_SHARED_TOPICS.get(client, {}).items()
+    ]
     if client == "sequencer":
         needed += [
             Permission("group", sequencer_group(prefix), (READ,)),
@@ -88,4 +103,6 @@ def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
         ]
     if client == "checkpointing":
         needed.append(Permission("transactional-id", checkpointing_transactional_id(chain), (WRITE,)))
+    if client == "activity":
+        needed.append(Permission("transactional-id", activity_transactional_id(prefix), (WRITE,)))
     return needed

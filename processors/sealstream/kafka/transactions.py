@@ -27,6 +27,7 @@ __all__ = ["TransactionalProducer"]
 _OPEN_S = 30.0
 _ABORT_S = 5.0
 _PAUSE_S = 0.05
+_OF_KEY = -1  # the driver's word for: choose by the key
 
 
 class TransactionalProducer:
@@ -55,6 +56,7 @@ class TransactionalProducer:
                         "acks": "all",
                         "max.in.flight.requests.per.connection": 4,  # with 5 the driver spins (docs/decisions/0193)
                         "compression.type": "lz4",
+                        "partitioner": "murmur2_random",  # of `spread`: Java's, and so Faust's and aiokafka's
                         "linger.ms": 100,  # committing sends at once what waits; until then, fuller batches
                         "batch.num.messages": 10_000,
                         "queue.buffering.max.messages": 100_000,
@@ -121,6 +123,19 @@ class TransactionalProducer:
                 self._send(topic, value, key, ())
         self._held[topic] = (records[last][1], records[last][0], ())
 
+    def spread(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add records, as key and value, to a topic of several partitions: each to its key's, by murmur2.
+
+        So Java's producer, Faust and aiokafka choose too. Records of one key keep their order. `delivered` says nothing
+        of them; that they are there is known when `commit` has returned.
+        """
+        send = self._alive().produce
+        for key, value in records:
+            try:
+                send(topic, value, key)
+            except (BufferError, KafkaException):
+                self._send(topic, value, key, (), partition=_OF_KEY)
+
     def flush(self) -> None:
         """Return when every record of the transaction so far is acknowledged. Raises `Fenced` when one is not."""
         self._send_held()
@@ -177,15 +192,17 @@ class TransactionalProducer:
         key: bytes | None,
         headers: Sequence[tuple[str, bytes]],
         on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+        *,
+        partition: int = 0,
     ) -> None:
         producer = self._alive()
         deadline = 0.0
         while True:
             try:
                 if headers:
-                    producer.produce(topic, value, key, 0, on_delivery, headers=list(headers))
+                    producer.produce(topic, value, key, partition, on_delivery, headers=list(headers))
                 else:
-                    producer.produce(topic, value, key, 0, on_delivery)
+                    producer.produce(topic, value, key, partition, on_delivery)
             except BufferError as full:  # reports of what was sent are waiting to be taken
                 now = time.monotonic()
                 deadline = deadline or now + self._timeout_s

@@ -22,27 +22,37 @@ __all__ = [
     "MAX_CELLS",
     "MAX_RANGES",
     "MAX_RESOURCES",
+    "MAX_TEXT",
     "OTHERS",
+    "PARTITIONS",
     "Activity",
+    "ActivityPosition",
     "ActivityTopics",
     "AddressActivity",
     "AddressCell",
     "Cell",
     "Received",
+    "activity_transactional_id",
     "decode_activity",
     "decode_address_activity",
+    "decode_position",
     "encode_activity",
+    "encode_position",
     "is_login",
 ]
 
 _DAY_MS = 86_400_000
 
+PARTITIONS = 8
+"""Of the topics with activity and alerts: how many workers can share the actors out."""
 MAX_CELLS = 256
 """Of one record; what is beyond is counted in a cell whose action and resource type are `OTHERS`."""
 MAX_RANGES = 16
 """Of the seqs of one cell; the last one reaches to the last entry, over whatever lies between."""
 MAX_RESOURCES = 64
 """Digests of resource ids in one cell; how many more records came with others is counted."""
+MAX_TEXT = 65_536
+"""Characters of all that the cells of one record name, so that no record is too large for Kafka; beyond: `OTHERS`."""
 OTHERS = "(others)"
 
 ACCOUNT_TYPES = frozenset({"user", "user_account", "account", "service_account", "service", "admin", "principal"})
@@ -64,8 +74,8 @@ class ActivityTopics(NamedTuple):
             f"{prefix}.activity", f"{prefix}.activity-addresses", f"{prefix}.activity-positions", f"{prefix}.alerts"
         )
 
-    def configs(self, partitions: int = 8) -> list[TopicConfig]:
-        """How each topic is created. `partitions`: how many workers can share the actors out; 1 for positions."""
+    def configs(self, partitions: int = PARTITIONS) -> list[TopicConfig]:
+        """How each topic is created; the topic of positions has one partition."""
         week, quarter = str(7 * _DAY_MS), str(90 * _DAY_MS)
         return [
             TopicConfig(self.activity, {"cleanup.policy": "delete", "retention.ms": week}, partitions),
@@ -75,7 +85,26 @@ class ActivityTopics(NamedTuple):
         ]
 
 
-class Cell(msgspec.Struct, omit_defaults=True):
+def activity_transactional_id(prefix: str = DEFAULT_PREFIX) -> str:
+    """Whoever opens a producer with this id fences the roll-up that wrote to this prefix before it."""
+    return f"sealstream-activity-{prefix}"
+
+
+class ActivityPosition(msgspec.Struct, frozen=True, gc=False):
+    """Where the roll-up of one chain goes on: with the first entry of the second that was not over.
+
+    `seq`: that entry's; `offset`: where it stood in the chain's topic; `second`: `YYYY-MM-DDTHH:MM:SSZ`. `told`:
+    through which entry of that second records were written already; below `seq`: none were.
+    """
+
+    seq: int
+    offset: int
+    second: str
+    told: int
+    v: int = 1
+
+
+class Cell(msgspec.Struct, omit_defaults=True, gc=False):
     """How often an actor did one thing in this second.
 
     `seqs`: closed ranges, ascending, at most `MAX_RANGES`. `resources`: the first 8 hex digits of the SHA-256 of each
@@ -100,7 +129,7 @@ class Cell(msgspec.Struct, omit_defaults=True):
     behalf: int = 0
 
 
-class Received(msgspec.Struct, omit_defaults=True):
+class Received(msgspec.Struct, omit_defaults=True, gc=False):
     """How often somebody did one thing to this account (a resource of one of `ACCOUNT_TYPES`)."""
 
     by: str
@@ -111,7 +140,7 @@ class Received(msgspec.Struct, omit_defaults=True):
     seqs: list[list[int]]
 
 
-class Activity(msgspec.Struct, omit_defaults=True):
+class Activity(msgspec.Struct, omit_defaults=True, gc=False):
     """One actor's second of one chain. `second`: `YYYY-MM-DDTHH:MM:SSZ`. `tenant`: of its last entry that names one."""
 
     chain: str
@@ -128,7 +157,7 @@ class Activity(msgspec.Struct, omit_defaults=True):
         return max([cell.seqs[-1][-1] for cell in self.cells] + [each.seqs[-1][-1] for each in self.received])
 
 
-class AddressCell(msgspec.Struct, omit_defaults=True):
+class AddressCell(msgspec.Struct, omit_defaults=True, gc=False):
     """How often one actor did one thing from this address, where that is a login or was not a success."""
 
     actor_id: str
@@ -138,7 +167,7 @@ class AddressCell(msgspec.Struct, omit_defaults=True):
     seqs: list[list[int]]
 
 
-class AddressActivity(msgspec.Struct, omit_defaults=True):
+class AddressActivity(msgspec.Struct, omit_defaults=True, gc=False):
     """One address's second of one chain: logins, failures and denials only."""
 
     chain: str
@@ -176,11 +205,22 @@ def decode_address_activity(value: bytes) -> AddressActivity:
     return _decoded(_address_decoder, value)
 
 
-_Record = TypeVar("_Record", Activity, AddressActivity)
+def encode_position(position: ActivityPosition) -> bytes:
+    """JSON with members in the order of the class."""
+    return _encoder.encode(position)
+
+
+def decode_position(value: bytes) -> ActivityPosition:
+    """The reverse. Raises `NotCanonical`."""
+    return _decoded(_position_decoder, value)
+
+
+_Record = TypeVar("_Record", Activity, AddressActivity, ActivityPosition)
 
 _encoder = msgspec.json.Encoder()
 _activity_decoder = msgspec.json.Decoder(Activity)
 _address_decoder = msgspec.json.Decoder(AddressActivity)
+_position_decoder = msgspec.json.Decoder(ActivityPosition)
 
 
 def _decoded(decoder: msgspec.json.Decoder[_Record], value: bytes) -> _Record:

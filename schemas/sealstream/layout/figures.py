@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 __all__ = [
+    "ACTIVITY_RECORDS",
     "AGES",
     "ALARMS",
     "ALL",
@@ -59,7 +60,8 @@ __all__ = [
     "figures_of",
 ]
 
-ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay", "forward")
+ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "outbox-relay", "forward")
+_IN_CHAIN = ALL[:5]
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
 _CHAIN = ("chain",)
 
@@ -95,26 +97,28 @@ STORE_REACHABLE = Figure(
 )
 BATCHES = Figure("sealstream_batches_total", "counter", "Batches done: committed and read back, signed, stored, put.")
 ENTRIES = Figure(
-    "sealstream_entries_total", "counter", "Entries sealed, checked, stored or archived; events that were relayed."
+    "sealstream_entries_total", "counter", "Entries sealed, checked, stored, archived or counted; events relayed."
 )
 LAST_SEQ = Figure(
     "sealstream_last_seq",
     "gauge",
-    "The last entry that this process has done with: sealed, checked, stored, archived.",
-    processes=ALL[:4],
+    "The last entry that this process has done with: sealed, checked, stored, archived, rolled up.",
+    processes=_IN_CHAIN,
 )
-LAST_TIME = Figure("sealstream_last_seq_timestamp_seconds", "gauge", "That entry's `sequenced_at`.", processes=ALL[:4])
+LAST_TIME = Figure(
+    "sealstream_last_seq_timestamp_seconds", "gauge", "That entry's `sequenced_at`.", processes=_IN_CHAIN
+)
 LAST_AGE = Figure(
     "sealstream_last_seq_age_seconds",
     "gauge",
     "How old that entry is now; of the archive sink, the age of the archive.",
-    processes=ALL[:4],
+    processes=_IN_CHAIN,
 )
 NEXT_OFFSET = Figure(
     "sealstream_next_offset",
     "gauge",
     "Where it goes on: the next offset of the chain's topic (sequencer: of the raw topic).",
-    processes=ALL[:4],
+    processes=_IN_CHAIN,
 )
 LAG_ENTRIES = Figure(
     "sealstream_lag_entries",
@@ -167,6 +171,10 @@ ARCHIVED_SEGMENTS = Figure(
     "sealstream_archived_segments_total", "counter", "Segments archived and sealed as archived.", _CHAIN,
     ("archive-sink",),
 )  # fmt: skip
+ACTIVITY_RECORDS = Figure(
+    "sealstream_activity_records_total", "counter", "Records of activity written, of actors and addresses.", _CHAIN,
+    ("activity",),
+)  # fmt: skip
 
 _FORWARD, _TARGET = ("forward",), ("target",)
 FORWARDED = Figure("sealstream_forwarded_total", "counter", "Messages that the target took.", _TARGET, _FORWARD)
@@ -191,7 +199,7 @@ FIGURES = (
     *(LAST_SEQ, LAST_TIME, LAST_AGE, NEXT_OFFSET, LAG_ENTRIES, LAG_SECONDS),
     *(CHAIN_TAKEN, DEAD_LETTERS, REFUSED, REPEATED, GAPS, STATEMENTS, MISSING_RANGES, PRODUCERS, CLOCK_SKEW),
     *(CHECKPOINTS, SEGMENTS, CHECKPOINT_SIZE, CHECKPOINT_TIME, CHECKPOINT_AGE),
-    ARCHIVED_SEGMENTS,
+    *(ARCHIVED_SEGMENTS, ACTIVITY_RECORDS),
     *(FORWARDED, FORWARD_FAILURES, FORWARD_LETTERS, FORWARD_LAG, FORWARD_LAG_SECONDS),
 )
 """All, in the order in which they are shown."""
