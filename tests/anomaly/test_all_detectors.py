@@ -196,4 +196,4 @@ def test_a_state_that_knows_less_mostly_gives_the_same_alert(name: str) -> None:
     without = [
         each for each in records if each.second >= "2026-09-09" and not begin <= each.second < begin[:17] + "02Z"
     ]
-    assert [each.id for each in watched(without, [name], noticing)] == [alert.id]
+    assert [each.id for each in watched(without, [name], noticing)][-1:] == [alert.id]
