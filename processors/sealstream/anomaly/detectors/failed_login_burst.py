@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits
+from sealstream.anomaly.actions import LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -65,9 +65,9 @@ class FailedLoginBurst:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
-        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
-        if not logins:
+        if not traits_of(seen) & LOGIN:
             return state, ()
+        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
         state.usual.begin(second)
         failed = [cell for cell in logins if cell.result != "success"]
         succeeded = [cell for cell in logins if cell.result == "success"]
