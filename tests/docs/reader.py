@@ -25,6 +25,7 @@ import yaml
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
 from tests.pipeline import PROCESSES, Pipeline, Said, say, sql, wait_until
 from tests.runbooks.pages import matches
+from tests.settings.secured_servers import token_listener
 
 from sealstream.cli.settings import load_settings
 
@@ -88,6 +89,7 @@ class Reader:
             "toml": lambda: self.settings(block.body),
             "json": lambda: json.loads(block.body),
             "yaml": lambda: yaml.safe_load(block.body),
+            "properties": lambda: self.properties(block.body),
             "sql": lambda: sql(self.pipeline.reader_dsn, self.named(block.body)),
         }
         runs[block.language]()
@@ -181,6 +183,12 @@ class Reader:
         assert done.returncode == 0, f"{program}\n{done.stdout}\n{done.stderr}"
         self.said = Said(0, done.stdout, done.stderr)
         self.after_python()
+
+    def properties(self, body: str) -> None:
+        """What makes the tests' broker take tokens, with this page's addresses."""
+        given = dict(line.split("=", 1) for line in body.splitlines())
+        jwks_url = given["listener.name.clients.sasl.oauthbearer.jwks.endpoint.url"]
+        assert given == token_listener("clients", jwks_url, 3_600_000)
 
     def settings(self, body: str) -> None:
         """A settings file: every setting in it exists and its value is taken."""

@@ -188,8 +188,8 @@ def _certificate() -> str:
 def configuration(reader: Reader) -> Iterator[None]:
     """Secrets and certificates where the page has them."""
     for folder, names in {
-        "secrets": ("sink-dsn", "archive-secret-key", "kafka-password", "oidc"),
-        "etc": ("kafka-ca.pem", "sequencer.pem", "sequencer.key", "db-ca.pem", "s3-ca.pem"),
+        "secrets": ("sink-dsn", "archive-secret-key", "kafka-password", "oidc", "sequencer-key"),
+        "etc": ("kafka-ca.pem", "sequencer.pem", "sequencer.key", "db-ca.pem", "login-ca.pem", "s3-ca.pem"),
     }.items():
         (reader.folder / folder).mkdir()
         for name in names:
