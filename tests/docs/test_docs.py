@@ -46,10 +46,11 @@ ELSEWHERE = {
     "sealstream up": "tests/cli/test_up.py",
     "sealstream down": "tests/cli/test_up.py",
     ".venv/bin/sealstream up": "tests/cli/test_up.py",
-    # What makes users and units of a machine; the units themselves are held to the commands by:
-    "useradd": "tests/devstack/test_systemd_units.py",
-    "systemctl": "tests/devstack/test_systemd_units.py",
-    "cp deploy/systemd/": "tests/devstack/test_systemd_units.py",
+    # What makes users and units of a machine is run under a systemd that lives for the test alone:
+    "useradd": "tests/systemd/test_live_systemd.py",
+    "install -": "tests/systemd/test_live_systemd.py",
+    "systemctl": "tests/systemd/test_live_systemd.py",
+    "cp deploy/systemd/": "tests/systemd/test_live_systemd.py",
     "python3 -m venv /opt/sealstream": "tests/devstack/test_packaging.py",
 }
 
