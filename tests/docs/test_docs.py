@@ -236,7 +236,10 @@ def api(reader: Reader) -> Iterator[None]:
         assert found, reader.heard
         return found[0]
 
-    port = free_port()
+    pipeline, port = reader.pipeline, free_port()
+    events = [pipeline.event(n, actor_id="user-123", action="write") for n in range(10_000, 10_060)]
+    pipeline.send(events)  # more than a page of the search that the page shows
+    pipeline.wait_stored(pipeline.wait_sealed())
     reader.names |= {
         "slt_...": token,
         "sealstream serve": f"sealstream serve --port {port}",
