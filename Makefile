@@ -46,8 +46,8 @@ test: check ## check, then every test against real Kafka, PostgreSQL and S3
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
-long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, kill after kill
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/e2e/test_killing.py \
+long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/systemd tests/e2e/test_killing.py \
 		tests/devstack/test_stack.py tests/verify/test_verify_ahead.py tests/verify/test_verify_archive.py \
 		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py tests/anomaly/test_activity_faults.py
 

@@ -20,11 +20,14 @@ import tomllib
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
+from urllib.request import urlopen
 
-import yaml
+from tests.docs.alert_rules import faults_of_rules, series_of, why_promtool_refuses
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
+from tests.docs.samples import differences
 from tests.pipeline import PROCESSES, Pipeline, Said, say, sql, wait_until
 from tests.runbooks.pages import matches
+from tests.settings.secured_servers import token_listener
 
 from sealstream.cli.settings import load_settings
 
@@ -86,8 +89,9 @@ class Reader:
             "console": lambda: [self.run(line) for line in console_lines(block.body)],
             "python": lambda: self.python(block.body),
             "toml": lambda: self.settings(block.body),
-            "json": lambda: json.loads(block.body),
-            "yaml": lambda: yaml.safe_load(block.body),
+            "json": lambda: self.sample(block.body),
+            "yaml": lambda: self.alert_rules(block.body),
+            "properties": lambda: self.properties(block.body),
             "sql": lambda: sql(self.pipeline.reader_dsn, self.named(block.body)),
         }
         runs[block.language]()
@@ -144,12 +148,13 @@ class Reader:
                 ["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment, stdout=file, stderr=file
             )
         self.running.append((command, running, log))
-        ready = re.compile("running on" if _SERVER.search(command) else r"\S")
-        deadline = time.monotonic() + _BEGINS_S
+        serves = _SERVER.search(command)
+        ready = re.compile("running on" if serves else r"\S")
+        deadline = time.monotonic() + (_PATIENCE_S if serves else _BEGINS_S)
         while not ready.search(log.read_text()) and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         code = running.poll() or 0
-        if not _SERVER.search(command):
+        if not serves:
             self.close()
         return Said(code, log.read_text(), "")
 
@@ -181,6 +186,26 @@ class Reader:
         assert done.returncode == 0, f"{program}\n{done.stdout}\n{done.stderr}"
         self.said = Said(0, done.stdout, done.stderr)
         self.after_python()
+
+    def sample(self, body: str) -> None:
+        """What the page's last command answered is like this."""
+        real = json.loads(self.said.out)
+        found = differences(json.loads(body), real)
+        assert not found, f"{found}\nin {real}"
+
+    def alert_rules(self, body: str) -> None:
+        """Each figure that they look at is served by a process of this chain."""
+        ports = load_settings(self.pipeline.config).metrics.ports
+        addresses = [f"http://127.0.0.1:{ports[name]}/metrics" for name in self.pipeline.running]
+        served = [series for each in addresses for series in series_of(urlopen(each, timeout=10).read().decode())]
+        assert not faults_of_rules(body, served)
+        assert not why_promtool_refuses(body, self.folder)
+
+    def properties(self, body: str) -> None:
+        """What makes the tests' broker take tokens, with this page's addresses."""
+        given = dict(line.split("=", 1) for line in body.splitlines())
+        jwks_url = given["listener.name.clients.sasl.oauthbearer.jwks.endpoint.url"]
+        assert given == token_listener("clients", jwks_url, 3_600_000)
 
     def settings(self, body: str) -> None:
         """A settings file: every setting in it exists and its value is taken."""

@@ -54,10 +54,11 @@ ELSEWHERE = {
     "sealstream up": "tests/cli/test_up.py",
     "sealstream down": "tests/cli/test_up.py",
     ".venv/bin/sealstream up": "tests/cli/test_up.py",
-    # What makes users and units of a machine; the units themselves are held to the commands by:
-    "useradd": "tests/devstack/test_systemd_units.py",
-    "systemctl": "tests/devstack/test_systemd_units.py",
-    "cp deploy/systemd/": "tests/devstack/test_systemd_units.py",
+    # What makes users and units of a machine is run under a systemd that lives for the test alone:
+    "useradd": "tests/systemd/test_live_systemd.py",
+    "install -": "tests/systemd/test_live_systemd.py",
+    "systemctl": "tests/systemd/test_live_systemd.py",
+    "cp deploy/systemd/": "tests/systemd/test_live_systemd.py",
     "python3 -m venv /opt/sealstream": "tests/devstack/test_packaging.py",
 }
 
@@ -196,8 +197,8 @@ def _certificate() -> str:
 def configuration(reader: Reader) -> Iterator[None]:
     """Secrets and certificates where the page has them."""
     for folder, names in {
-        "secrets": ("sink-dsn", "archive-secret-key", "kafka-password", "oidc"),
-        "etc": ("kafka-ca.pem", "sequencer.pem", "sequencer.key", "db-ca.pem", "s3-ca.pem"),
+        "secrets": ("sink-dsn", "archive-secret-key", "kafka-password", "oidc", "sequencer-key"),
+        "etc": ("kafka-ca.pem", "sequencer.pem", "sequencer.key", "db-ca.pem", "login-ca.pem", "s3-ca.pem"),
     }.items():
         (reader.folder / folder).mkdir()
         for name in names:
@@ -243,7 +244,10 @@ def api(reader: Reader) -> Iterator[None]:
         assert found, reader.heard
         return found[0]
 
-    port = free_port()
+    pipeline, port = reader.pipeline, free_port()
+    events = [pipeline.event(n, actor_id="user-123", action="write") for n in range(10_000, 10_060)]
+    pipeline.send(events)  # more than a page of the search that the page shows
+    pipeline.wait_stored(pipeline.wait_sealed())
     reader.names |= {
         "slt_...": token,
         "sealstream serve": f"sealstream serve --port {port}",

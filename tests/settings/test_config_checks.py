@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.pipeline import say
+from tests.settings.authority import Authority, Issued
 
 from sealstream.checkpointing import create_key
 from sealstream.cli.check_archive import judged_retention
+from sealstream.cli.check_certificate import check_certificate
 from sealstream.cli.check_files import check_keys
-from sealstream.cli.check_kafka import judged_activity_topics, judged_permissions, judged_topics
+from sealstream.cli.check_kafka import judged_activity_topics, judged_permissions, judged_topics, what_to_do
 from sealstream.cli.check_postgres import judged
 from sealstream.cli.config import reference_text
 from sealstream.cli.findings import Finding, any_wrong, found_by, ok
-from sealstream.cli.settings import Settings, write_settings
-from sealstream.errors import Unavailable
+from sealstream.cli.settings import KafkaSection, Settings, write_settings
+from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka import CLIENTS, permissions
 from sealstream.kafka.inspecting import TopicView
 from sealstream.layout import ChainTopics, sequencer_group
@@ -96,6 +99,27 @@ def test_a_user_that_can_be_nobody_is_wrong_and_one_that_can_be_somebody_is_not(
     assert "has the ACLs of producer; not of outbox-relay, sequencer" in said.said
 
 
+@pytest.mark.parametrize(
+    ("said", "to_do"),
+    [
+        ("the broker wants a certificate of this client, and none was given", "kafka.certificate_file and"),
+        ("is refused (certificate verify failed): certificate has expired", "the broker needs another"),
+        ("is refused (certificate verify failed): Hostname mismatch, certificate is not", "kafka.bootstrap"),
+        ("is refused (certificate verify failed): unable to get local issuer certificate", "kafka.ca_file"),
+        ("Failed to create admin client: ssl.key.location failed: SSL routines::PEM lib", "kafka.key_password"),
+        ("Failed to acquire SASL OAUTHBEARER token: {'error': 'invalid_client'}", "kafka.client_secret"),
+        ("Failed to acquire SASL OAUTHBEARER token: Could not connect to server", "kafka.token_url"),
+        ("Failed to acquire SASL OAUTHBEARER token: SSL certificate OpenSSL verify result", "kafka.token_ca_file"),
+        ('SASL authentication error: {"status":"invalid_token"}', "kafka.token_scope"),
+        ("SASL authentication error: invalid credentials with SASL mechanism SCRAM-SHA-512", "kafka.password"),
+        ("SASL OAUTHBEARER mechanism handshake failed: Unsupported SASL mechanism", "kafka.sasl_mechanism"),
+        ("SSL handshake failed: wrong version number", "kafka.security_protocol"),
+    ],
+)
+def test_what_the_driver_says_names_the_setting_to_mend(said: str, to_do: str) -> None:
+    assert to_do in what_to_do(Misconfigured(said))
+
+
 MAY_SINK = {
     ("public.audit_log", "INSERT"): True,
     ("public.audit_position", "SELECT"): True,
@@ -150,6 +174,31 @@ def test_a_key_must_be_there_be_private_and_be_the_chains(tmp_path: Path) -> Non
     assert "vkey is no verifier key" in said("nonsense").said
     (tmp_path / "k").chmod(0o644)
     assert "has mode 0644: expected 0600" in said(vkey, "k").said
+
+
+def test_a_clients_certificate_must_be_in_time_and_have_its_key(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    right = authority.issue("app")
+
+    def said(issued: Issued, in_days: float = 0, **more: str) -> Finding:
+        section = KafkaSection(
+            security_protocol="SSL", certificate_file=str(issued[0]), key_file=str(issued[1]), **more
+        )
+        return only(list(check_certificate(section, datetime.now(UTC) + timedelta(days=in_days))))
+
+    assert said(right).state == "ok"
+    assert "to Kafka User:CN=app,OU=clients,O=Example, unless" in said(right).said
+    assert (said(right, 20).state, said(right, 31).state, said(right, -2).state) == ("warning", "wrong", "wrong")
+    assert said(right, key_password="not needed").state == "ok"  # the driver does not mind either
+    locked = authority.issue("locked", password="sesame")
+    assert said(locked, key_password="sesame").state == "ok"
+    assert "has a password: set kafka.key_password_file" in said(locked).said
+    assert "kafka.key_password does not open" in said(locked, key_password="no").said
+    assert "is the key of another certificate" in said(Issued(right[0], authority.issue("other")[1])).said
+    assert "is no certificate" in said(Issued(right[1], right[1])).said
+    assert "is no private key" in said(Issued(right[0], right[0])).said
+    assert "there is no file" in said(Issued(tmp_path / "nowhere", right[1])).said
+    assert check_certificate(KafkaSection()) == []
 
 
 def test_a_file_with_secrets_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None:

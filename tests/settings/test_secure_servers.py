@@ -4,95 +4,34 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import pytest
 from tests.forward.conftest import SECRET
 from tests.forward.receivers import HttpReceiver
 from tests.long_runs import LONG
-from tests.pipeline import Said, say, sql
-from tests.settings.conftest import PASSWORD, Secured
+from tests.pipeline import say, sql
+from tests.settings.secured_servers import PASSWORD
+from tests.settings.world import CHAIN, World, wrong
 
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
-from sealstream.cli.chain import create_chain
 from sealstream.cli.forward_process import sources_of
-from sealstream.cli.settings import Settings, load_settings, write_settings
+from sealstream.cli.settings import load_settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.client import AuditClient, Outbox
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward import Forwarding
-from sealstream.kafka import (
-    CLIENTS,
-    KafkaSettings,
-    create_topics,
-    permissions,
-    produce,
-    read_until_end,
-    topic_ids,
-    trim,
-)
-from sealstream.layout import ChainTopics, SegmentLimits, TopicConfig
+from sealstream.kafka import KafkaSettings, create_topics, produce, read_until_end, topic_ids, trim
+from sealstream.layout import ChainTopics, TopicConfig
 from sealstream.layout.activity import ActivityTopics
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
 pytestmark = pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)")
-
-CHAIN = "main"
-
-
-class World(NamedTuple):
-    """A chain on the secured servers. Each client of Kafka has a user of its own, named as it is."""
-
-    servers: Secured
-    folder: Path
-    prefix: str
-
-    def config(self, user: str, **sections: dict[str, Any]) -> Path:
-        """A settings file for one user."""
-        path = self.folder / f"{user}-{uuid.uuid4().hex[:6]}.toml"
-        path.write_text((self.folder / "sealstream.toml").read_text())
-        write_settings(path, {"kafka": self.servers.kafka_section(user)} | sections)
-        return path
-
-    def settings(self, user: str) -> Settings:
-        """As that user's process reads them."""
-        return load_settings(self.config(user))
-
-    def kafka(self, user: str) -> KafkaSettings:
-        """As that user's process takes it."""
-        return self.settings(user).kafka_settings()
-
-
-@pytest.fixture(scope="module")
-def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, prefix, database = tmp_path_factory.mktemp("world"), f"p{uuid.uuid4().hex[:6]}", "sealstream"
-    sql(secured.admin_dsn(), f"CREATE DATABASE {database}")
-    roles = {
-        f"{role}_dsn": secured.dsn(f"sealstream_{role}", PASSWORD, database, secured.ca_file)
-        for role in ("sink", "reader", "keeper")
-    }
-    config = folder / "sealstream.toml"
-    write_settings(
-        config,
-        {
-            "log": "audit.example.com/secured",
-            "kafka": {"bootstrap": secured.kafka_plain, "prefix": prefix},
-            "postgres": {"admin_dsn": secured.admin_dsn(database), **roles},
-            "archive": secured.archive_section("secured"),
-        },
-    )
-    create_chain(config, load_settings(config), CHAIN, retention="1d", limits=SegmentLimits(20, 1_000_000, 300))
-    made = World(secured, folder, prefix)
-    for client in CLIENTS:
-        secured.make_user(client, permissions(client, CHAIN, prefix))
-    return made
 
 
 def step_until(process: Any, done: Callable[[], bool], within_s: float = 100) -> None:
@@ -201,14 +140,6 @@ def test_check_says_that_all_is_right_and_whose_work_a_user_may_do(world: World)
     said = say(world.config("producer"), "config", "check", "--for", "producer")
     assert said.code == 0, said.out
     assert f"this user may not see {world.prefix}.control.main" in said.out
-
-
-def wrong(said: Said) -> dict[str, str]:
-    """What a check found wrong, by what it is about."""
-    assert said.code == 1, said.out
-    return {
-        each["about"]: f"{each['said']}; {each['to_do']}" for each in json.loads(said.out) if each["state"] == "wrong"
-    }
 
 
 def test_check_says_what_is_wrong_with_certificates_and_what_to_do(world: World) -> None:

@@ -58,6 +58,19 @@ def loaded(file: Path, text: str, **environ: str) -> Loaded[Settings]:
             ":2: kafka.ca_file: has no effect with security_protocol PLAINTEXT: expected SSL or SASL_SSL",
         ),
         (
+            "[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'OAUTHBEARER'\nclient_id = 'a'\n"
+            "client_secret = 'b'\n",
+            ":1: kafka.token_url: is missing: OAUTHBEARER needs token_url, client_id and client_secret",
+        ),
+        (
+            "[kafka]\nsecurity_protocol = 'SASL_SSL'\ntoken_url = 'https://x'\n",
+            ":3: kafka.token_url: has no effect without sasl_mechanism OAUTHBEARER",
+        ),
+        (
+            "[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'oauthbearer'\nusername = 'a'\n",
+            ":4: kafka.username: has no effect with OAUTHBEARER: expected client_id and client_secret",
+        ),
+        (
             "log = [\n",
             ":2: the settings file can't be read: it is not TOML, column 1: invalid value; texts stand in quotes",
         ),
@@ -209,6 +222,34 @@ def test_an_option_that_a_setting_stands_for_is_given_once(file: Path) -> None:
     text = "[kafka]\nsecurity_protocol = 'SSL'\nca_file = '/a'\noptions = {'ssl.ca.location' = '/b'}\n"
     (line,) = told(file, text)
     assert "kafka.options has ssl.ca.location too, which is the same: give one of the two" in line
+
+
+def test_oauthbearer_gets_its_tokens_by_client_credentials_and_over_what_the_system_trusts(file: Path) -> None:
+    (file.parent / "secret").write_text(f"{SECRET}\n")
+    text = """\
+[kafka]
+security_protocol = "SASL_SSL"
+sasl_mechanism = "OAUTHBEARER"
+token_url = "https://login.example.com/token"
+client_id = "sequencer"
+client_secret_file = "secret"
+"""
+    settings = loaded(file, f'{text}token_scope = "kafka"\ntoken_ca_file = "ca.pem"\n').settings
+    assert settings.kafka_settings().options == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://login.example.com/token",
+        "sasl.oauthbearer.client.id": "sequencer",
+        "sasl.oauthbearer.client.secret": SECRET,
+        "sasl.oauthbearer.scope": "kafka",
+        "https.ca.location": str(file.parent / "ca.pem"),
+    }
+    trusted = loaded(file, text).settings.kafka_settings().options["https.ca.location"]
+    assert Path(trusted).exists()
+    other = "[kafka]\nsasl_mechanism = 'OAUTHBEARER'\nsecurity_protocol = 'SASL_SSL'\n"
+    own = loaded(file, f"{other}options = {{'sasl.oauthbearer.method' = 'default'}}\n").settings.kafka_settings()
+    assert own.options["sasl.oauthbearer.method"] == "default"
 
 
 def test_no_secret_is_ever_shown(file: Path) -> None:

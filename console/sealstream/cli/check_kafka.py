@@ -1,7 +1,7 @@
 """The part of `config check` about Kafka: connect, the chains' topics, and which clients' work this user may do.
 
 Only asks. Whether a transactional id may be used nobody can ask without fencing a sequencer, so that stays open.
-`judged_topics` and `judged_permissions` are pure.
+`judged_topics`, `judged_permissions` and `what_to_do` are pure.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
 from sealstream.cli.settings import Settings
-from sealstream.errors import Misconfigured, SealstreamError, Unavailable
+from sealstream.errors import SealstreamError, Unavailable
 from sealstream.kafka import CLIENTS, Permission, permissions
 from sealstream.kafka.inspecting import TopicView, inspect
 from sealstream.layout import ChainTopics, TopicConfig, sequencer_group
 from sealstream.layout.activity import ActivityTopics
 
-__all__ = ["check_kafka", "judged_activity_topics", "judged_permissions", "judged_topics"]
+__all__ = ["check_kafka", "judged_activity_topics", "judged_permissions", "judged_topics", "what_to_do"]
 
 _TIMEOUT_S = 5.0
 _LOCAL = ("localhost", "127.", "[::1]")
+_LOCAL_URLS = tuple(f"http://{host}" for host in _LOCAL)
 
 
 def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]:
@@ -35,15 +36,17 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
     try:
         view = inspect(settings.kafka_settings(), wanted, group, _TIMEOUT_S)
     except SealstreamError as error:
-        return [wrong("kafka", str(error), _mend(error))]
+        return [wrong("kafka", str(error), what_to_do(error))]
     options = section.driver_options()
     protocol = options.get("security.protocol", "PLAINTEXT").upper()
-    user = f" as User:{options['sasl.username']}" if "sasl.username" in options else ""
-    said = f"{section.bootstrap}: {view.brokers} broker{'s' * (view.brokers != 1)}, {protocol}{user}"
+    said = f"{section.bootstrap}: {view.brokers} broker{'s' * (view.brokers != 1)}, {protocol}{_as(options)}"
     if protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not section.bootstrap.startswith(_LOCAL):
         findings = [warning("kafka", f"{said}: events can be read on the way", "set kafka.security_protocol")]
     else:
         findings = [ok("kafka", said)]
+    if section.token_url.startswith("http://") and not section.token_url.startswith(_LOCAL_URLS):
+        said = f"{section.token_url}: the client's secret and its tokens can be read on the way"
+        findings.append(warning("kafka", said, "name an address in kafka.token_url that begins with https://"))
     if section.replication > view.brokers:
         said = f"kafka.replication is {section.replication}, and there are {view.brokers} brokers"
         findings.append(wrong("kafka", said, "no topic can be made so: lower it, or add brokers"))
@@ -53,6 +56,14 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
         findings += judged_topics(chain, topics[chain], view.topics)
         findings += judged_permissions(chain, section.prefix, view.topics, {group: view.group_operations}, clients)
     return findings
+
+
+def _as(options: Mapping[str, str]) -> str:
+    if "sasl.username" in options:
+        return f" as User:{options['sasl.username']}"
+    if "sasl.oauthbearer.client.id" in options:
+        return f" with a token for {options['sasl.oauthbearer.client.id']}"
+    return " with a client's certificate" if "ssl.certificate.location" in options else ""
 
 
 def judged_topics(chain: str, topics: ChainTopics, views: Mapping[str, TopicView]) -> list[Finding]:
@@ -144,12 +155,53 @@ def _on_topics(chain: str, prefix: str) -> list[Permission]:
 _OPEN = " (transactional ids can't be asked about)"
 
 
-def _mend(error: SealstreamError) -> str:
+def what_to_do(error: SealstreamError) -> str:
+    """What to do about it: that of the first words of `_MENDS` that stand in it."""
     said = str(error)
-    if "SSL" in said or "certificate" in said:
-        return "check kafka.security_protocol and kafka.ca_file, and that bootstrap names a listener with TLS"
-    if isinstance(error, Misconfigured) and ("uthentication" in said or "SASL" in said):
-        return "check kafka.username, kafka.password and kafka.sasl_mechanism"
+    for words, to_do in _MENDS:
+        if all(word in said for word in words):
+            return to_do
     if isinstance(error, Unavailable):
         return "check kafka.bootstrap and kafka.security_protocol, and that Kafka runs"
     return ""
+
+
+_BROKERS = "the broker needs another certificate (its ssl.keystore): nothing in these settings is wrong"
+_MENDS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("wants a certificate of this client",), "set kafka.certificate_file and kafka.key_file"),
+    (
+        ("refuses this client's certificate",),
+        "name one in kafka.certificate_file that is in time and signed by an authority in the broker's ssl.truststore",
+    ),
+    (("verify failed", "expired"), _BROKERS),
+    (("verify failed", "not yet valid"), f"{_BROKERS}, unless this machine's clock is wrong"),
+    (
+        ("verify failed", "mismatch"),
+        "name the host in kafka.bootstrap as its certificate does; brokers tell their own names on from there "
+        "(advertised.listeners)",
+    ),
+    (("ssl.key.location",), "check kafka.key_file, and kafka.key_password if it has one"),
+    (("ssl.certificate.location",), "check kafka.certificate_file: it must hold a certificate (PEM)"),
+    (("https.ca.location",), "check kafka.token_ca_file: it must hold certificates (PEM)"),
+    (("ssl.ca.location failed",), "check kafka.ca_file: it must hold certificates (PEM)"),
+    (("acquire", "token", "invalid_client"), "check kafka.client_id and kafka.client_secret"),
+    (("acquire", "token", "invalid_scope"), "check kafka.token_scope"),
+    (("acquire", "token", "certificate"), "check kafka.token_ca_file, and that kafka.token_url names its host"),
+    (
+        (
+            "acquire",
+            "token",
+        ),
+        "check kafka.token_url, kafka.client_id, kafka.client_secret and kafka.token_scope",
+    ),
+    (
+        ("invalid_token",),
+        "the broker's log says why it refuses the token: check kafka.token_scope, and that the token's issuer and "
+        "audience are those of the broker's sasl.oauthbearer.expected.issuer and .audience",
+    ),
+    (("mechanism handshake failed",), "check kafka.sasl_mechanism"),
+    (("SSL",), "check kafka.security_protocol and kafka.ca_file, and that bootstrap names a listener with TLS"),
+    (("certificate",), "check kafka.security_protocol and kafka.ca_file, and that bootstrap names a listener with TLS"),
+    (("uthentication",), "check kafka.username, kafka.password and kafka.sasl_mechanism"),
+    (("SASL",), "check kafka.username, kafka.password and kafka.sasl_mechanism"),
+)

@@ -116,6 +116,8 @@ def _clock(about: str, skew_s: float) -> list[Finding]:
 def _mend(said: str, role: str) -> str:
     if "no encryption" in said:
         return f"the server lets nobody in without TLS: {_TLS}"
+    if "certificate has expired" in said:
+        return "the server needs another certificate (its ssl_cert_file): nothing in these settings is wrong"
     if "certificate" in said:
         return "check sslrootcert, and that the host is named as in the server's certificate"
     if "password" in said or "[28" in said:

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from sealstream.cli.check_archive import check_archive
+from sealstream.cli.check_certificate import check_certificate
 from sealstream.cli.check_files import check_files, check_keys
 from sealstream.cli.check_forward import forward_checks
 from sealstream.cli.check_kafka import check_kafka
@@ -113,6 +114,7 @@ def check(
         ok("settings", there),
         *odd,
         *check_files(loaded),
+        *check_certificate(settings.kafka),
         *check_keys(settings, shared.config.parent),
         *found_by(
             [

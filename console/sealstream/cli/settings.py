@@ -89,7 +89,12 @@ class Settings(BaseModel):
 
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""
-        return KafkaSettings(self.kafka.bootstrap, self.kafka.driver_options())
+        options = self.kafka.driver_options()
+        if "sasl.oauthbearer.method" in options:
+            from sealstream.client.authorities import with_authorities
+
+            options = with_authorities(options)
+        return KafkaSettings(self.kafka.bootstrap, options)
 
     def chain(self, name: str) -> ChainSettings:
         """The named chain as its processes take it, or `Misconfigured` naming those that exist."""

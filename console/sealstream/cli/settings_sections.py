@@ -28,7 +28,7 @@ class _Section(BaseModel):
 
 
 Protocol = Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-Mechanism = Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Mechanism = Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 FilePath = Annotated[str, InFolder()]
 Dsn = Annotated[str, Secret(url=True)]
 
@@ -42,7 +42,13 @@ _KAFKA_OPTIONS = {
     "sasl_mechanism": "sasl.mechanisms",
     "username": "sasl.username",
     "password": "sasl.password",
+    "token_url": "sasl.oauthbearer.token.endpoint.url",
+    "token_scope": "sasl.oauthbearer.scope",
+    "token_ca_file": "https.ca.location",
+    "client_id": "sasl.oauthbearer.client.id",
+    "client_secret": "sasl.oauthbearer.client.secret",
 }
+_TOKEN_METHOD = "sasl.oauthbearer.method"
 _ALIASES = {"sasl.mechanism": "sasl.mechanisms"}
 _KAFKA_SECRETS = frozenset(
     {
@@ -76,11 +82,21 @@ class KafkaSection(_Section):
     key_password: Annotated[str, Secret()] = ""
     """The password of `key_file`, if it has one."""
     sasl_mechanism: Annotated[Mechanism, BeforeValidator(_upper)] = ""
-    """How `username` and `password` are proved; others, such as OAUTHBEARER, through `options`."""
+    """How `username` and `password` are proved; or OAUTHBEARER, with a token from `token_url`."""
     username: str = ""
     """The Kafka user; ACLs are given to `User:<username>`."""
     password: Annotated[str, Secret()] = ""
     """Its password."""
+    token_url: str = ""
+    """Where `client_id` gets its tokens: OAuth 2.0's token endpoint, by client credentials (RFC 6749, section 4.4)."""
+    token_scope: str = ""
+    """The scope that is asked for, where the authorization server wants one."""
+    token_ca_file: FilePath = ""
+    """Certificates (PEM) of the authority that signed that of `token_url`; empty: those that the system trusts."""
+    client_id: str = ""
+    """Who asks for tokens. ACLs are given to `User:<sub>`, what the token calls this client."""
+    client_secret: Annotated[str, Secret()] = ""
+    """Its secret."""
     options: Annotated[dict[str, str], SecretKeys(_KAFKA_SECRETS, _SECRET_WORDS)] = Field(default_factory=dict)
     """Further options of librdkafka, as they are. One that a setting above stands for is given in one place only."""
 
@@ -106,14 +122,33 @@ class KafkaSection(_Section):
                 raise broken_rule(
                     name, f"has no effect with security_protocol {protocol}: expected SASL_SSL (or SASL_PLAINTEXT)"
                 )
-        if self.username and "sasl.mechanisms" not in {_ALIASES.get(key, key) for key in options}:
+        mechanism = {_ALIASES.get(key, key): value for key, value in options.items()}.get("sasl.mechanisms", "").upper()
+        if self.username and not mechanism:
             raise broken_rule("sasl_mechanism", "is missing: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+        self._tokens_fit(mechanism)
         return self
+
+    def _tokens_fit(self, mechanism: str) -> None:
+        if mechanism != "OAUTHBEARER":
+            for name in ("token_url", "token_scope", "token_ca_file", "client_id", "client_secret"):
+                if getattr(self, name):
+                    raise broken_rule(name, "has no effect without sasl_mechanism OAUTHBEARER")
+            return
+        for name in ("username", "password"):
+            if getattr(self, name):
+                raise broken_rule(name, "has no effect with OAUTHBEARER: expected client_id and client_secret")
+        if self.token_url or not self.options.get(_TOKEN_METHOD):
+            for name in ("token_url", "client_id", "client_secret"):
+                if not getattr(self, name) and _KAFKA_OPTIONS[name] not in self.options:
+                    raise broken_rule(name, "is missing: OAUTHBEARER needs token_url, client_id and client_secret")
+        if self.token_url and not self.token_url.startswith(("https://", "http://")):
+            raise broken_rule("token_url", "expected an address that begins with https://")
 
     def driver_options(self) -> dict[str, str]:
         """All of it as librdkafka takes it."""
         named = {option: getattr(self, name) for name, option in _KAFKA_OPTIONS.items()}
-        return self.options | {option: value for option, value in named.items() if value}
+        method = {_TOKEN_METHOD: "oidc"} if self.token_url else {}
+        return method | self.options | {option: value for option, value in named.items() if value}
 
 
 class ActivitySection(_Section):

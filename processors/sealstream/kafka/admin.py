@@ -14,15 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from sealstream.errors import SealstreamError, Unavailable
-from sealstream.kafka.settings import (
-    ANSWER_S,
-    KafkaSettings,
-    client_config,
-    error_of,
-    topic_missing,
-    translated,
-    why_unconnected,
-)
+from sealstream.kafka.refusals import in_words, is_lasting, most_telling
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
 
 __all__ = ["answers", "ask", "check_reachable", "describe"]
 
@@ -62,9 +55,9 @@ def answers(
             unanswered = any(isinstance(each, KafkaError) and each.code() in _NO_ANSWER for each in found.values())
         except KafkaException as error:
             failure, unanswered = error, error_of(error).code() in _NO_ANSWER
-        reason = why_unconnected(heard) if unanswered else None
-        if reason is not None and reason.code() != KafkaError._TRANSPORT:  # a certificate, a password: told aside alone
-            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {reason.str()}") from failure
+        reason = most_telling(heard) if unanswered else None
+        if reason is not None and is_lasting(reason):  # a certificate, a password: told aside alone
+            raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {in_words(reason, kafka)}") from failure
         if not unanswered or time.monotonic() - begun > 0.75 * ANSWER_S:  # a question with its own, longer time
             break
     if failure is not None:

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.kafka.settings import KafkaSettings, client_config, error_of, translated, why_unconnected
+from sealstream.kafka.refusals import in_words, is_lasting, most_telling
+from sealstream.kafka.settings import KafkaSettings, client_config, error_of, translated
 from sealstream.kafka.topics import differences
 from sealstream.layout import TopicConfig
 
@@ -23,6 +24,9 @@ __all__ = ["ClusterView", "TopicView", "inspect"]
 
 
 _ALL_DOWN_S = 1.0
+_NO_COORDINATOR_YET = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
 
 
 class TopicView(NamedTuple):
@@ -65,19 +69,30 @@ def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, tim
     )
     resources = {name: ConfigResource(ConfigResource.Type.TOPIC, name) for name in names}
     configured = client.describe_configs(list(resources.values()), request_timeout=timeout_s) if names else {}
-    groups = client.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=timeout_s)
     views = {
         topic.name: _topic(topic, _answer(described[topic.name]), _answer(configured[resources[topic.name]]))
         for topic in topics
     }
-    found = _answer(groups[group])
-    return ClusterView(len(cluster.nodes), views, frozenset() if isinstance(found, KafkaError) else _operations(found))
+    return ClusterView(len(cluster.nodes), views, _group_operations(client, group, timeout_s))
+
+
+def _group_operations(client: AdminClient, group: str, timeout_s: float) -> frozenset[str]:
+    """None of them where the user may not ask. The first who asks about a group has the broker make its own topic."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        asked = client.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=timeout_s)
+        found = _answer(asked[group])
+        if not isinstance(found, KafkaError):
+            return _operations(found)
+        if found.code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+            return frozenset()
+        time.sleep(0.1)
 
 
 def _hopeless(heard: Sequence[KafkaError], after_s: float) -> bool:
     """A certificate or a password stays refused; brokers that refuse to connect are given a second."""
-    reason = why_unconnected(heard)
-    if reason is not None and reason.code() != KafkaError._TRANSPORT:
+    reason = most_telling(heard)
+    if reason is not None and is_lasting(reason):
         return True
     return after_s > _ALL_DOWN_S and any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in heard)
 
@@ -104,8 +119,8 @@ def _operations(described: Any) -> frozenset[str]:
 
 
 def _raise(error: KafkaError, heard: Sequence[KafkaError], kafka: KafkaSettings) -> None:
-    reason = why_unconnected(heard)
+    reason = most_telling(heard)
     if reason is not None:
-        kind = Unavailable if reason.code() == KafkaError._TRANSPORT else Misconfigured
-        raise kind(f"connecting to Kafka at {kafka.bootstrap}: {reason.str()}")
+        kind = Misconfigured if is_lasting(reason) else Unavailable
+        raise kind(f"connecting to Kafka at {kafka.bootstrap}: {in_words(reason, kafka)}")
     raise translated(error, kafka, "connecting")

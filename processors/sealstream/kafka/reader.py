@@ -175,6 +175,8 @@ class CommittedReader:
                 self._position = max(self._position, event.offset())
             elif error.code() in _LOST:
                 self._failure = self._lost(error)
+            elif error.code() == KafkaError._AUTHENTICATION:
+                self._silent = True  # of whichever connection, also one that is not read from: the broker is asked
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # no group is used
                 self._failure = translated(error, self._kafka, f"reading {self._topic}", self._topic)
 

@@ -6,7 +6,7 @@ that every call of this package answers the same fault alike. Pure: nothing is o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ __all__ = [
     "error_of",
     "topic_missing",
     "translated",
-    "why_unconnected",
 ]
 
 ANSWER_S = 10.0
@@ -32,9 +31,9 @@ _NO_TOPIC = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION},
 )
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+# Not `_AUTHENTICATION`: a broker that goes away amid a handshake and a token that has ended look like a wrong password.
 _FOR_A_PERSON = frozenset(
     {
-        KafkaError._AUTHENTICATION,
         KafkaError._INVALID_ARG,
         KafkaError._SSL,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -49,7 +48,6 @@ _FOR_A_PERSON = frozenset(
         KafkaError.UNSUPPORTED_VERSION,
     }
 )
-_CAUSES = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE, KafkaError._TRANSPORT)
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -66,15 +64,6 @@ def client_config(kafka: KafkaSettings, own: Mapping[str, Any]) -> dict[str, Any
     The driver's log lines are left out: what they say reaches the caller as an error, with the place where it hurt.
     """
     return {**kafka.options, "bootstrap.servers": kafka.bootstrap, "log_level": 0, **own}
-
-
-def why_unconnected(heard: Sequence[KafkaError]) -> KafkaError | None:
-    """Of what the driver reported beside its answers, the most telling reason why no broker was connected."""
-    for cause in _CAUSES:
-        for error in heard:
-            if error.code() == cause:
-                return error
-    return None
 
 
 def error_of(raised: KafkaException) -> KafkaError:

@@ -124,6 +124,13 @@ async def _connect(dsn: str) -> asyncpg.Connection[Any]:
                 "tcp_keepalives_count": "4",
             },
         )
+    except PermissionError as error:
+        if error.filename is None and "ssl" not in dsn:  # a socket's folder
+            raise
+        raise Misconfigured(
+            f"connecting to Postgres: {error.filename or 'a file that the DSN names'} can't be read: {error.strerror}; "
+            "the driver looks for certificates and passwords in the home of this process's user, too (HOME)"
+        ) from error
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
         raise Misconfigured(
             f"connecting to Postgres: expected a DSN like postgresql://user@host/database: {error}"

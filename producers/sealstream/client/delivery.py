@@ -15,6 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from sealstream.client.authorities import with_authorities
 from sealstream.client.lifetimes import no_fork
 from sealstream.errors import Misconfigured
 
@@ -92,7 +93,7 @@ class Delivery:
         self._logger = _LOG if delivery_timeout_s is not None else _UNHEARD
         self._options: dict[str, Any] = {
             **_DEFAULTS,
-            **options,
+            **with_authorities(options),
             **_FIXED,
             "bootstrap.servers": bootstrap,
             "queue.buffering.max.kbytes": max_pending_bytes // 1024,

@@ -58,10 +58,8 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
     except ClientError as error:
         raise _answer(settings, where, error) from error
     except SSLError as error:
-        raise Unavailable(
-            f"{where}: no connection over TLS: {settings.told(error)}; archive.ca_file names the authority "
-            "that the endpoint's certificate is checked with"
-        ) from error
+        said = settings.told(error)
+        raise Unavailable(f"{where}: no connection over TLS: {said}; {_about_certificate(said)}") from error
     except (
         ConnectionError,
         FlexibleChecksumError,
@@ -74,6 +72,14 @@ def s3_faults(settings: ArchiveSettings, doing: str) -> Iterator[None]:
         raise Misconfigured(
             f"{where}: {settings.told(error)}; check endpoint_url, region, access_key and secret_key"
         ) from error
+
+
+def _about_certificate(said: str) -> str:
+    if "expired" in said:
+        return "the endpoint needs another certificate: nothing in these settings is wrong"
+    if "match" in said or "not valid for" in said:
+        return "archive.endpoint_url must name the host as the endpoint's certificate does"
+    return "archive.ca_file names the authority that the endpoint's certificate is checked with"
 
 
 def _answer(settings: ArchiveSettings, where: str, error: ClientError) -> SealstreamError:

@@ -147,6 +147,13 @@ async def _connect(
         raise Misconfigured(
             "connecting to Postgres: a file that the DSN's sslrootcert, sslcert or sslkey names does not exist"
         ) from error
+    except PermissionError as error:
+        if error.filename is None and "ssl" not in dsn:  # a socket's folder
+            raise
+        raise Misconfigured(
+            f"connecting to Postgres: {error.filename or 'a file that the DSN names'} can't be read: {error.strerror}; "
+            "the driver looks for certificates and passwords in the home of this process's user, too (HOME)"
+        ) from error
     except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
         raise Misconfigured(
             f"connecting to Postgres: expected a DSN like postgresql://user@host/database: {error}"
