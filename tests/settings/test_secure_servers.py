@@ -16,6 +16,7 @@ from tests.long_runs import LONG
 from tests.pipeline import Said, say, sql
 from tests.settings.conftest import PASSWORD, Secured
 
+from sealstream.anomaly import ActivityRollUp
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.chain import create_chain
@@ -24,7 +25,7 @@ from sealstream.cli.stores import archive_settings
 from sealstream.client import AuditClient, Outbox
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
-from sealstream.layout import ChainTopics, SegmentLimits
+from sealstream.layout import ChainTopics, Figures, SegmentLimits, figures
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -133,12 +134,17 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     step_until(
         ArchiveSink(settings.kafka_settings(), chain, archive_settings(settings)), lambda: count(topics.control) >= 1
     )
+    settings, tally = world.settings("activity"), Figures()
+    rolled_up = ActivityRollUp(settings.kafka_settings(), [chain], tally=tally)
+    step_until(rolled_up, lambda: (tally.value(figures.LAST_SEQ, CHAIN) or 0) >= events)
     settings, sealed = world.settings("sequencer"), count(topics.chain)
     step_until(SequencerGroup(settings.kafka_settings(), {CHAIN: chain}), lambda: count(topics.chain) > sealed + 1)
     assert count(topics.deadletter) == 1
     for topic in (topics.raw, topics.control, topics.chain):
         trim(world.kafka("archive-sink"), topic, 0)  # deletes nothing, and needs the right to
     monkeypatch.setenv("XDG_STATE_HOME", str(world.folder / "state"))
+    shown = json.loads(say(world.config("verifier"), "status", "--json", "--timeout", "30").out)
+    assert shown["chains"][0]["rolled_up"]["size"] >= events
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
     assert "not recorded" not in report.out
