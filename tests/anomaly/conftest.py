@@ -4,17 +4,16 @@ ordinary season for all detectors' tests, made once.
 
 from __future__ import annotations
 
-import json
 import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 from tests.anomaly.ordinary import company
+from tests.anomaly.reading import Told, newest, told
 from tests.anomaly.stories import watched
 
 from sealstream.anomaly import ActivityRollUp
@@ -28,27 +27,6 @@ from sealstream.sealing import Written, canonical_json, genesis_hash, seal
 
 BEGIN = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PARTITIONS = 3
-
-
-class Told(NamedTuple):
-    """One record of activity or of an address, as a reader sees it."""
-
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes
-
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """Chain, subject, second: a later record of the same stands instead."""
-        members = json.loads(self.value)
-        return members["chain"], members.get("actor_id") or members["ip_address"], members["second"]
-
-    @property
-    def last_seq(self) -> int:
-        """The last entry that is counted."""
-        members = json.loads(self.value)
-        return max(each["seqs"][-1][1] for each in [*members.get("cells", []), *members.get("received", [])])
 
 
 class Chain:
@@ -155,37 +133,11 @@ class Board:
 
     def told(self, topic: str) -> list[Told]:
         """Every record of a topic that a reader sees."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.kafka.bootstrap,
-                "group.id": "test",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-            }
-        )
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-        found: list[Told] = []
-        open_partitions = set(range(PARTITIONS))
-        while open_partitions:
-            for message in consumer.consume(10_000, 0.05):
-                if message.error() is None:
-                    found.append(Told(message.partition(), message.offset(), message.key(), message.value()))
-                else:
-                    assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                    open_partitions.discard(message.partition())
-        consumer.close()
-        return sorted(found)
+        return told(self.kafka, topic, PARTITIONS)
 
     def newest(self, topic: str) -> dict[tuple[str, str, str], bytes]:
-        """The last record of each chain, subject and second. Each record before it counts less, or it is a repeat."""
-        last: dict[tuple[str, str, str], Told] = {}
-        for record in self.told(topic):
-            before = last.get(record.identity)
-            assert before is None or before.last_seq < record.last_seq, f"written twice: {record}"
-            assert before is None or before.partition == record.partition
-            last[record.identity] = record
-        return {identity: record.value for identity, record in last.items()}
+        """The last record of each chain, subject and second; see `newest`."""
+        return newest(self.told(topic))
 
     def check(self, *chains: Chain) -> None:
         """What stands there for good is what a pure roll-up makes of each chain, and nothing else."""

@@ -17,6 +17,7 @@ from tests.pipeline import say, sql
 from tests.settings.secured_servers import PASSWORD
 from tests.settings.world import CHAIN, World, wrong
 
+from sealstream.anomaly import ActivityRollUp
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.forward_process import sources_of
@@ -26,7 +27,7 @@ from sealstream.client import AuditClient, Outbox
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward import Forwarding
 from sealstream.kafka import KafkaSettings, create_topics, produce, read_until_end, topic_ids, trim
-from sealstream.layout import ChainTopics, TopicConfig
+from sealstream.layout import ChainTopics, Figures, TopicConfig, figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
@@ -86,12 +87,17 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     step_until(
         ArchiveSink(settings.kafka_settings(), chain, archive_settings(settings)), lambda: count(topics.control) >= 1
     )
+    settings, tally = world.settings("activity"), Figures()
+    rolled_up = ActivityRollUp(settings.kafka_settings(), [chain], tally=tally)
+    step_until(rolled_up, lambda: (tally.value(figures.LAST_SEQ, CHAIN) or 0) >= events)
     settings, sealed = world.settings("sequencer"), count(topics.chain)
     step_until(SequencerGroup(settings.kafka_settings(), {CHAIN: chain}), lambda: count(topics.chain) > sealed + 1)
     assert count(topics.deadletter) == 1
     for topic in (topics.raw, topics.control, topics.chain):
         trim(world.kafka("archive-sink"), topic, 0)  # deletes nothing, and needs the right to
     monkeypatch.setenv("XDG_STATE_HOME", str(world.folder / "state"))
+    shown = json.loads(say(world.config("verifier"), "status", "--json", "--timeout", "30").out)
+    assert shown["chains"][0]["rolled_up"]["size"] >= events
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
     assert "not recorded" not in report.out

@@ -1,4 +1,4 @@
-"""`sealstream replay`: rebuild a store from Kafka or from the archive: Postgres, the archive, a sink of one's own.
+"""`sealstream replay`: rebuild from Kafka or from the archive: Postgres, the archive, activity, a sink of one's own.
 
 Repeatable: it goes on where a killed one has stopped. Ctrl-C leaves what is stored so far, and the live store as it
 was.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import closing
@@ -29,10 +30,12 @@ from sealstream.cli.verify import progress_bar
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
+from sealstream.layout.activity import ActivityTopics
 from sealstream.rebuild import (
     MonthDone,
     SinkReplay,
     load_sink,
+    replay_activity,
     replay_archive,
     replay_postgres,
     segments_of_archive,
@@ -42,6 +45,9 @@ from sealstream.rebuild import (
 from sealstream.verify import default_state_dir
 
 __all__ = ["Origin", "replay_command"]
+
+
+_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 
 
 class Origin(StrEnum):
@@ -56,14 +62,18 @@ def replay_command(
     store: Annotated[
         str,
         typer.Argument(
-            help="postgres, archive, or a sink of your own as module:Class, such as sqlite_sink:SqliteSink."
+            help="postgres, archive, activity, or a sink of your own as module:Class, such as sqlite_sink:SqliteSink."
         ),
     ],
     source: Annotated[Origin, typer.Option("--from", help="Where the entries come from.")],
     chain: Annotated[str, typer.Option("--chain", help="The chain.")] = "main",
     to: Annotated[
         str | None,
-        typer.Option("--to", help="An own sink's target, handed to its class: a file, a DSN.", show_default=False),
+        typer.Option(
+            "--to",
+            help="An own sink's target, handed to its class: a file, a DSN. Activity: the prefix of the topics.",
+            show_default=False,
+        ),
     ] = None,
     afresh: Annotated[
         bool,
@@ -99,9 +109,10 @@ def replay_command(
 
     Postgres: each month is built beside the log, hashed again by the database, folded to the signed roots, and swapped
     in; sinks and readers go on. Archive: each object and manifest is put into a new bucket, byte by byte as sealed,
-    locked, and verified; stop the archive sink before the last run, which has --switch. An own sink: a class of three
-    methods (examples/sqlite-sink); every entry is checked before it is handed over. Killed at any moment, the same
-    command goes on.
+    locked, and verified; stop the archive sink before the last run, which has --switch. Activity: rolled up into topics
+    under another prefix, for detectors to be tried on; the same chain gives the same bytes. An own sink: a class of
+    three methods (examples/sqlite-sink); every entry is checked before it is handed over. Killed at any moment, the
+    same command goes on.
     """
     settings = context_of(context).settings()
     known = settings.chain(chain)
@@ -117,6 +128,11 @@ def replay_command(
         if bucket is None:
             raise Misconfigured("--bucket is missing: the new bucket, into which the archive is replayed")
         _archive(context_of(context).config, settings, known, source, bucket, switch=switch)
+        return
+    if store == "activity":
+        if afresh or follow:
+            raise Misconfigured("--afresh and --follow are for a sink of your own")
+        _activity(settings, known, source, to)
         return
     if to is None:
         raise Misconfigured(f"--to is missing: what {store} is to be opened with, such as a file's name")
@@ -204,6 +220,27 @@ def _archive(
             "to go over to it: stop the archive sink, run this again with --switch (it puts what came since), start it",
             soft_wrap=True,
         )
+
+
+def _activity(settings: Settings, chain: ChainSettings, source: Origin, prefix: str | None) -> None:
+    if prefix is None or not _PREFIX.fullmatch(prefix):
+        said = "is missing" if prefix is None else f"{prefix!r} is no prefix of topics"
+        raise Misconfigured(f"--to {said}: expected what their names begin with, such as replayed")
+    with progress_bar("entries", shown=True) as progress:
+        counted_entries = replay_activity(
+            chain,
+            settings.kafka_settings(),
+            archive_settings(settings) if source is Origin.ARCHIVE else None,
+            prefix,
+            partitions=settings.activity.partitions,
+            replication=settings.kafka.replication,
+            progress=progress,
+        )
+    topics = ActivityTopics.of(prefix)
+    out.print(
+        f"{counted_entries:,} entries of chain {chain.name} rolled up into {topics.activity} and {topics.addresses}",
+        soft_wrap=True,
+    )
 
 
 def _own(

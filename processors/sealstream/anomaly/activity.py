@@ -27,13 +27,13 @@ from contextlib import ExitStack
 
 import structlog
 
-from sealstream.anomaly.beginning import begin_chain, check_activity_topics, read_positions
+from sealstream.anomaly.beginning import begin_chain, take_over
 from sealstream.anomaly.followed import Followed, Pace
 from sealstream.anomaly.writing import ActivityWriter
 from sealstream.errors import ChainStopped, Misconfigured, SealstreamError
-from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer, end_offset
+from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer
 from sealstream.layout import Alarm, ChainSettings, Figures, figures
-from sealstream.layout.activity import PARTITIONS, ActivityTopics, activity_transactional_id
+from sealstream.layout.activity import PARTITIONS
 
 __all__ = ["ActivityRollUp", "Pace"]
 
@@ -109,15 +109,14 @@ class ActivityRollUp:
 
     def _start(self) -> ActivityWriter:
         """Fence the process before us, read how far it came, go there in each chain. Nothing is written."""
-        kafka, topics = self._kafka, ActivityTopics.of(self._prefix)
-        check_activity_topics(kafka, topics, self._partitions)
+        kafka = self._kafka
         with ExitStack() as held:
-            producer = self._open_producer(kafka, activity_transactional_id(self._prefix))
-            held.callback(producer.close)
-            producer.open()
-            seen = self._open_reader(kafka, topics.positions, end_offset(kafka, topics.positions, committed=True))
-            held.callback(seen.close)
-            positions = read_positions(kafka, topics.positions)
+            writer, positions = take_over(
+                *(kafka, self._prefix, self._partitions, held),
+                read_back_s=self._pace.read_back_s,
+                open_producer=self._open_producer,
+                open_reader=self._open_reader,
+            )
             for chain in self._chains:
                 self._tally.resumed(chain.name)
                 try:
@@ -131,7 +130,7 @@ class ActivityRollUp:
                 self._followed.append(Followed(chain.name, reader, following, self._pace, self._clock))
                 self._log.info("following", chain=chain.name, next_seq=following.next_seq, offset=reader.position())
             self._held = held.pop_all()
-        return ActivityWriter(producer, topics, seen, read_back_s=self._pace.read_back_s)
+        return writer
 
     def _take_what_comes(self) -> int:
         """Count entries until there are enough for a transaction, or no more for now; how many."""

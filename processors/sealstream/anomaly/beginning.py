@@ -1,23 +1,27 @@
-"""Where each chain's roll-up goes on: by the positions that were written, checked against the chain as it is.
+"""Taking a prefix over, and where each chain goes on: by the positions that were written, held to the chain as it is.
 
 A position's entry number is the truth; its offset is a hint, since a chain that was restored stands at other offsets.
 Starting for the first time, restarting and taking over are these same lines. Nothing is written here; a crash leaves
-nothing behind.
+nothing behind, but that whoever wrote to the prefix before is fenced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 import structlog
 
 from sealstream.anomaly.following import Following, counted
 from sealstream.anomaly.rolling import WrittenCounted
+from sealstream.anomaly.writing import ActivityWriter
 from sealstream.errors import Fenced, HistoryLost, InputLost, Misconfigured, NotCanonical, RolledBack, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
+    TransactionalProducer,
     check_topics,
+    end_offset,
     last_record,
     offset_reaching,
     read_until_end,
@@ -25,12 +29,18 @@ from sealstream.kafka import (
 )
 from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import ChainSettings, ChainTopics
-from sealstream.layout.activity import ActivityPosition, ActivityTopics, decode_position
+from sealstream.layout.activity import (
+    ActivityPosition,
+    ActivityTopics,
+    activity_transactional_id,
+    decode_position,
+)
 
-__all__ = ["ActivityLost", "begin_chain", "check_activity_topics", "read_positions"]
+__all__ = ["ActivityLost", "begin_chain", "read_positions", "take_over"]
 
 _ANSWER_S = 10.0
 
+OpenProducer = Callable[[KafkaSettings, str], TransactionalProducer]
 OpenReader = Callable[[KafkaSettings, str, int], CommittedReader]
 
 
@@ -40,8 +50,31 @@ class ActivityLost(InputLost):
     runbook = "docs/runbooks/input-lost.md"
 
 
-def check_activity_topics(kafka: KafkaSettings, topics: ActivityTopics, partitions: int) -> None:
-    """Return when the roll-up's own topics are there and as they must be. Raises `Misconfigured`."""
+def take_over(
+    kafka: KafkaSettings,
+    prefix: str,
+    partitions: int,
+    held: ExitStack,
+    *,
+    read_back_s: float = 5.0,
+    open_producer: OpenProducer = TransactionalProducer,
+    open_reader: OpenReader = CommittedReader,
+) -> tuple[ActivityWriter, Mapping[str, ActivityPosition]]:
+    """Fence who wrote to this prefix before; what writes now, and how far each chain has come. `held` closes it.
+
+    Raises `Misconfigured` when a topic is not there or not as it must be.
+    """
+    topics = ActivityTopics.of(prefix)
+    _check_topics(kafka, topics, partitions)
+    producer = open_producer(kafka, activity_transactional_id(prefix))
+    held.callback(producer.close)
+    producer.open()
+    seen = open_reader(kafka, topics.positions, end_offset(kafka, topics.positions, committed=True))
+    held.callback(seen.close)
+    return ActivityWriter(producer, topics, seen, read_back_s=read_back_s), read_positions(kafka, topics.positions)
+
+
+def _check_topics(kafka: KafkaSettings, topics: ActivityTopics, partitions: int) -> None:
     written = (topics.activity, topics.addresses, topics.positions)
     try:
         check_topics(kafka, [config for config in topics.configs(partitions) if config.name in written])

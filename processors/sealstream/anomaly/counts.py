@@ -66,6 +66,8 @@ class Counts:
         found = self._by_account.get(key)
         if found is None:
             account = self._actor(key[0])
+            if account.received is None:
+                account.received = []
             if not account.takes(len(account.received), len(key[1]) + len(key[2]) + len(key[3])):
                 key = (key[0], OTHERS, OTHERS, OTHERS, key[4])
                 found = self._by_account.get(key)
@@ -182,7 +184,7 @@ class _Subject(msgspec.Struct, gc=False):
 
 class _Actor(_Subject, gc=False):
     cells: list[_ActorCount] = []
-    received: list[_Count] = []
+    received: list[_Count] | None = None
 
     def record(self, chain: str, second: str, actor_id: str) -> Activity:
         tenant, tenant_at = None, -1
@@ -190,7 +192,7 @@ class _Actor(_Subject, gc=False):
             if each.tenant_at > tenant_at:
                 tenant, tenant_at = each.tenant, each.tenant_at
         received = []
-        for count in self.received:
+        for count in self.received or ():
             _, by, action, resource_type, result = count.key
             received.append(Received(by, action, resource_type, result, count.count, _seqs(count)))
         return Activity(chain, second, actor_id, [each.cell() for each in self.cells], received, tenant)

@@ -5,6 +5,7 @@ that differs; `repair_postgres` and `replay_postgres` build months anew beside t
 user's own sink; `restore_kafka` brings a chain's topics back from the archive and Postgres.
 """
 
+from sealstream.rebuild.activity_replay import replay_activity
 from sealstream.rebuild.archive_replay import replay_archive, segments_of_archive, segments_of_kafka
 from sealstream.rebuild.archive_view import Verified
 from sealstream.rebuild.differences import Difference
@@ -44,6 +45,7 @@ __all__ = [
     "load_sink",
     "reconcile",
     "repair_postgres",
+    "replay_activity",
     "replay_archive",
     "replay_postgres",
     "restore_kafka",
