@@ -19,7 +19,7 @@ def test_access_without_a_reason_is_told_with_what_is_usual() -> None:
     (alert,) = story.alerts(NAME)
     assert (alert.severity, alert.confidence) == ("high", 0.95)
     assert alert.summary == (
-        "1 emergency access of user-123 to patient_record without a reason (break_glass); usual is 0.9 a day with and "
+        "1 emergency access of user-123 to patient_record without a reason (break_glass); usual is 1.0 a day with and "
         "without"
     )
     assert "action:break_glass -reason:*" in alert.query

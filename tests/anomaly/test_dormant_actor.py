@@ -26,10 +26,10 @@ def test_a_return_after_forty_days_is_told_once() -> None:
     (alert,) = story.alerts(NAME)
     assert alert.severity == "medium"
     assert alert.summary == (
-        "user-123 is active again after 40 days: read from 198.51.100.9; its longest pause was 68 h, over 14 days of "
+        "user-123 is active again after 40 days: read from 198.51.100.9; its longest pause was 67 h, over 15 days of "
         "activity"
     )
-    assert alert.seen["last"] == "2026-09-24T13:00:00Z"
+    assert alert.seen["last"] == "2026-09-25T13:00:00Z"
 
 
 @pytest.mark.parametrize(("days", "alerts"), [(29, 0), (31, 1)])

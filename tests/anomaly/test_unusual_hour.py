@@ -45,10 +45,10 @@ def test_a_night_is_told_once_with_the_hours_that_are_usual() -> None:
     (alert,) = night(habits(), 200).alerts(NAME)
     assert alert.severity == "medium"
     assert alert.summary == (
-        "user-123 was active on Monday 03:00 (UTC), 4 entries; usual is 09:00-16:59, and around this hour 2.4 of 100 "
+        "user-123 was active on Monday 03:00 (UTC), 4 entries; usual is 09:00-16:59, and around this hour 2.3 of 100 "
         "days, 6 hours away"
     )
-    assert (alert.usual["days"], alert.usual["hours"]) == (19.8, "09:00-16:59")
+    assert (alert.usual["days"], alert.usual["hours"]) == (20.9, "09:00-16:59")
 
 
 @pytest.mark.parametrize(("entries", "alerts"), [(3, 0), (4, 1)])

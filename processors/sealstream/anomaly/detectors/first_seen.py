@@ -35,10 +35,10 @@ class _Thresholds(Thresholds, frozen=True):
     newest `types`, `actions`, `networks`, `addresses` are known, each for `keep_days`. `quiet_s`: no second alert.
     """
 
-    bits: float = 9.0
+    bits: float = 8.0
     power_bits: float = 2.0
     window_s: int = 3_600
-    min_days: int = 10
+    min_days: int = 5
     types: int = 32
     actions: int = 48
     networks: int = 24

@@ -34,9 +34,10 @@ _PERSONS = ("user", "admin")
 class _Thresholds(Thresholds, frozen=True):
     """A mass is more different resources than `least_hour` in an hour, or `least_day` in a day, and than `factor` times
     the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations, and `peak_factor` times
-    its greatest, each forgotten by half in `half_life_days`. Before an actor has read in `min_hours` hours over
-    `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. One export counts as
-    `export_counts_as` resources. It is over after `quiet_s`; from `high_factor` times the limit it is critical.
+    its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs `fading`. Before an actor
+    has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. One
+    export counts as `export_counts_as` resources. It is over after `quiet_s`; from `high_factor` times the limit it is
+    critical.
     """
 
     least_hour: int = 60

@@ -40,13 +40,13 @@ class _Thresholds(Thresholds, frozen=True):
     named, as in `Europe/Berlin`.
     """
 
-    likelihood: float = 0.03
+    likelihood: float = 0.04
     hours_away: int = 4
     usual_from: float = 0.1
     entries: int = 4
-    min_days: int = 15
+    min_days: int = 10
     min_weeks: int = 3
-    half_life_days: float = 45.0
+    half_life_days: float = 60.0
     quiet_s: int = 43_200
     zone: str = "UTC"
     zones: Mapping[str, str] = {}
