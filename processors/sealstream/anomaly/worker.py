@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import faust
@@ -50,10 +50,15 @@ class _Read(NamedTuple):
     generation: int
 
 
+class _App(faust.App):  # type: ignore[misc]
+    def _create_directories(self) -> None:
+        """Nothing of the watch is on a disk."""
+
+
 class Worker:
     """`watches`: the detectors of each kind. `known`: see `BatchWriter`. `report`: told how it goes, often.
 
-    `name`: what Kafka calls this client. `folder`: an empty one, for Faust.
+    `name`: what Kafka calls this client.
     """
 
     def __init__(
@@ -65,7 +70,6 @@ class Worker:
         report: Callable[[Report], None],
         known: Known | None = None,
         name: str = "sealstream-anomaly",
-        folder: Path,
     ) -> None:
         self._kafka = kafka
         self._prefix = prefix
@@ -84,7 +88,7 @@ class Worker:
         self._ends: dict[Place, int] | None = None
         self._shared_out = False
         self._log = structlog.get_logger().bind(process="anomaly")
-        self._app = self._build(name, folder)
+        self._app = self._build(name)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop. Raises what ended it otherwise: start another then."""
@@ -105,8 +109,8 @@ class Worker:
         except TimeoutError:
             self._log.warning("Faust did not stop in time: the group misses this worker after some seconds")
 
-    def _build(self, name: str, folder: Path) -> faust.App:
-        app = faust.App(
+    def _build(self, name: str) -> faust.App:
+        app = _App(
             worker_group(self._prefix),
             broker=broker_urls(self._kafka),
             broker_client_id=name,
@@ -117,7 +121,6 @@ class Worker:
             broker_request_timeout=_REQUEST_S,
             broker_max_poll_records=_WAITING,
             canonical_url=f"http://{name}",
-            datadir=folder,
             store="memory://",
             stream_buffer_maxsize=_WAITING,
             stream_wait_empty=False,
@@ -154,10 +157,8 @@ class Worker:
         while True:
             if not self._waiting:
                 self._some.clear()
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._some.wait(), _LOOK_EVERY_S)
-                except TimeoutError:
-                    pass
             async with self._at_work:
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
                 self._room.set()

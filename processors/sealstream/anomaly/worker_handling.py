@@ -13,14 +13,15 @@ from typing import Any, Literal, NamedTuple
 import structlog
 
 from sealstream.anomaly.detecting import epoch_of
-from sealstream.anomaly.watching import Subject, Watch
+from sealstream.anomaly.detectors import DETECTORS
+from sealstream.anomaly.watching import Subject, Watch, chosen
 from sealstream.errors import NotCanonical
 from sealstream.layout import check_chain_name
 from sealstream.layout.activity import Activity, AddressActivity, decode_activity, decode_address_activity
 from sealstream.layout.alerts import Alert
 from sealstream.layout.chains import original_name
 
-__all__ = ["Handled", "Handling", "Kind", "State", "Taken", "counted_by"]
+__all__ = ["Handled", "Handling", "Kind", "State", "Taken", "counted_by", "watches_of"]
 
 Kind = Literal["actor", "address"]
 
@@ -150,6 +151,15 @@ class Handling:
             why=f"{type(error).__name__}: {error}",
             **more,
         )
+
+
+def watches_of(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[Kind, Watch[Any]]:
+    """All detectors with these thresholds, by whose records they read. Raises `msgspec.ValidationError`."""
+    detectors = chosen(DETECTORS, thresholds)
+    return {
+        "actor": Watch([each for each in detectors if each.subject == "actor"], Activity),
+        "address": Watch([each for each in detectors if each.subject == "address"], AddressActivity),
+    }
 
 
 def counted_by(subject: Subject[Any]) -> int:

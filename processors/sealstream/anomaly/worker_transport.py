@@ -1,15 +1,15 @@
 """Faust's way to Kafka, as the watch needs it: reading committed records alone, with our security settings.
 
-Faust reads what was never committed unless it writes in transactions of its own; here the consumer is told before it
-starts, and looked at after. Offsets are committed by who handled the records (`commit_handled`) and not by Faust's count
-of acknowledgements, which stands still for good behind two markers at a topic's beginning. Keeps nothing.
+Faust reads what was never committed unless it writes in transactions of its own; here its consumer is told before it
+starts, and looked at after. Offsets are committed by who handled the records (`commit_handled`), and not by Faust's
+count of acknowledgements, which can stand still for good where markers make gaps. Keeps nothing.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
@@ -37,8 +37,8 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         if self._consumer._fetcher._isolation_level != _READ_COMMITTED:
             raise Misconfigured(
-                "Faust's consumer does not read committed records alone: this version of faust-streaming or aiokafka is "
-                "another than sealstream[anomaly] asks for"
+                "Faust's consumer does not read committed records alone: faust-streaming or aiokafka is of another "
+                "version than sealstream[anomaly] asks for"
             )
 
 
@@ -61,10 +61,10 @@ class RawRecords(faust.Schema):  # type: ignore[misc]
     """Keys and values as they are: whether they can be understood is for who handles them."""
 
     def loads_key(self, app: AppT, message: Any, **given: Any) -> bytes | None:
-        return message.key
+        return cast(bytes | None, message.key)
 
     def loads_value(self, app: AppT, message: Any, **given: Any) -> bytes | None:
-        return message.value
+        return cast(bytes | None, message.value)
 
 
 def broker_urls(kafka: KafkaSettings) -> list[URL]:

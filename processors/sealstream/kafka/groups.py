@@ -115,7 +115,7 @@ def _offsets(
     """All answers; a leader that has just come back does not know yet, and says so by an offset below zero."""
     asked = {TopicPartition(*place): which for place in places}
 
-    def when_connected(client: AdminClient) -> Mapping[Any, Any]:
+    def when_connected(client: AdminClient) -> Any:
         # As for one partition: while no broker is connected, the driver looks for leaders in vain, and again after 3 s.
         topics = TopicCollection(list({each.topic for each in asked}))
         for described in client.describe_topics(topics).values():

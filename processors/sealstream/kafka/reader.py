@@ -43,9 +43,9 @@ class Record(NamedTuple):
 class CommittedReader:
     """Reads `topic` from `offset` on. Raises `Misconfigured` when the topic does not exist.
 
-    `partition`: most topics have but one. `fetch_wait_s`: how long the broker holds a question when there is nothing new. It delays nothing that comes, only
-    the moment at which the end is known and a `seek` from the end. `ahead_kb`: how much is fetched before it is asked
-    for, roughly; little for who reads single records here and there.
+    `partition`: most topics have but one. `fetch_wait_s`: how long the broker holds a question when there is nothing
+    new. It delays nothing that comes, only the moment at which the end is known and a `seek` from the end. `ahead_kb`:
+    how much is fetched before it is asked for, roughly; little for who reads single records here and there.
     """
 
     def __init__(
