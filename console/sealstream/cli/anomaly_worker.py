@@ -62,18 +62,22 @@ def main() -> None:
     configure_logging()
     _pass_on_warnings()
     log = structlog.get_logger().bind(process="anomaly", worker=os.getpid())
-    code = 0
-    try:
-        asyncio.run(_run(arguments.config, arguments.pipe))
-        log.info("worker stopped")
-    except SealstreamError as error:
-        log.error("worker ended", kind=type(error).__name__, reason=str(error))
-        code = _FAILED
-    except Exception as error:  # the parent starts another
-        log.critical("worker ended by a fault of the program: please report it", reason=repr(error), exc_info=True)
-        code = _FAILED
-    sys.stderr.flush()
-    os._exit(code)  # Faust's threads may not end
+
+    async def run() -> None:
+        code = 0
+        try:
+            await _run(arguments.config, arguments.pipe)
+            log.info("worker stopped")
+        except SealstreamError as error:
+            log.error("worker ended", kind=type(error).__name__, reason=str(error))
+            code = _FAILED
+        except Exception as error:  # the parent starts another
+            log.critical("worker ended by a fault of the program: please report it", reason=repr(error), exc_info=True)
+            code = _FAILED
+        sys.stderr.flush()
+        os._exit(code)  # Faust's tasks and threads may never end
+
+    asyncio.run(run())
 
 
 async def _run(config: Path, pipe: int) -> None:
