@@ -21,7 +21,7 @@ import psutil
 from sealstream.anomaly.detecting import second_at
 from sealstream.anomaly.raising import alert_statement
 from sealstream.anomaly.watching import Subject
-from sealstream.anomaly.worker_handling import Kind, counted_by, watches_of
+from sealstream.anomaly.worker_handling import Taken, counted_by, decoded, watches_of
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.running import spawn
 from sealstream.kafka import (
@@ -44,8 +44,6 @@ from sealstream.layout.activity import (
     AddressActivity,
     AddressCell,
     Cell,
-    decode_activity,
-    decode_address_activity,
     encode_activity,
 )
 from sealstream.layout.alerts import encode_alert
@@ -194,11 +192,13 @@ class WatchBench:
         for kind, topic in zip(watches, self.topics, strict=False):
             subjects: dict[bytes, Subject[Any]] = {}
             for record in read_all(self.kafka, topic):
-                seen = _decoded(kind, record)
-                if seen is not None:
-                    subject = subjects.setdefault(record.key or b"", Subject())
-                    for alert in watches[kind].see(subject, seen):
-                        alerts[alert.id] = encode_alert(alert)
+                try:
+                    seen = decoded(Taken(kind, 0, record.offset, record.key, record.value))
+                except Exception:  # noqa: BLE001 - what no worker understands either
+                    continue
+                subject = subjects.setdefault(record.key or b"", Subject())
+                for alert in watches[kind].see(subject, seen):
+                    alerts[alert.id] = encode_alert(alert)
             states |= {key: watches[kind].encode(each) for key, each in subjects.items() if counted_by(each)}
         return alerts, states
 
@@ -207,9 +207,7 @@ class WatchBench:
         committed = committed_offsets(self.kafka, worker_group(self.prefix))
         ends = end_offsets(self.kafka, self.places)
         behind = [place for place in self.places if committed.get(place, -1) < ends[place]]
-        return all(
-            place in committed and not has_record(self.kafka, place, committed[place]) for place in behind
-        )
+        return all(place in committed and not has_record(self.kafka, place, committed[place]) for place in behind)
 
     def wait_done(self, timeout_s: float = 60) -> None:
         """Until `done`."""
@@ -301,13 +299,6 @@ def read_all(kafka: KafkaSettings, topic: str) -> list[Record]:
 def freeze(process: psutil.Process, *, thaw: bool = False) -> None:
     """SIGSTOP, or SIGCONT."""
     os.kill(process.pid, signal.SIGCONT if thaw else signal.SIGSTOP)
-
-
-def _decoded(kind: Kind, record: Record) -> Activity | AddressActivity | None:
-    try:
-        return (decode_activity if kind == "actor" else decode_address_activity)(record.value or b"")
-    except Exception:  # noqa: BLE001 - what no worker understands either
-        return None
 
 
 def _statements(alerts: Iterable[bytes]) -> Sequence[bytes]:

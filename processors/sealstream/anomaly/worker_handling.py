@@ -21,7 +21,7 @@ from sealstream.layout.activity import Activity, AddressActivity, decode_activit
 from sealstream.layout.alerts import Alert
 from sealstream.layout.chains import original_name
 
-__all__ = ["Handled", "Handling", "Kind", "State", "Taken", "counted_by", "watches_of"]
+__all__ = ["Handled", "Handling", "Kind", "State", "Taken", "counted_by", "decoded", "watches_of"]
 
 Kind = Literal["actor", "address"]
 
@@ -78,7 +78,7 @@ class Handling:
         malformed = failed = 0
         for taken in records:
             try:
-                record = _decoded(taken)
+                record = decoded(taken)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next one may be right
                 malformed += 1
                 self._tell("a record of activity can't be understood", taken, error)
@@ -167,7 +167,7 @@ def counted_by(subject: Subject[Any]) -> int:
     return sum(record.last_seq + 1 for record in subject.last.values())
 
 
-def _decoded(taken: Taken) -> Activity | AddressActivity:
+def decoded(taken: Taken) -> Activity | AddressActivity:
     """The record, with what detectors rely on checked. Raises one error or another for what is none."""
     if taken.key is None or taken.value is None:
         raise NotCanonical(f"a record without {'a key' if taken.key is None else 'a value'}")

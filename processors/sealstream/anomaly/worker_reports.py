@@ -1,16 +1,19 @@
-"""What a worker says of itself to the process that looks after it: one line of JSON, several times a second. Pure.
+"""What a worker says of itself to the process that looks after it: one line of JSON in a pipe, several times a second.
 
 A report says that the worker's loop moves. Whether it gets anywhere, Kafka says: the group's committed offsets.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import msgspec
 
 from sealstream.errors import NotCanonical
 from sealstream.kafka import Place
 
-__all__ = ["Report", "decode_report", "encode_report"]
+__all__ = ["Report", "decode_report", "encode_report", "reports_to"]
 
 
 class Report(msgspec.Struct, omit_defaults=True):
@@ -43,6 +46,26 @@ def decode_report(line: bytes) -> Report:
         return _decoder.decode(line)
     except msgspec.DecodeError as error:
         raise NotCanonical(f"not a worker's report: {error}: {line[:80]!r}") from error
+
+
+def reports_to(pipe: int) -> Callable[[Report], None]:
+    """Writes reports into the pipe. One that does not fit, since nobody reads, is left out; where the reader is gone,
+    this process ends.
+    """
+    os.set_blocking(pipe, False)
+    unwritten = b""
+
+    def tell(report: Report) -> None:
+        nonlocal unwritten
+        line = unwritten or encode_report(report)
+        try:
+            unwritten = line[os.write(pipe, line) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            os._exit(0)
+
+    return tell
 
 
 _encoder = msgspec.json.Encoder()
