@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import faust
 import structlog
 
 from sealstream.anomaly.watching import Watch
 from sealstream.anomaly.worker_handling import Handled, Handling, Kind, Taken
+from sealstream.anomaly.worker_order import Order
 from sealstream.anomaly.worker_reports import Report
 from sealstream.anomaly.worker_tables import SubjectTable
 from sealstream.anomaly.worker_transport import CommittedTransport, RawRecords, broker_urls, credentials_of
@@ -37,11 +38,16 @@ _BATCH = 1_000
 _WAITING = 4_000
 _COMMIT_EVERY_S = 0.25
 _LOOK_EVERY_S = 0.1
+_GATHER_S = 0.02  # a batch of one record costs as much as one of a hundred
 _REPORT_EVERY_S = 0.5
 _FINISH_WITHIN_S = 5.0
 _STOP_WITHIN_S = 3.0
 _LONGEST_PAUSE_S = 5.0
 _SESSION_S, _HEARTBEAT_S, _REBALANCE_S, _REQUEST_S = 10.0, 3.0, 20.0, 30.0
+
+
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 
 
 class _Read(NamedTuple):
@@ -51,6 +57,13 @@ class _Read(NamedTuple):
 
 
 class _App(faust.App):  # type: ignore[misc]
+    rebalance_begins: Callable[[], None]
+
+    def on_rebalance_start(self) -> None:
+        """Said by the consumer's thread before anything is dropped."""
+        self.rebalance_begins()
+        super().on_rebalance_start()
+
     def _create_directories(self) -> None:
         """Nothing of the watch is on a disk."""
 
@@ -86,6 +99,8 @@ class Worker:
         self._next: dict[Place, int] = {}
         self._committed_at = 0.0
         self._ends: dict[Place, int] | None = None
+        self._order = Order(kafka, worker_group(prefix))
+        self._closed = True
         self._shared_out = False
         self._log = structlog.get_logger().bind(process="anomaly")
         self._app = self._build(name)
@@ -131,6 +146,7 @@ class Worker:
             Table=SubjectTable,
         )
         app.transport = CommittedTransport(broker_urls(self._kafka), app)
+        app.rebalance_begins = self._close
         for kind, topic, states in zip(self._topics, self._topics.values(), WorkerTopics.of(self._prefix), strict=True):
             raw = app.topic(topic, schema=RawRecords(), acks=False, allow_empty=True)
             changes = app.topic(states, schema=RawRecords(), acks=False, allow_empty=True)
@@ -143,6 +159,8 @@ class Worker:
     def _reader_of(self, kind: Kind) -> Callable[[Any], Any]:
         async def read(stream: Any) -> None:
             async for event in stream.events():
+                if self._closed:
+                    continue
                 message = event.message
                 taken = Taken(kind, message.partition, message.offset, message.key, message.value)
                 self._waiting.append(_Read(taken, Place(message.topic, message.partition), message.generation_id))
@@ -159,6 +177,7 @@ class Worker:
                 self._some.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._some.wait(), _LOOK_EVERY_S)
+                    await asyncio.sleep(_GATHER_S)
             async with self._at_work:
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
                 self._room.set()
@@ -169,6 +188,7 @@ class Worker:
     async def _do(self, batch: list[_Read]) -> None:
         generation = self._app.consumer_generation_id
         batch = [each for each in batch if each.generation == generation]
+        await self._in_executor(self._order.check, [(each.place, each.taken.offset) for each in batch])
         handled = self._handling.handle([each.taken for each in batch])
         written = await self._written(handled, generation)
         if written is None:
@@ -193,7 +213,7 @@ class Worker:
         pause_s = 0.2
         while True:
             try:
-                written = await asyncio.get_running_loop().run_in_executor(self._writing, self._write, handled)
+                written = await self._in_executor(self._write, handled)
             except (Unavailable, Misconfigured) as error:
                 if self._counts.trouble != str(error):
                     self._log.warning("waiting to write", why=str(error))
@@ -205,6 +225,9 @@ class Worker:
                 return None
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _in_executor(self, call: Callable[[_Given], _Found], given: _Given) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, call, given)
 
     def _write(self, handled: Handled) -> Written:
         alerts = [alert for alert, _ in handled.alerts]
@@ -227,6 +250,7 @@ class Worker:
 
     async def _finish(self) -> None:
         """Do what is at hand, and commit; whatever else was read is another's."""
+        self._close()
         self._waiting.clear()
         self._room.set()
         try:
@@ -238,6 +262,10 @@ class Worker:
             self._log.warning("a batch was not done in time: who gets its partitions does it again")
         self._next.clear()
 
+    def _close(self) -> None:
+        """From now on Faust drops records that it has read, and gives those behind them: nothing more is taken."""
+        self._closed = True
+
     async def _on_revoked(self, app: faust.App, revoked: Any, **_: Any) -> None:
         await self._finish()
         self._handling.forget()
@@ -248,7 +276,9 @@ class Worker:
         self._handling.forget()
         self._next.clear()
         self._ends = None
+        self._order.begin()
         self._shared_out = True
+        self._closed = False
 
     def _input_places(self) -> list[tuple[str, int]]:
         topics = set(self._topics.values())
