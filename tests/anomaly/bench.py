@@ -288,9 +288,9 @@ def logins(actor: str, count: int, *, first_seq: int = 0, at_s: int = 0, each_s:
     ]
 
 
-def read_all(kafka: KafkaSettings, topic: str) -> list[Record]:
-    """What a reader of committed records sees of all partitions, one after another."""
-    places = [Place(topic, n) for n in range(partition_counts(kafka, [topic])[topic])]
+def read_all(kafka: KafkaSettings, topic: str, partitions: Sequence[int] = ()) -> list[Record]:
+    """What a reader of committed records sees of these partitions, or of all, one after another."""
+    places = [Place(topic, n) for n in partitions or range(partition_counts(kafka, [topic])[topic])]
     firsts, ends = first_offsets(kafka, places), end_offsets(kafka, places)
     found: list[Record] = []
     for place in places:

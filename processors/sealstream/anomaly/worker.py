@@ -22,7 +22,7 @@ import structlog
 
 from sealstream.anomaly.watching import Watch
 from sealstream.anomaly.worker_handling import Handled, Handling, Kind, Taken
-from sealstream.anomaly.worker_order import Order
+from sealstream.anomaly.worker_order import Order, Ordered
 from sealstream.anomaly.worker_reports import Report
 from sealstream.anomaly.worker_tables import SubjectTable
 from sealstream.anomaly.worker_transport import CommittedTransport, RawRecords, broker_urls, credentials_of
@@ -188,7 +188,10 @@ class Worker:
     async def _do(self, batch: list[_Read]) -> None:
         generation = self._app.consumer_generation_id
         batch = [each for each in batch if each.generation == generation]
-        await self._in_executor(self._order.check, [(each.place, each.taken.offset) for each in batch])
+        in_order = await self._in_executor(
+            self._order.in_order, [Ordered(each.place, each.taken.offset) for each in batch]
+        )
+        batch = [each for each, is_next in zip(batch, in_order, strict=True) if is_next]
         handled = self._handling.handle([each.taken for each in batch])
         written = await self._written(handled, generation)
         if written is None:
