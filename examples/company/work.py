@@ -106,7 +106,9 @@ TASKS: dict[str, tuple[Task, ...]] = {
         Task(
             2, (Step("read", "user_account", "account", 1.0, 2), Step("password.reset", "user_account", "account", 0.2))
         ),
-        Task(2, (Step("read", "server_config", "host", 1.0, 3), Step("config.change", "server_config", "host", 0.4, 2))),
+        Task(
+            2, (Step("read", "server_config", "host", 1.0, 3), Step("config.change", "server_config", "host", 0.4, 2))
+        ),
         Task(1, (Step("read", "ticket", "ticket"), Step("write", "ticket", "task", 0.6, gap_s=60))),
     ),
     "auditor": (

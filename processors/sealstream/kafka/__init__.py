@@ -14,7 +14,7 @@ from sealstream.kafka.groups import (
     partition_counts,
     set_offsets,
 )
-from sealstream.kafka.lookup import last_record, offset_reaching, read_until_end, record_before
+from sealstream.kafka.lookup import last_record, offset_reaching, read_partition, read_until_end, record_before
 from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.permissions import CLIENTS, Permission, permissions
 from sealstream.kafka.reader import CommittedReader, Record
@@ -47,6 +47,7 @@ __all__ = [
     "partition_counts",
     "permissions",
     "produce",
+    "read_partition",
     "read_until_end",
     "record_before",
     "set_offsets",
