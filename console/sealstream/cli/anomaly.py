@@ -162,9 +162,7 @@ def explain_command(
     chain: ChainsOption = None,
     knower: Annotated[
         _Knower,
-        typer.Option(
-            "--from", help="auto: what the workers know; where they know nothing, the entries themselves."
-        ),
+        typer.Option("--from", help="auto: what the workers know; where they know nothing, the entries themselves."),
     ] = _Knower.auto,
     since: SinceOption = "60d",
     as_json: JsonOption = False,
@@ -188,8 +186,8 @@ def explain_command(
         known = from_workers(settings.kafka_settings(), settings.kafka.prefix, kind, name, thresholds)
         if known is None and knower is _Knower.workers:
             raise Misconfigured(
-                f"the workers know nothing of {harmless(name)}: does `sealstream run anomaly` run? --from history reads "
-                "the entries themselves"
+                f"the workers know nothing of {harmless(name)}: does `sealstream run anomaly` run? --from history "
+                "reads the entries themselves"
             )
     if known is not None:
         read.counted("kafka", dict.fromkeys(chains, 0))
