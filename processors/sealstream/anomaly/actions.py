@@ -11,9 +11,22 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sealstream.layout.activity import is_login
+from sealstream.layout.activity import Activity, is_login
 
-__all__ = ["BREAK_GLASS", "EXPORT", "GRANT", "LOGIN", "POWER", "READ", "is_named", "traits", "words_of"]
+__all__ = [
+    "BREAK_GLASS",
+    "DENIED",
+    "EXPORT",
+    "GRANT",
+    "LATE",
+    "LOGIN",
+    "POWER",
+    "READ",
+    "is_named",
+    "traits",
+    "traits_of",
+    "words_of",
+]
 
 LOGIN = 1
 """An attempt to sign in."""
@@ -27,6 +40,11 @@ POWER = 16
 """What only few may do: rights and policies, deletion, exports, impersonation, configuration."""
 BREAK_GLASS = 32
 """Emergency access."""
+
+DENIED = 64
+"""Of a record alone: something in it was denied."""
+LATE = 128
+"""Of a record alone: something in it happened long before it was sealed."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -79,6 +97,29 @@ def traits(action: str) -> int:
     if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
         found |= BREAK_GLASS
     return found
+
+
+def traits_of(record: Activity) -> int:
+    """What holds of any of a record's own cells, added up; with `DENIED` and `LATE`.
+
+    Each detector asks it first, one after the other of the same record: so the last answer is kept.
+    """
+    global _answer  # noqa: PLW0603 - a memo of one: the record and what holds of it, put and read in one step
+    asked, found = _answer
+    if asked is record:
+        return found
+    found = 0
+    for cell in record.cells:
+        found |= traits(cell.action)
+        if cell.result == "denied":
+            found |= DENIED
+        if cell.hour is not None:
+            found |= LATE
+    _answer = record, found
+    return found
+
+
+_answer: tuple[Activity | None, int] = (None, 0)
 
 
 def is_named(action: str, names: Iterable[str]) -> bool:

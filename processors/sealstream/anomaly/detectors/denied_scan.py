@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits
+from sealstream.anomaly.actions import DENIED, LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import mark, marked
@@ -71,6 +71,8 @@ class DeniedScan:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        if not traits_of(seen) & DENIED:
+            return state, ()
         denied = [cell for cell in seen.cells if cell.result == "denied" and not traits(cell.action) & LOGIN]
         if not denied:
             return state, ()

@@ -86,6 +86,15 @@ class FirstSeen:
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         day = second // _DAY_S
         types, actions, addresses = state.types.known, state.actions.known, state.addresses.known
+        for cell in seen.cells:  # most were seen today, with names that need no shortening
+            if (
+                types.get(cell.resource_type) != day
+                or actions.get(cell.action) != day
+                or (cell.ip_address is not None and addresses.get(cell.ip_address) != day)
+            ):
+                break
+        else:
+            return state, ()
         unsettled = [
             cell
             for cell in seen.cells

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import EXPORT, READ, traits
+from sealstream.anomaly.actions import EXPORT, READ, traits, traits_of
 from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
@@ -81,6 +81,8 @@ class MassRead:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        if not traits_of(seen) & _TAKES:
+            return state, ()
         reads = [cell for cell in seen.cells if traits(cell.action) & _TAKES and cell.result == "success"]
         if not reads:
             return state, ()
