@@ -87,7 +87,7 @@ class Story:
         query = parse(alert.query, now=datetime.now(UTC))
         entries = self.entries()[alert.chain]
         behind = [entries[seq] for first, last in alert.seqs for seq in range(first, last + 1)]
-        own = [each for each in behind if alert.subject in (each.actor_id, each.ip_address)]
+        own = [each for each in behind if alert.subject in (each.actor_id, each.ip_address, each.resource_id)]
         assert own, alert
         for each in own:
             document = msgspec.to_builtins(each)

@@ -202,7 +202,7 @@ def test_thresholds_are_set_by_name() -> None:
     (detector,) = chosen(
         {"failed_login_burst": DETECTORS["failed_login_burst"]}, {"failed_login_burst": {"failures": 3}}
     )
-    assert (detector.thresholds.failures, detector.thresholds.window_s) == (3, 60)
+    assert (detector.thresholds.failures, detector.thresholds.window_s) == (3, 180)
     with pytest.raises(msgspec.ValidationError, match="failurs"):
         chosen(DETECTORS, {"failed_login_burst": {"failurs": 3}})
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.checkpointing import create_key, load_signer
+from sealstream.cli.anomaly_process import create_watch_topics
 from sealstream.cli.context import context_of, out
 from sealstream.cli.forward_process import create_forward_topics
 from sealstream.cli.progress import chain_progress, progress_view
@@ -33,9 +34,8 @@ from sealstream.layout import (
     check_log_name,
     named_retention,
 )
-from sealstream.layout.activity import ActivityTopics
 
-__all__ = ["TopicsLost", "app", "create_chain", "make_activity_topics", "make_chain"]
+__all__ = ["TopicsLost", "app", "create_chain", "make_chain"]
 
 
 class TopicsLost(Misconfigured):
@@ -148,7 +148,7 @@ def make_chain(
         _check_not_lost(settings, name, topics, config)
     create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
     say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
-    make_activity_topics(settings)
+    create_watch_topics(settings)
     create_forward_topics(settings)
 
     if settings.archive.bucket:
@@ -168,12 +168,6 @@ def make_chain(
     more = {chain: dict(members) for chain, members in (beside or {}).items()}
     write_settings(config, {"log": log, "chains": more | {name: section | more.get(name, {})}})
     say(f"settings  {config}")
-
-
-def make_activity_topics(settings: Settings) -> None:
-    """Those that all chains of the prefix share, where they are not there yet."""
-    configs = ActivityTopics.of(settings.kafka.prefix).configs(settings.activity.partitions)
-    create_topics(settings.kafka_settings(), configs, replication=settings.kafka.replication)
 
 
 def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sealstream.cli import (
     alerts,
+    anomaly,
     archive_copy,
     chain,
     chain_showing,
@@ -86,6 +87,7 @@ app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("report")(report.report_command)
+app.add_typer(anomaly.app, name="anomaly")
 app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
 app.command("replay")(replay.replay_command)

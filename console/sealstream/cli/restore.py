@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from sealstream.cli.chain import make_activity_topics
+from sealstream.cli.anomaly_process import create_watch_topics
 from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
@@ -91,7 +91,7 @@ def kafka(
                 replace=replace,
                 progress=progress,
             )
-    make_activity_topics(settings)
+    create_watch_topics(settings)
     _tell(chain, restored)
 
 

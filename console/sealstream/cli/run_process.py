@@ -13,6 +13,7 @@ import typer
 from sealstream.anomaly import ActivityRollUp
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
+from sealstream.cli.anomaly_process import serve_anomaly
 from sealstream.cli.context import context_of
 from sealstream.cli.forward_process import serve_forward
 from sealstream.cli.muting import mutes_in_force
@@ -37,6 +38,7 @@ class ProcessName(StrEnum):
     ARCHIVE_SINK = "archive-sink"
     FORWARD = "forward"
     ACTIVITY = "activity"
+    ANOMALY = "anomaly"
 
 
 _OF_ALL_CHAINS = (ProcessName.SEQUENCER, ProcessName.ACTIVITY)
@@ -48,8 +50,8 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; sequencer and activity take several (default: all); forward has all. Others: one "
-            "(default: main).",
+            help="The chain; sequencer and activity take several (default: all); forward and anomaly have all. Others: "
+            "one (default: main).",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +60,7 @@ def run_command(
         typer.Option(
             "--accept-input-lost",
             help="Sequencer: an input topic was recreated or trimmed too far; seal `input.lost` and go on. "
-            "Activity: the chain was trimmed too far; go on with what is there.",
+            "Activity and anomaly: what they read was trimmed too far; go on with what is there.",
         ),
     ] = False,
     metrics_port: MetricsPortOption = None,
@@ -66,10 +68,10 @@ def run_command(
     """Run one process until SIGTERM or Ctrl-C. Exit 0 stopped in order, 1 alarm (the chain stands), 2 can't run."""
     shared = context_of(context)
     settings = shared.settings()
-    if accept_input_lost and process not in _OF_ALL_CHAINS:
+    if accept_input_lost and process not in (*_OF_ALL_CHAINS, ProcessName.ANOMALY):
         raise Misconfigured(
-            "--accept-input-lost is a decision about what the sequencer or the roll-up reads: use it with `run "
-            "sequencer` or `run activity`"
+            "--accept-input-lost is a decision about what the sequencer, the roll-up or the watch reads: use it with "
+            "`run sequencer`, `run activity` or `run anomaly`"
         )
     configure_logging()
     tally = Figures(time.time)
@@ -96,6 +98,10 @@ def run_command(
         if chain:
             raise Misconfigured("forward serves all targets: expected no --chain; a target's settings name its chains")
         code = serve_forward(settings, metrics_port, tally, is_muted=mutes_in_force(settings))
+    elif process is ProcessName.ANOMALY:
+        if chain:
+            raise Misconfigured("anomaly watches all chains of the prefix: expected no --chain")
+        code = serve_anomaly(settings, shared.config, metrics_port, tally, accept_input_lost=accept_input_lost)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sealstream.cli.forward_sections import ForwardSection
 from sealstream.cli.settings_sections import (
     ActivitySection,
+    AnomalySection,
     ArchiveSection,
     ChainSection,
     KafkaSection,
@@ -38,6 +39,7 @@ __all__ = [
     "DEFAULT_DATA_DIR",
     "OTHER_VARIABLES",
     "ActivitySection",
+    "AnomalySection",
     "ArchiveSection",
     "ChainSection",
     "KafkaSection",
@@ -83,6 +85,7 @@ class Settings(BaseModel):
     activity: ActivitySection = Field(default_factory=ActivitySection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
     forward: ForwardSection = Field(default_factory=ForwardSection)
+    anomaly: AnomalySection = Field(default_factory=AnomalySection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     report: ReportSection = Field(default_factory=ReportSection)
     serve: ServeSection = Field(default_factory=ServeSection)

@@ -10,12 +10,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from sealstream.anomalies.settings import DetectorsSection, check_zone, given_thresholds
 from sealstream.errors import Misconfigured
 from sealstream.layout import named_retention
 from sealstream.layout.activity import PARTITIONS
 from sealstream.settings import InFolder, Secret, SecretKeys, broken_rule
 
-__all__ = ["ActivitySection", "ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
+__all__ = [
+    "ActivitySection",
+    "AnomalySection",
+    "ArchiveSection",
+    "ChainSection",
+    "ContinuesSection",
+    "KafkaSection",
+    "PostgresSection",
+]
 
 
 def _upper(value: Any) -> Any:
@@ -203,6 +212,35 @@ class ArchiveSection(_Section):
         if self.ca_file and self.endpoint_url.startswith("http://"):
             raise broken_rule("ca_file", "has no effect with http://: expected an endpoint_url with https://")
         return self
+
+
+class AnomalySection(_Section):
+    """The watch over what everybody does (`sealstream run anomaly`, `sealstream anomaly`)."""
+
+    chains: list[str] = Field(default_factory=list)
+    """The chains that `sealstream anomaly` looks at where it is not told; empty: all."""
+    time_zone: str = "UTC"
+    """The clock of actors, by which an hour is usual or not, as in Europe/Berlin."""
+    time_zones: dict[str, str] = Field(default_factory=dict)
+    """The clock of those whose events name a tenant, by tenant."""
+    worker_silent_seconds: Annotated[float, Field(ge=2)] = 30.0
+    """A worker that says nothing for so long is ended, and another started."""
+    worker_still_seconds: Annotated[float, Field(ge=2)] = 60.0
+    """The same for one that has records to handle, and whose committed offset stands for so long."""
+    detectors: DetectorsSection = Field(default_factory=DetectorsSection)  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _zones_exist(self) -> Self:
+        for name, zone in (("time_zone", self.time_zone), *(("time_zones", zone) for zone in self.time_zones.values())):
+            try:
+                check_zone(zone)
+            except ValueError as error:
+                raise broken_rule(name, str(error)) from error
+        return self
+
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """The thresholds that were set, by detector."""
+        return given_thresholds(self.detectors, self.time_zone, self.time_zones)
 
 
 class ContinuesSection(_Section):

@@ -11,15 +11,13 @@ from __future__ import annotations
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from sealstream.archive import ArchiveSettings, ArchiveStore, Stored
+from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.layout.archive import SegmentName
 from sealstream.search import duckdb_sql
 from sealstream.search.archive_files import OneVersion, path_of
@@ -30,6 +28,7 @@ from sealstream.search.fields import searchable
 from sealstream.search.found import Count, Found, Having, Page
 from sealstream.search.places import parse_place
 from sealstream.search.query import Query
+from sealstream.search.segments import following_segments
 
 __all__ = ["ArchiveSource"]
 
@@ -208,7 +207,9 @@ class ArchiveSource:
             listed = self._listed.get(chain)
             if listed is None or time.monotonic() - listed.at > _LISTED_FOR_S:
                 store = self._stores[chain]
-                following = _following(list(store.objects()), lambda remark: self._remark(f"chain {chain}: {remark}"))
+                following = following_segments(
+                    list(store.objects()), lambda remark: self._remark(f"chain {chain}: {remark}")
+                )
                 objects = [
                     _Object(name, OneVersion(store, stored.key, stored.versions[0])) for name, stored in following
                 ]
@@ -251,29 +252,3 @@ def _together(objects: Sequence[_Object], *, backwards: bool) -> Iterator[list[_
             group, size = [], 0
     if group:
         yield group
-
-
-def _following(
-    listed: Sequence[tuple[SegmentName, Stored]], remark: Callable[[str], object]
-) -> Iterator[tuple[SegmentName, Stored]]:
-    """Segments that follow each other, each entry once: where two claim the same place, that which was there first.
-
-    Says what is missing and what was passed over: `sealstream verify archive` says what it means.
-    """
-    verify = "`sealstream verify archive` says more"
-    expected = 0
-
-    def age(found: tuple[SegmentName, Stored]) -> tuple[bool, datetime | int, int]:
-        put = found[1].versions[0].last_modified
-        return (put is None, put or 0, -found[0].last_seq)
-
-    ordered = sorted((found for found in listed if found[1].versions), key=lambda found: found[0].first_seq)
-    for _first, claiming in groupby(ordered, key=lambda found: found[0].first_seq):
-        name, stored = min(claiming, key=age)
-        if name.first_seq < expected:
-            remark(f"an object in the archive repeats entries from {name.first_seq} on and was passed over; {verify}")
-            continue
-        if name.first_seq > expected:
-            remark(f"the archive lacks entries {expected} to {name.first_seq - 1}; {verify}")
-        expected = name.last_seq + 1
-        yield name, stored

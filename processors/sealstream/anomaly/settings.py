@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.errors import Misconfigured
 
-__all__ = ["checked_thresholds", "thresholds_of"]
+__all__ = ["Bounds", "bounds_of", "checked_thresholds", "thresholds_of"]
+
+
+class Bounds(NamedTuple):
+    """What a number may be; None: anything."""
+
+    gt: float | None = None
+    ge: float | None = None
+    le: float | None = None
 
 
 def thresholds_of(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -31,7 +39,7 @@ def thresholds_of(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def checked_thresholds(given: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises `Misconfigured` for a detector or threshold that there is not, or a value of another type."""
+    """Raises `Misconfigured` for a detector or threshold that there is not, or a value that it can't have."""
     for detector, thresholds in given.items():
         kind = DETECTORS.get(detector)
         if kind is None:
@@ -45,6 +53,23 @@ def checked_thresholds(given: Mapping[str, Mapping[str, Any]]) -> None:
             except msgspec.ValidationError as error:
                 expected = str(error).partition(" - at")[0]
                 raise Misconfigured(f"{detector}.{name}: {expected[:1].lower()}{expected[1:]}: {value!r}") from error
+            bounds = bounds_of(name, known[name])
+            for word, bound, beyond in (
+                ("above", bounds.gt, bounds.gt is not None and value <= bounds.gt),
+                ("at least", bounds.ge, bounds.ge is not None and value < bounds.ge),
+                ("at most", bounds.le, bounds.le is not None and value > bounds.le),
+            ):
+                if beyond:
+                    raise Misconfigured(f"{detector}.{name}: expected {word} {bound:g}, got {value:g}")
+
+
+def bounds_of(name: str, default: object) -> Bounds:
+    """What a threshold's number may be: a span is above 0, a part of a whole at most 1, nothing below 0."""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return Bounds()
+    spans = name.endswith(("_s", "_days")) and not name.startswith("min_")
+    most = 1 if isinstance(default, float) and 0 < default < 1 else None
+    return Bounds(gt=0, le=most) if spans else Bounds(ge=0, le=most)
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.reader import CommittedReader, Record
 from sealstream.kafka.settings import KafkaSettings
 
-__all__ = ["last_record", "offset_reaching", "read_until_end", "record_before"]
+__all__ = ["last_record", "offset_reaching", "read_partition", "read_until_end", "record_before"]
 
 _BATCH = 10_000
 _FIRST_SPAN = 64
@@ -49,13 +49,14 @@ def read_until_end(kafka: KafkaSettings, topic: str, start: int | None = None) -
     """Everything committed up to the end as of the call, from `start` (None: the topic's beginning), in batches."""
     end = end_offset(kafka, topic, committed=True)
     first = start_offset(kafka, topic) if start is None else start
-    return _read_between(kafka, topic, first, end)
+    return read_partition(kafka, topic, 0, first, end)
 
 
-def _read_between(kafka: KafkaSettings, topic: str, first: int, end: int) -> Iterator[list[Record]]:
+def read_partition(kafka: KafkaSettings, topic: str, partition: int, first: int, end: int) -> Iterator[list[Record]]:
+    """The committed records of a partition from `first` to `end` - 1, in batches; `end` at most the committed end."""
     if first >= end:
         return
-    with CommittedReader(kafka, topic, first, fetch_wait_s=_FETCH_WAIT_S) as reader:
+    with CommittedReader(kafka, topic, first, partition=partition, fetch_wait_s=_FETCH_WAIT_S) as reader:
         yield from _batches_below(reader, end)
 
 

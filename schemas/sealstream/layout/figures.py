@@ -19,6 +19,9 @@ __all__ = [
     "ACTIVITY_RECORDS",
     "AGES",
     "ALARMS",
+    "ALERTS_KNOWN",
+    "ALERTS_RAISED",
+    "ALERTS_UNSEALED",
     "ALL",
     "ARCHIVED_SEGMENTS",
     "BATCHES",
@@ -29,6 +32,7 @@ __all__ = [
     "CHECKPOINT_TIME",
     "CLOCK_SKEW",
     "DEAD_LETTERS",
+    "DETECTOR_FAILURES",
     "ENTRIES",
     "FIGURES",
     "FORWARDED",
@@ -43,6 +47,7 @@ __all__ = [
     "LAST_AGE",
     "LAST_SEQ",
     "LAST_TIME",
+    "MALFORMED",
     "MISSING_RANGES",
     "NEXT_OFFSET",
     "PRODUCERS",
@@ -54,15 +59,22 @@ __all__ = [
     "STATEMENTS",
     "STEP_TIME",
     "STORE_REACHABLE",
+    "WATCHED",
+    "WORKER_PARTITIONS",
+    "WORKER_READY",
     "Alarm",
     "Figure",
     "Figures",
     "figures_of",
 ]
 
-ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "outbox-relay", "forward")
+ALL = (
+    *("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity"),
+    *("outbox-relay", "forward", "anomaly"),
+)
 _IN_CHAIN = ALL[:5]
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
+_ANOMALY = ("anomaly",)
 _CHAIN = ("chain",)
 
 
@@ -123,7 +135,7 @@ NEXT_OFFSET = Figure(
 LAG_ENTRIES = Figure(
     "sealstream_lag_entries",
     "gauge",
-    "How many wait for this process: records in the raw topic, entries of the chain, rows of the outbox.",
+    "How many wait for this process: records in its topics, entries of the chain, rows of the outbox.",
 )
 LAG_SECONDS = Figure("sealstream_lag_seconds", "gauge", "How long the oldest of them has waited; 0 when none does.")
 CHAIN_TAKEN = Figure(
@@ -193,6 +205,26 @@ FORWARD_LAG_SECONDS = Figure(
     "sealstream_forward_lag_seconds", "gauge", "How long the oldest message that was read waits; 0 when none does.",
     _TARGET, _FORWARD,
 )  # fmt: skip
+WORKER_READY = Figure(
+    "sealstream_anomaly_worker_ready", "gauge", "1 while the worker has its partitions and its states.", (), _ANOMALY
+)
+WORKER_PARTITIONS = Figure(
+    "sealstream_anomaly_worker_partitions", "gauge", "Partitions of activity that the worker looks after.", (), _ANOMALY
+)
+WATCHED = Figure("sealstream_watched_records_total", "counter", "Records of activity handled.", (), _ANOMALY)
+MALFORMED = Figure(
+    "sealstream_malformed_records_total", "counter", "Of these passed over: they could not be understood.", (), _ANOMALY
+)
+DETECTOR_FAILURES = Figure(
+    "sealstream_detector_failures_total", "counter", "Of these passed over: a detector failed at them.", (), _ANOMALY
+)
+ALERTS_RAISED = Figure("sealstream_alerts_raised_total", "counter", "Alerts written.", (), _ANOMALY)
+ALERTS_KNOWN = Figure(
+    "sealstream_alerts_known_total", "counter", "Alerts found again that the chain held already.", (), _ANOMALY
+)
+ALERTS_UNSEALED = Figure(
+    "sealstream_alerts_unsealed_total", "counter", "Alerts written that no chain could be told of.", (), _ANOMALY
+)
 
 FIGURES = (
     *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
@@ -201,6 +233,8 @@ FIGURES = (
     *(CHECKPOINTS, SEGMENTS, CHECKPOINT_SIZE, CHECKPOINT_TIME, CHECKPOINT_AGE),
     *(ARCHIVED_SEGMENTS, ACTIVITY_RECORDS),
     *(FORWARDED, FORWARD_FAILURES, FORWARD_LETTERS, FORWARD_LAG, FORWARD_LAG_SECONDS),
+    *(WORKER_READY, WORKER_PARTITIONS, WATCHED, MALFORMED, DETECTOR_FAILURES),
+    *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED),
 )
 """All, in the order in which they are shown."""
 

@@ -1,7 +1,9 @@
 """Many failed logins of one actor in a short time: somebody guesses a password, or a credential went stale.
 
-Two windows: a minute for who is in a hurry, an hour for who tries not to be seen. A login that succeeds right behind
-a burst is told by an alert of its own: the guess may have been right.
+Two windows: minutes for who is in a hurry, an hour for who tries not to be seen. Many applications record a failed
+login as done by `anonymous` to an account, since nobody has shown yet who it is: that counts for the account, and
+nothing for `anonymous`, who is everybody. A login that succeeds right behind a burst is told by an alert of its own: the
+guess may have been right.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
 from sealstream.anomaly.windows import Window
 from sealstream.anomaly.wording import counted, rate, span
-from sealstream.layout.activity import Activity, Cell
+from sealstream.layout.activity import Activity, Cell, Received
 
 __all__ = ["FailedLoginBurst"]
 
 _BUCKETS = 12
 _BROKEN_IN = 1
+_ON_ACCOUNT = "(on the account)"
 
 
 class _Thresholds(Thresholds, frozen=True):
@@ -32,7 +35,7 @@ class _Thresholds(Thresholds, frozen=True):
     """
 
     failures: int = 8
-    window_s: int = 60
+    window_s: int = 180
     slow_failures: int = 40
     slow_window_s: int = 3_600
     usual_factor: float = 5.0
@@ -56,7 +59,7 @@ class _Burst(NamedTuple):
 
 
 class FailedLoginBurst:
-    """An actor's failed logins within a minute and an hour, against what is usual for it."""
+    """An actor's failed logins within minutes and an hour, against what is usual for it."""
 
     name: ClassVar[str] = "failed_login_burst"
     says: ClassVar[str] = "many failed logins of one actor in a short time, and a success behind them"
@@ -65,11 +68,14 @@ class FailedLoginBurst:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
-        if not traits_of(seen) & LOGIN:
+        if not seen.received and not traits_of(seen) & LOGIN:
             return state, ()
-        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
+        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN and cell.actor_type != "anonymous"]
+        tried = [each for each in seen.received if traits(each.action) & LOGIN and each.result != "success"]
+        if not logins and not tried:
+            return state, ()
         state.usual.begin(second)
-        failed = [cell for cell in logins if cell.result != "success"]
+        failed: list[Cell | Received] = [*tried, *(cell for cell in logins if cell.result != "success")]
         succeeded = [cell for cell in logins if cell.result == "success"]
         found = []
         if failed:
@@ -78,7 +84,7 @@ class FailedLoginBurst:
             found += self._successes(state, seen, second, failed, succeeded)
         return state, found
 
-    def _failures(self, state: _State, seen: Activity, second: int, failed: list[Cell]) -> list[Finding]:
+    def _failures(self, state: _State, seen: Activity, second: int, failed: list[Cell | Received]) -> list[Finding]:
         limits = self.thresholds
         count = sum(cell.count for cell in failed)
         seqs = sorted(pair for cell in failed for pair in cell.seqs)
@@ -91,8 +97,9 @@ class FailedLoginBurst:
             bucket = window.bucket(second, bucket_s)
             bucket.add(count, seen.chain, seqs)
             for cell in failed:
-                if cell.ip_address:
-                    bucket.note(cell.ip_address)
+                mark = _ON_ACCOUNT if isinstance(cell, Received) else cell.ip_address
+                if mark:
+                    bucket.note(mark)
         usual = state.usual.an_hour(second)
         bursts = [
             _Burst(state.recent, state.recent.count, self._least(limits.failures, usual, limits.window_s)),
@@ -111,7 +118,7 @@ class FailedLoginBurst:
     def _finding(self, burst: _Burst, seen: Activity, second: int, usual_an_hour: float) -> Finding:
         window, failures = burst.window, burst.failures
         taken_s = window.end - window.start + 1
-        addresses = len(window.marks)
+        addresses = len(set(window.marks) - {_ON_ACCOUNT})
         return Finding(
             severity="high",
             confidence=min(0.99, 1 - 0.5 * burst.least / failures),
@@ -122,9 +129,7 @@ class FailedLoginBurst:
             ),
             window=(window.start, window.end),
             key_s=Episode.key_s(second, self.thresholds.quiet_s),
-            query=window_query(
-                window.chains, window.start, window.end, f"actor:{quoted(seen.actor_id)}", "-result:success"
-            ),
+            query=window_query(window.chains, window.start, window.end, *_whose(window, seen), "-result:success"),
             score=failures / burst.least,
             seen={"failures": failures, "seconds": taken_s, "addresses": addresses},
             usual={"failures_an_hour": round(usual_an_hour, 2)},
@@ -132,7 +137,7 @@ class FailedLoginBurst:
         )
 
     def _successes(
-        self, state: _State, seen: Activity, second: int, failed: list[Cell], succeeded: list[Cell]
+        self, state: _State, seen: Activity, second: int, failed: list[Cell | Received], succeeded: list[Cell]
     ) -> list[Finding]:
         if state.episode.level == _BROKEN_IN:
             return []
@@ -155,13 +160,25 @@ class FailedLoginBurst:
             ),
             window=(begin, end),
             key_s=Episode.key_s(second, self.thresholds.quiet_s) + 1,
-            query=window_query(sorted({*window.chains, seen.chain}), begin, end, f"actor:{quoted(seen.actor_id)}"),
+            query=window_query(
+                sorted({*window.chains, seen.chain}),
+                begin,
+                end,
+                *(() if _ON_ACCOUNT in window.marks else _whose(window, seen)),
+            ),
             score=window.count / self.thresholds.failures,
             seen={"failures": window.count, "address": places[0] if places else "", "from_there": int(known)},
             usual={"failures_an_hour": round(state.usual.an_hour(second), 2)},
             seqs=merged_ranges([*window.seqs(seen.chain), *(pair for cell in behind for pair in cell.seqs)]),
         )
         return [finding]
+
+
+def _whose(window: Window, seen: Activity) -> tuple[str, ...]:
+    """What finds these failures: they are the actor's own, or on its account; no term finds both."""
+    if _ON_ACCOUNT not in window.marks:
+        return (f"actor:{quoted(seen.actor_id)}",)
+    return (f"resource_id:{quoted(seen.actor_id)}",) if window.marks == [_ON_ACCOUNT] else ()
 
 
 def _bucket_s(window_s: int) -> int:
