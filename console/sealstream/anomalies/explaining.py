@@ -5,13 +5,14 @@ A detector that has no words here is shown by what its state holds.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.baseline import Baseline
+from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import second_at
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.habits import Habit
@@ -81,17 +82,19 @@ def _password_spray(asked: _Asked) -> list[str]:
 def _access_spike(asked: _Asked) -> list[str]:
     state, limits = asked.state, asked.limits
     return [
-        _baseline("entries in ten minutes", state.short, limits.min_buckets, limits.min_days),
-        _baseline("entries in an hour", state.long, limits.min_buckets, limits.min_days),
+        _baseline("entries in ten minutes", state.short, _judging(limits, 600, limits.least_short, limits.min_buckets)),
+        _baseline("entries in an hour", state.long, _judging(limits, 3_600, limits.least_long, limits.min_buckets)),
         *_told(asked),
     ]
 
 
 def _mass_read(asked: _Asked) -> list[str]:
     state, limits = asked.state, asked.limits
+    hour = _judging(limits, 3_600, limits.least_hour, limits.min_hours)
+    day = _judging(limits, _DAY_S, limits.least_day, limits.min_days)
     return [
-        _baseline("different resources in an hour", state.hour.baseline, limits.min_hours, limits.min_days),
-        _baseline("different resources in a day", state.day.baseline, 2, limits.min_days),
+        _baseline("different resources in an hour", state.hour.baseline, hour),
+        _baseline("different resources in a day", state.day.baseline, day),
         f"an export counts as {limits.export_counts_as} resources",
         *_told(asked),
     ]
@@ -196,11 +199,30 @@ def _as_it_is(asked: _Asked) -> list[str]:
     return [f"{name}: {msgspec.json.encode(value).decode()[:200]}" for name, value in held.items()]
 
 
-def _baseline(what: str, baseline: Baseline, min_buckets: int, min_days: int) -> str:
+def _judging(limits: Any, width_s: int, least: int, min_buckets: int) -> Judging:
+    return Judging(
+        width_s=width_s,
+        least=least,
+        factor=limits.factor,
+        quantile=limits.quantile,
+        deviations=limits.deviations,
+        peak_factor=limits.peak_factor,
+        min_buckets=min_buckets,
+        min_days=limits.min_days,
+        half_life_days=limits.half_life_days,
+        fading=limits.fading,
+    )
+
+
+def _baseline(what: str, baseline: Baseline, judging: Judging) -> str:
     seen = f"{what}: usually {baseline.level.mean:.0f}, the most lately {baseline.peak:.0f}"
-    if not baseline.limit:
-        return f"{seen}; not known well enough yet: expects {min_buckets} of them over {min_days} days"
-    return f"{seen}, {baseline.usual_most:.0f} is hardly ever exceeded; alerts above {baseline.limit}"
+    if not baseline.is_known(judging):
+        wanted = f"{judging.min_buckets} such times over {counted(judging.min_days, 'day')}"
+        return f"{seen}; not known well enough yet: expects {wanted}"
+    asked = copy.deepcopy(baseline)
+    asked.limit = 0
+    asked.above(asked.start, "", (), judging)  # which reckons its limit
+    return f"{seen}, {baseline.usual_most(judging)} is hardly ever exceeded; alerts above {asked.limit}"
 
 
 def _habit(habit: Habit) -> str:
