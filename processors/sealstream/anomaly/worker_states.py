@@ -4,7 +4,7 @@ The invariant: of two states of a subject the one that counts more is kept, in w
 was taken for dead, and writes a state once more after another has gone on, changes nothing. Who stores a state has it
 written and acknowledged first, and then calls `keep`; a crash between leaves what the next reading finds anyway.
 
-Read here and not by Faust's own tables, which take a tenth of this speed (docs/decisions/0260). A partition that stays
+Read here and not by Faust's own tables, which take a tenth of this speed (docs/decisions/0263). A partition that stays
 is read on from where it was read to.
 """
 
