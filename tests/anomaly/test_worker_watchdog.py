@@ -188,7 +188,9 @@ def test_what_faust_leaves_out_or_gives_too_early_is_not_taken(bench: WatchBench
     now = [0.0]
 
     def order() -> Order:
-        return Order(bench.kafka, worker_group(bench.prefix), lambda: now[0])
+        made = Order(bench.kafka, worker_group(bench.prefix), lambda: now[0])
+        made.begin()
+        return made
 
     def taken(by: Order, *given: int) -> list[int]:
         found = by.in_order([Ordered(place, offset) for offset in given])

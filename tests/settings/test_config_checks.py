@@ -15,7 +15,7 @@ from sealstream.checkpointing import create_key
 from sealstream.cli.check_archive import judged_retention
 from sealstream.cli.check_certificate import check_certificate
 from sealstream.cli.check_files import check_keys
-from sealstream.cli.check_kafka import judged_activity_topics, judged_permissions, judged_topics, what_to_do
+from sealstream.cli.check_kafka import judged_permissions, judged_topics, judged_watch_topics, what_to_do
 from sealstream.cli.check_postgres import judged
 from sealstream.cli.config import reference_text
 from sealstream.cli.findings import Finding, any_wrong, found_by, ok
@@ -25,11 +25,13 @@ from sealstream.kafka import CLIENTS, permissions
 from sealstream.kafka.inspecting import TopicView
 from sealstream.layout import ChainTopics, sequencer_group
 from sealstream.layout.activity import ActivityTopics
+from sealstream.layout.workers import WorkerTopics, worker_group
 from sealstream.settings import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 TOPICS = ChainTopics.of("main")
-SHARED = ActivityTopics.of()
+SHARED = (*ActivityTopics.of(), *WorkerTopics.of())
+GROUPS = (sequencer_group(), worker_group())
 EVERYTHING = frozenset({"READ", "WRITE", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS"})
 ALL = {name: TopicView(True, (), EVERYTHING) for name in (*TOPICS, *SHARED)}
 GROUP = {sequencer_group(): frozenset({"READ"})}
@@ -61,14 +63,16 @@ def test_a_topic_that_is_missing_or_differs_is_wrong_and_one_that_is_hidden_is_n
     assert (hidden.state, hidden.said) == ("skipped", "this user may not see audit.segments.main")
 
 
-def test_without_topics_for_activity_everything_is_sealed_all_the_same() -> None:
-    assert only(judged_activity_topics(SHARED, ALL)).said == "4 of 4 topics are there, with the right cleanup"
-    missing = only(judged_activity_topics(SHARED, {**ALL, SHARED.alerts: TopicView(False)}))
+def test_without_topics_for_the_watch_everything_is_sealed_all_the_same() -> None:
+    count = len(SHARED)
+    assert only(judged_watch_topics(SHARED, ALL)).said == f"{count} of {count} topics are there, with the right cleanup"
+    alerts, activity = ActivityTopics.of().alerts, ActivityTopics.of().activity
+    missing = only(judged_watch_topics(SHARED, {**ALL, alerts: TopicView(False)}))
     assert (missing.state, "sealstream chain create" in missing.to_do) == ("warning", True)
     differs = TopicView(True, ("audit.activity has 4 partitions: expected 8",), EVERYTHING)
-    differing = only(judged_activity_topics(SHARED, {**ALL, SHARED.activity: differs}))
+    differing = only(judged_watch_topics(SHARED, {**ALL, activity: differs}))
     assert (differing.state, "activity.partitions" in differing.to_do) == ("wrong", True)
-    assert judged_activity_topics(SHARED, dict.fromkeys(SHARED, TopicView(None))) == []
+    assert judged_watch_topics(SHARED, dict.fromkeys(SHARED, TopicView(None))) == []
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -78,23 +82,24 @@ def test_a_user_with_a_clients_permissions_can_be_it_and_with_one_less_can_not(c
     topics = {*TOPICS, *(each.name for each in listed if each.resource == "topic")}
 
     def state(has: dict[str, frozenset[str]]) -> str:
-        views = {name: TopicView(True, None, has.get(name, frozenset())) for name in topics}
-        groups = {sequencer_group(): has.get(sequencer_group(), frozenset())}
+        views = {name: TopicView(True, None, has.get(name, frozenset())) for name in (*TOPICS, *SHARED, *topics)}
+        groups = {name: has.get(name, frozenset()) for name in GROUPS}
         return only(judged_permissions("main", "audit", views, groups, [client])).state
 
     assert state(needed) == "ok"
-    for name in {*topics, sequencer_group()} & needed.keys():
+    for name in {*TOPICS, *SHARED, *GROUPS, *topics} & needed.keys():
         for operation in needed[name]:
             assert state({**needed, name: needed[name] - {operation}}) == "wrong"
 
 
 def test_a_user_that_can_be_nobody_is_wrong_and_one_that_can_be_somebody_is_not() -> None:
     nobody = judged_permissions(
-        "main", "audit", dict.fromkeys(ALL, TopicView(None)), {sequencer_group(): frozenset()}, []
+        "main", "audit", dict.fromkeys((*TOPICS, *SHARED), TopicView(None)), dict.fromkeys(GROUPS, frozenset()), []
     )
     assert only(nobody).state == "wrong"
-    writer = {**dict.fromkeys(ALL, TopicView(None)), TOPICS.raw: TopicView(True, None, frozenset({"WRITE"}))}
-    said = only(judged_permissions("main", "audit", writer, {sequencer_group(): frozenset()}, []))
+    unseen = dict.fromkeys((*TOPICS, *SHARED), TopicView(None))
+    writer = {**unseen, TOPICS.raw: TopicView(True, None, frozenset({"WRITE"}))}
+    said = only(judged_permissions("main", "audit", writer, dict.fromkeys(GROUPS, frozenset()), []))
     assert said.state == "ok"
     assert "has the ACLs of producer; not of outbox-relay, sequencer" in said.said
 

@@ -62,7 +62,7 @@ def in_processes(
                     pipe.close()
                     continue
                 done[number].update(said)
-                progress(min(done, key=Counter.total))
+                progress(min(done, key=lambda each: sum(each.values())))
         return results
     finally:
         for process in processes:

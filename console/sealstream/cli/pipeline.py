@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -67,8 +68,8 @@ def prepare(
 
 
 def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False) -> list[ProcessSpec]:
-    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, and one
-    roll-up.
+    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, one
+    roll-up, and the watch where its extra is installed.
 
     `forward`: there are targets, so there is the process that sends to them.
     """
@@ -84,6 +85,8 @@ def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
     specs.append(spec("activity", "activity"))
+    if find_spec("faust") is not None:
+        specs.append(spec("anomaly", "anomaly"))
     return [*specs, spec("forward", "forward")] if forward else specs
 
 

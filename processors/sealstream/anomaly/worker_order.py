@@ -35,26 +35,25 @@ class _Partition:
 
 
 class Order:
-    """What comes next in each partition that this worker has. For one thread at a time."""
+    """What comes next in each partition: `begin` it whenever they were shared out. For one thread at a time."""
 
     def __init__(self, kafka: KafkaSettings, group: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka = kafka
         self._group = group
         self._clock = clock
-        self._partitions: dict[Place, _Partition] | None = None
+        self._partitions: dict[Place, _Partition] = {}
 
-    def begin(self) -> None:
-        """Partitions were shared out: each begins at its committed offset."""
-        self._partitions = None
+    def begin(self) -> bool:
+        """Partitions were shared out: each begins at its committed offset, as of now. Raises `Unavailable`."""
+        committed = committed_offsets(self._kafka, self._group)
+        self._partitions = {place: _Partition(offset) for place, offset in committed.items()}
+        return True
 
     def in_order(self, records: Sequence[Ordered]) -> list[bool]:
         """Of records in the order in which they came, which are the ones that come next in their partitions.
 
         The others came before, or come again. Raises `Unavailable` when what comes next stays away, and `InputLost`.
         """
-        if self._partitions is None:
-            committed = committed_offsets(self._kafka, self._group)
-            self._partitions = {place: _Partition(offset) for place, offset in committed.items()}
         found = [self._is_next(*record) for record in records]
         for place, partition in self._partitions.items():
             if partition.waits_since is not None and self._clock() - partition.waits_since > _WAIT_S:
@@ -65,7 +64,6 @@ class Order:
         return found
 
     def _is_next(self, place: Place, offset: int) -> bool:
-        assert self._partitions is not None
         partition = self._partitions.setdefault(place, _Partition(offset))
         if offset < partition.expected:
             return False

@@ -40,14 +40,16 @@ class TopicView(NamedTuple):
 
 
 class ClusterView(NamedTuple):
-    """`topics` by name. `group_operations`: of the consumer group asked for."""
+    """`topics` by name. `group_operations`: of the consumer groups asked for."""
 
     brokers: int
     topics: Mapping[str, TopicView]
-    group_operations: frozenset[str]
+    group_operations: Mapping[str, frozenset[str]]
 
 
-def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, timeout_s: float = 5.0) -> ClusterView:
+def inspect(
+    kafka: KafkaSettings, topics: Sequence[TopicConfig], groups: Sequence[str], timeout_s: float = 5.0
+) -> ClusterView:
     """Raises `Misconfigured` for what a person must mend, `Unavailable` when nobody answers."""
     heard: list[KafkaError] = []
     milliseconds = int(timeout_s * 1000)
@@ -73,7 +75,8 @@ def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, tim
         topic.name: _topic(topic, _answer(described[topic.name]), _answer(configured[resources[topic.name]]))
         for topic in topics
     }
-    return ClusterView(len(cluster.nodes), views, _group_operations(client, group, timeout_s))
+    may = {group: _group_operations(client, group, timeout_s) for group in groups}
+    return ClusterView(len(cluster.nodes), views, may)
 
 
 def _group_operations(client: AdminClient, group: str, timeout_s: float) -> frozenset[str]:
