@@ -148,13 +148,13 @@ class Reader:
                 ["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment, stdout=file, stderr=file
             )
         self.running.append((command, running, log))
-        serves = _SERVER.search(command)
-        ready = re.compile("running on" if serves else r"\S")
-        deadline = time.monotonic() + (_PATIENCE_S if serves else _BEGINS_S)
+        server = _SERVER.search(command)
+        ready = re.compile(r"running on|\blistening\b" if server else r"\S")
+        deadline = time.monotonic() + (_PATIENCE_S if server else _BEGINS_S)
         while not ready.search(log.read_text()) and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         code = running.poll() or 0
-        if not serves:
+        if not server:
             self.close()
         return Said(code, log.read_text(), "")
 
