@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -79,9 +80,10 @@ class Detector(Protocol[State, _Seen_contra]):
         ...
 
 
+@lru_cache(maxsize=1_024)
 def epoch_of(second: str) -> int:
     """`YYYY-MM-DDTHH:MM:SSZ` as epoch seconds."""
-    return int(datetime.strptime(second, _SECOND).replace(tzinfo=UTC).timestamp())
+    return int(datetime.fromisoformat(second).timestamp())
 
 
 def second_at(epoch_s: int) -> str:
@@ -107,10 +109,11 @@ def quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def window_query(chain: str, first_s: int, last_s: int, *terms: str) -> str:
-    """What `sealstream search` finds a window's entries with. Both seconds inclusive."""
+def window_query(chains: str | Sequence[str], first_s: int, last_s: int, *terms: str) -> str:
+    """What `sealstream search` finds a window's entries with, in one chain or several. Both seconds inclusive."""
+    named = (chains,) if isinstance(chains, str) else chains
     times = f"sealed_after:{second_at(first_s)} sealed_before:{second_at(last_s + 1)}"
-    return " ".join((f"chain:{chain}", *terms, times))
+    return " ".join((*(f"chain:{chain}" for chain in named), *terms, times))
 
 
 def news_of(record: Seen, earlier: Seen | None) -> Seen | None:

@@ -15,9 +15,9 @@ import msgspec
 from sealstream.anomaly.detecting import Detector, Finding, epoch_of, news_of, second_at
 from sealstream.errors import NotCanonical
 from sealstream.layout.activity import Activity, AddressActivity
-from sealstream.layout.alerts import Alert, alert_id
+from sealstream.layout.alerts import Alert, SubjectKind, alert_id
 
-__all__ = ["INCIDENT_S", "Subject", "Watch", "alert_of", "chosen"]
+__all__ = ["INCIDENT_S", "Subject", "Watch", "alert_from", "alert_of", "chosen"]
 
 INCIDENT_S = 3_600
 """Alerts of one subject that follow each other within this are one incident, named by its first alert."""
@@ -66,10 +66,14 @@ class Watch(Generic[Seen]):
         subject.last[record.chain] = record
         second = epoch_of(record.second)
         alerts = []
+        states = subject.states
         for name, detector in self._detectors.items():
-            state = subject.states.get(name)
-            state, findings = detector.detect(detector.state() if state is None else state, news, second)
-            subject.states[name] = state
+            state = states.get(name)
+            if state is None:
+                state = states[name] = detector.state()
+            after, findings = detector.detect(state, news, second)
+            if after is not state:
+                states[name] = after
             for finding in findings:
                 alert = alert_of(detector, news, finding)
                 if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
@@ -97,16 +101,22 @@ class Watch(Generic[Seen]):
 
 def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, finding: Finding) -> Alert:
     """The alert, as if it were alone: its incident is its own."""
-    of_actor = isinstance(record, Activity)
-    subject = record.actor_id if isinstance(record, Activity) else record.ip_address
-    kind = "actor" if of_actor else "address"
-    identity = alert_id(detector.name, record.chain, kind, subject, second_at(finding.key_s))
+    if isinstance(record, Activity):
+        return alert_from(detector.name, "actor", record.actor_id, record.chain, record.tenant, finding)
+    return alert_from(detector.name, "address", record.ip_address, record.chain, None, finding)
+
+
+def alert_from(
+    detector: str, kind: SubjectKind, subject: str, chain: str, tenant: str | None, finding: Finding
+) -> Alert:
+    """The same of any subject, by the detector's name."""
+    identity = alert_id(detector, chain, kind, subject, second_at(finding.key_s))
     return Alert(
         id=identity,
-        detector=detector.name,
-        subject_kind="actor" if of_actor else "address",
+        detector=detector,
+        subject_kind=kind,
         subject=subject,
-        chain=record.chain,
+        chain=chain,
         severity=finding.severity,
         confidence=round(finding.confidence, 2),
         summary=finding.summary,
@@ -117,7 +127,7 @@ def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, f
         seen=finding.seen,
         usual=finding.usual,
         seqs=finding.seqs,
-        tenant=record.tenant if isinstance(record, Activity) else None,
+        tenant=tenant,
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from sealstream.errors import NotCanonical
 
-__all__ = ["SEVERITIES", "Alert", "alert_id", "decode_alert", "encode_alert"]
+__all__ = ["SEVERITIES", "Alert", "Severity", "SubjectKind", "alert_id", "decode_alert", "encode_alert"]
 
 Severity = Literal["low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")

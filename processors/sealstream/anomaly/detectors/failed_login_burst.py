@@ -1,77 +1,166 @@
-"""Many failed logins of one actor in a short time: somebody guesses a password, or a credential went stale."""
+"""Many failed logins of one actor in a short time: somebody guesses a password, or a credential went stale.
+
+Two windows: a minute for who is in a hurry, an hour for who tries not to be seen. A login that succeeds right behind
+a burst is told by an alert of its own: the guess may have been right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
+from sealstream.anomaly.actions import LOGIN, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
+from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
-from sealstream.layout.activity import Activity, is_login
+from sealstream.anomaly.windows import Window
+from sealstream.anomaly.wording import counted, rate, span
+from sealstream.layout.activity import Activity, Cell
 
 __all__ = ["FailedLoginBurst"]
 
+_BUCKETS = 12
+_BROKEN_IN = 1
+
 
 class _Thresholds(Thresholds, frozen=True):
-    """`failures`: so many within `window_s` are a burst, if that is `usual_factor` times what the actor is used to."""
+    """`failures`: so many within `window_s` are a burst, and so are `slow_failures` within `slow_window_s`, if that is
+    `usual_factor` times what the actor is used to. A burst is over after `quiet_s` without one; a success within
+    `success_s` of its last failures counts as behind it.
+    """
 
     failures: int = 8
     window_s: int = 60
+    slow_failures: int = 40
+    slow_window_s: int = 3_600
     usual_factor: float = 5.0
+    quiet_s: int = 1_800
+    success_s: int = 600
 
 
 class _State(msgspec.Struct):
-    """`recent`: (second, failures, addresses, seqs) of the window. `quiet_until`: no second alert of one burst."""
+    """`recent`, `slow`: failed logins, marked with their addresses. `usual`: those that have left `slow`."""
 
-    recent: list[tuple[int, int, list[str], list[list[int]]]] = []
+    recent: Window = msgspec.field(default_factory=Window)
+    slow: Window = msgspec.field(default_factory=Window)
     usual: Rate = msgspec.field(default_factory=Rate)
-    quiet_until: int = 0
+    episode: Episode = msgspec.field(default_factory=Episode)
+
+
+class _Burst(NamedTuple):
+    window: Window
+    failures: int
+    least: float
 
 
 class FailedLoginBurst:
-    """An actor's failed logins within a minute, against what is usual for it."""
+    """An actor's failed logins within a minute and an hour, against what is usual for it."""
 
     name: ClassVar[str] = "failed_login_burst"
-    says: ClassVar[str] = "many failed logins of one actor in a short time"
+    says: ClassVar[str] = "many failed logins of one actor in a short time, and a success behind them"
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
-        failed = [cell for cell in seen.cells if cell.result != "success" and is_login(cell.action)]
-        if not failed:
+        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
+        if not logins:
             return state, ()
+        state.usual.begin(second)
+        failed = [cell for cell in logins if cell.result != "success"]
+        succeeded = [cell for cell in logins if cell.result == "success"]
+        found = []
+        if failed:
+            found += self._failures(state, seen, second, failed)
+        if succeeded and state.episode.goes_on(second, self.thresholds.success_s):
+            found += self._successes(state, seen, second, failed, succeeded)
+        return state, found
+
+    def _failures(self, state: _State, seen: Activity, second: int, failed: list[Cell]) -> list[Finding]:
         limits = self.thresholds
-        first = second - limits.window_s + 1
         count = sum(cell.count for cell in failed)
-        addresses = sorted({cell.ip_address for cell in failed if cell.ip_address})
-        state.recent = [each for each in state.recent if each[0] >= first]
-        state.recent.append((second, count, addresses, [pair for cell in failed for pair in cell.seqs]))
-        usual_an_hour = state.usual.an_hour(second)
-        state.usual.add(second, count)
-        failures = sum(each[1] for each in state.recent)
-        least = max(limits.failures, limits.usual_factor * usual_an_hour * limits.window_s / 3600)
-        if failures < least or second < state.quiet_until:
-            return state, ()
-        state.quiet_until = second + limits.window_s
-        places = sorted({address for each in state.recent for address in each[2]})
-        begin = state.recent[0][0]
-        span = second - begin + 1
-        finding = Finding(
+        seqs = sorted(pair for cell in failed for pair in cell.seqs)
+        for window, length_s in ((state.recent, limits.window_s), (state.slow, limits.slow_window_s)):
+            bucket_s = _bucket_s(length_s)
+            left = window.slide(second, bucket_s, _BUCKETS)
+            if window is state.slow:
+                for old in left:
+                    state.usual.add(old.start, old.count)
+            bucket = window.bucket(second, bucket_s)
+            bucket.add(count, seen.chain, seqs)
+            for cell in failed:
+                if cell.ip_address:
+                    bucket.note(cell.ip_address)
+        usual = state.usual.an_hour(second)
+        bursts = [
+            _Burst(state.recent, state.recent.count, self._least(limits.failures, usual, limits.window_s)),
+            _Burst(state.slow, state.slow.count, self._least(limits.slow_failures, usual, limits.slow_window_s)),
+        ]
+        burst = max(bursts, key=lambda each: each.failures / each.least)
+        if burst.failures < burst.least or not state.episode.tells(second, limits.quiet_s):
+            return []
+        return [self._finding(burst, seen, second, usual)]
+
+    def _least(self, failures: int, usual_an_hour: float, window_s: int) -> float:
+        return max(failures, self.thresholds.usual_factor * usual_an_hour * window_s / 3_600)
+
+    def _finding(self, burst: _Burst, seen: Activity, second: int, usual_an_hour: float) -> Finding:
+        window, failures = burst.window, burst.failures
+        taken_s = window.end - window.start + 1
+        addresses = len(window.marks)
+        return Finding(
             severity="high",
-            confidence=min(0.99, 1 - 0.5 * least / failures),
+            confidence=min(0.99, 1 - 0.5 * burst.least / failures),
             summary=(
-                f"{failures} failed logins of {seen.actor_id} in {span} s from {len(places) or 'unknown'} "
-                f"address{'' if len(places) == 1 else 'es'}; usual is {usual_an_hour:.1f} an hour"
+                f"{counted(failures, 'failed login')} of {seen.actor_id} in {span(taken_s)} from "
+                f"{counted(addresses, 'address', 'addresses') if addresses else 'unknown addresses'}; "
+                f"usual is {rate(usual_an_hour)}"
             ),
-            window=(begin, second),
-            key_s=second - second % limits.window_s,
-            query=window_query(seen.chain, begin, second, f"actor:{quoted(seen.actor_id)}", "-result:success"),
-            score=failures / least,
-            seen={"failures": failures, "seconds": span, "addresses": len(places)},
+            window=(window.start, window.end),
+            key_s=Episode.key_s(second, self.thresholds.quiet_s),
+            query=window_query(
+                window.chains, window.start, window.end, f"actor:{quoted(seen.actor_id)}", "-result:success"
+            ),
+            score=failures / burst.least,
+            seen={"failures": failures, "seconds": taken_s, "addresses": addresses},
             usual={"failures_an_hour": round(usual_an_hour, 2)},
-            seqs=merged_ranges(pair for each in state.recent for pair in each[3]),
+            seqs=window.seqs(seen.chain),
         )
-        return state, (finding,)
+
+    def _successes(
+        self, state: _State, seen: Activity, second: int, failed: list[Cell], succeeded: list[Cell]
+    ) -> list[Finding]:
+        if state.episode.level == _BROKEN_IN:
+            return []
+        before = min((cell.seqs[0][0] for cell in failed), default=-1)
+        behind = [cell for cell in succeeded if cell.seqs[-1][1] > before]
+        if not behind:
+            return []
+        state.episode.level = _BROKEN_IN
+        window = state.slow
+        places = sorted({cell.ip_address for cell in behind if cell.ip_address})
+        known = bool(set(places) & set(window.marks))
+        begin, end = min(window.start, second), max(window.end, second)
+        finding = Finding(
+            severity="critical",
+            confidence=0.9 if known else 0.7,
+            summary=(
+                f"{seen.actor_id} logged in from {places[0] if places else 'an unknown address'} behind "
+                f"{counted(window.count, 'failed login')} in {span(window.end - window.start + 1)}"
+                f"{', some of them from there' if known else ''}"
+            ),
+            window=(begin, end),
+            key_s=Episode.key_s(second, self.thresholds.quiet_s) + 1,
+            query=window_query(sorted({*window.chains, seen.chain}), begin, end, f"actor:{quoted(seen.actor_id)}"),
+            score=window.count / self.thresholds.failures,
+            seen={"failures": window.count, "address": places[0] if places else "", "from_there": int(known)},
+            usual={"failures_an_hour": round(state.usual.an_hour(second), 2)},
+            seqs=merged_ranges([*window.seqs(seen.chain), *(pair for cell in behind for pair in cell.seqs)]),
+        )
+        return [finding]
+
+
+def _bucket_s(window_s: int) -> int:
+    return max(1, window_s // _BUCKETS)

@@ -1,0 +1,84 @@
+"""What an action's name says about it: `traits` of its words. Pure.
+
+Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut
+into its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
+(`is_named`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from sealstream.layout.activity import is_login
+
+__all__ = ["BREAK_GLASS", "EXPORT", "GRANT", "LOGIN", "POWER", "READ", "is_named", "traits", "words_of"]
+
+LOGIN = 1
+"""An attempt to sign in."""
+READ = 2
+"""Looks at something and changes nothing."""
+EXPORT = 4
+"""Takes many things out at once."""
+GRANT = 8
+"""Gives an account more rights: a role, a permission, a policy, a key, a membership."""
+POWER = 16
+"""What only few may do: rights and policies, deletion, exports, impersonation, configuration."""
+BREAK_GLASS = 32
+"""Emergency access."""
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+
+_READS = _set(
+    "access accessed check describe display fetch find get head list lookup open query read reads search select show"
+    " validate verify view viewed views"
+)
+_EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
+_RIGHTS = _set(
+    "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
+    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes"
+    " sudo"
+)
+_WITHDRAWS = _set("delete deleted demote demoted deny detach disable expire remove removed revoke revoked unassign")
+_POWERS = _set(
+    "assume config configuration configure decrypt delete deleted destroy disable drop impersonate purge restore secret"
+    " secrets setting settings shutdown sudo truncate wipe"
+)
+_EMERGENCIES = _set("breakglass emergency")
+_NO_EMERGENCIES = _set("contact contacts department room")
+
+
+@lru_cache(maxsize=8_192)
+def words_of(name: str) -> frozenset[str]:
+    """Its words in lower case, also where they are told apart by capitals alone."""
+    return frozenset(word.lower() for word in _WORD.findall(name))
+
+
+@lru_cache(maxsize=8_192)
+def traits(action: str) -> int:
+    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
+    words = words_of(action)
+    found = LOGIN if is_login(action) else 0
+    reads, exports = bool(words & _READS), bool(words & _EXPORTS)
+    if exports:
+        found |= EXPORT
+    elif reads:
+        found |= READ
+    if words & _RIGHTS and not reads:
+        found |= POWER if words & _WITHDRAWS else POWER | GRANT
+    if exports or (words & _POWERS and not reads):
+        found |= POWER
+    if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
+        found |= BREAK_GLASS
+    return found
+
+
+def is_named(action: str, names: Iterable[str]) -> bool:
+    """Whether it is one of these; a name that ends with `*` stands for all that begin so."""
+    return any(action.startswith(name[:-1]) if name.endswith("*") else action == name for name in names)

@@ -1,0 +1,195 @@
+"""An actor comes from a network where it never was, or touches what it never touched: perhaps it is somebody else.
+
+Anything new happens to everybody sometime. So each new thing weighs what it is worth for this actor, in bits: the
+negative logarithm of how often its days bring something new of that kind. What comes within an hour is added up: a new
+network alone is an ordinary journey, a new network from which a new kind of record is exported is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import msgspec
+
+from sealstream.anomaly.actions import POWER, traits
+from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
+from sealstream.anomaly.episodes import Episode
+from sealstream.anomaly.habits import Habit, network_of, short
+from sealstream.anomaly.windows import add_ranges
+from sealstream.anomaly.wording import span
+from sealstream.layout.activity import Activity, Cell
+
+__all__ = ["FirstSeen"]
+
+_DAY_S = 86_400
+_SHOWN_RANGES = 12
+_MOST_NEW = 12
+_KEYS = {"network": "ip", "address": "ip", "resource_type": "resource_type", "action": "action"}
+
+
+class _Thresholds(Thresholds, frozen=True):
+    """What is new within `window_s` is told from `bits` on, all of it together; a new action that only few may do
+    weighs `power_bits` more. Nothing is told, and nothing new counts, before `min_days` days of activity. Of a kind the
+    newest `types`, `actions`, `networks`, `addresses` are known, each for `keep_days`. `quiet_s`: no second alert.
+    """
+
+    bits: float = 9.0
+    power_bits: float = 2.0
+    window_s: int = 3_600
+    min_days: int = 10
+    types: int = 32
+    actions: int = 48
+    networks: int = 24
+    addresses: int = 32
+    keep_days: int = 180
+    quiet_s: int = 43_200
+
+
+class _New(msgspec.Struct, array_like=True):
+    """Something new. `kind`: a key of `_KEYS`; `is_power`: an action that only few may do."""
+
+    kind: str
+    name: str
+    bits: float
+    is_power: bool = False
+
+
+class _State(msgspec.Struct):
+    """`active`: days of activity, the newest being `day`. `new`: what the hour from `since_s` on brought, with its
+    entries by chain; `end_s`: the last of them.
+    """
+
+    types: Habit = msgspec.field(default_factory=Habit)
+    actions: Habit = msgspec.field(default_factory=Habit)
+    networks: Habit = msgspec.field(default_factory=Habit)
+    addresses: Habit = msgspec.field(default_factory=Habit)
+    active: int = 0
+    day: int = 0
+    new: list[_New] = []
+    since_s: int = 0
+    end_s: int = 0
+    seqs: dict[str, list[list[int]]] = {}
+    episode: Episode = msgspec.field(default_factory=Episode)
+
+
+class FirstSeen:
+    """What is new for an actor, by how seldom anything is."""
+
+    name: ClassVar[str] = "first_seen"
+    says: ClassVar[str] = "networks, addresses, resource types or actions that are new for an actor of settled habits"
+    subject: ClassVar[Literal["actor", "address"]] = "actor"
+    state = _State
+    thresholds = _Thresholds()
+
+    def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        day = second // _DAY_S
+        types, actions, addresses = state.types.known, state.actions.known, state.addresses.known
+        unsettled = [
+            cell
+            for cell in seen.cells
+            if cell.result == "success"
+            and (
+                types.get(short(cell.resource_type), 0) < day
+                or actions.get(short(cell.action), 0) < day
+                or (cell.ip_address is not None and addresses.get(cell.ip_address, 0) < day)
+            )
+        ]
+        if not unsettled:
+            return state, ()
+        if day > state.day:
+            state.active, state.day = state.active + 1, day
+        is_new = False
+        for cell in unsettled:
+            is_new |= self._look(state, seen.chain, cell, second)
+        if not is_new:
+            return state, ()
+        bits = self._bits(state.new)
+        if bits < self.thresholds.bits or not state.episode.tells(second, self.thresholds.quiet_s):
+            return state, ()
+        return state, (self._finding(state, seen, second, bits),)
+
+    def _look(self, state: _State, chain: str, cell: Cell, second: int) -> bool:
+        """Whether the cell brought anything new that counts; it is known from now on."""
+        limits, day = self.thresholds, second // _DAY_S
+        counts = state.active > limits.min_days
+        kinds = [
+            ("resource_type", state.types, short(cell.resource_type), limits.types),
+            ("action", state.actions, short(cell.action), limits.actions),
+        ]
+        if cell.ip_address is not None:
+            kinds.append(("network", state.networks, network_of(cell.ip_address), limits.networks))
+            kinds.append(("address", state.addresses, cell.ip_address, limits.addresses))
+        is_new = False
+        for kind, habit, name, size in kinds:
+            if counts and name not in habit.known:
+                if not is_new:
+                    is_new = True
+                    _begin(state, second, limits.window_s)
+                if len(state.new) < _MOST_NEW:
+                    is_power = kind == "action" and bool(traits(cell.action) & POWER)
+                    state.new.append(_New(kind, name, round(habit.bits(), 2), is_power))
+            habit.add(name, day, size, limits.keep_days, counts=counts)
+        if is_new:
+            state.end_s = max(state.end_s, second)
+            add_ranges(state.seqs, chain, cell.seqs)
+        return is_new
+
+    def _bits(self, new: Sequence[_New]) -> float:
+        """Of where it came from and of what was done, the most surprising each; several at once are more."""
+        total = 0.0
+        for wide, narrow in (("network", "address"), ("resource_type", "action")):
+            found = [each for each in new if each.kind == wide] or [each for each in new if each.kind == narrow]
+            if found:
+                total += max(each.bits for each in found) + math.log2(len(found)) / 2
+        return total + (self.thresholds.power_bits if any(each.is_power for each in new) else 0)
+
+    def _finding(self, state: _State, seen: Activity, second: int, bits: float) -> Finding:
+        limits = self.thresholds
+        new = [each for each in state.new if each.kind != "address" or not _has_new_network(state.new)]
+        told = ", ".join(f"{each.kind.replace('_', ' ')} {each.name}" for each in new[:4])
+        more = f" and {len(new) - 4} more" if len(new) > 4 else ""
+        known = f"{len(state.networks.known)} networks, {len(state.types.known)} resource types"
+        return Finding(
+            severity="medium" if bits >= 1.25 * limits.bits else "low",
+            confidence=min(0.95, 1 - 0.5 * limits.bits / bits),
+            summary=(
+                f"new for {seen.actor_id} in {span(state.end_s - state.since_s + 1)}: {told}{more}; usual are {known} "
+                f"over {state.active} days, and so much new together on about 1 of {2**bits:.0f} days"
+            ),
+            window=(state.since_s, state.end_s),
+            key_s=Episode.key_s(second, limits.quiet_s),
+            query=window_query(
+                sorted(state.seqs), state.since_s, state.end_s, f"actor:{quoted(seen.actor_id)}", *_term(new)
+            ),
+            score=bits / limits.bits,
+            seen={"new": told, "bits": round(bits, 1)},
+            usual={
+                "days": state.active,
+                "networks": len(state.networks.known),
+                "types": len(state.types.known),
+                "days_with_something_new": round(max(state.networks.novel, state.types.novel), 1),
+            },
+            seqs=merged_ranges(state.seqs.get(seen.chain, ())),
+        )
+
+
+def _begin(state: _State, second: int, window_s: int) -> None:
+    if not state.new or second - state.since_s > window_s:
+        state.new, state.seqs = [], {}
+        state.since_s = state.end_s = second
+    state.since_s = min(state.since_s, second)
+
+
+def _has_new_network(new: Sequence[_New]) -> bool:
+    return any(each.kind == "network" for each in new)
+
+
+def _term(new: Sequence[_New]) -> list[str]:
+    """What narrows the search, where all that is new is of one kind and written out."""
+    kinds = {each.kind for each in new}
+    if len(kinds) != 1 or any(each.name.startswith("#") for each in new):
+        return []
+    key = _KEYS[kinds.pop()]
+    return [f"{key}:{each.name if key == 'ip' else quoted(each.name)}" for each in new]

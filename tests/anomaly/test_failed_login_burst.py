@@ -1,0 +1,106 @@
+"""Failed logins of one actor: many in a minute, many in an hour, and the success behind them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.anomaly.stories import DAY, HOUR, Story, at, told, watched
+
+from sealstream.layout.alerts import Alert
+
+NAME = "failed_login_burst"
+
+
+def burst(count: int, apart_s: float, *, begin: float = at(0), story: Story | None = None) -> Story:
+    story = story or Story()
+    for number in range(count):
+        story.login(begin + number * apart_s, result="failure")
+    return story
+
+
+def test_a_burst_is_told_once_however_long_it_goes_on() -> None:
+    (alert,) = burst(3_000, 1).alerts(NAME)
+    assert (alert.severity, alert.window) == ("high", ("2026-09-07T09:00:00Z", "2026-09-07T09:00:07Z"))
+    assert alert.summary == "8 failed logins of user-123 in 8 s from 1 address; usual is none"
+
+
+@pytest.mark.parametrize(("count", "apart_s", "alerts"), [(7, 2, 0), (8, 2, 1), (8, 8.0, 1), (8, 10.0, 0)])
+def test_eight_in_a_minute_are_a_burst(count: int, apart_s: float, alerts: int) -> None:
+    assert len(burst(count, apart_s).alerts(NAME)) == alerts
+
+
+def test_who_is_slow_is_found_within_the_hour() -> None:
+    assert burst(39, 60).alerts(NAME) == []
+    (alert,) = burst(45, 60).alerts(NAME)
+    assert alert.summary.startswith("40 failed logins of user-123 in 39 min")
+
+
+def test_a_burst_of_the_next_day_is_another_one() -> None:
+    story = burst(20, 1)
+    assert len(burst(20, 1, begin=at(1), story=story).alerts(NAME)) == 2
+
+
+def test_a_burst_that_never_ends_is_told_again_each_day() -> None:
+    alerts = burst(2 * DAY // 5, 5).alerts(NAME)
+    assert len({alert.id for alert in alerts}) == len(alerts) == 2
+
+
+def test_a_success_right_behind_a_burst_is_critical() -> None:
+    story = burst(12, 2)
+    story.login(at(0) + 40, ip_address="10.0.0.7")
+    story.login(at(0) + 50)
+    burst_alert, success = story.alerts(NAME)
+    assert (burst_alert.severity, success.severity, success.incident) == ("high", "critical", burst_alert.id)
+    assert success.summary == (
+        "user-123 logged in from 10.0.0.7 behind 12 failed logins in 23 s, some of them from there"
+    )
+
+
+def test_a_success_long_behind_or_before_a_burst_is_nothing() -> None:
+    story = burst(12, 2)
+    story.login(at(0) - 1)
+    story.login(at(0) + HOUR)
+    assert len(story.alerts(NAME)) == 1
+
+
+def test_someone_who_always_fails_is_used_to_it() -> None:
+    story = Story()
+    for day in range(20):
+        for number in range(24 * 30):
+            story.login(at(day, 0) + number * 120, result="failure")
+    for number in range(8):
+        story.login(at(20) + number * 6, result="failure")
+    assert [alert for alert in story.alerts(NAME) if alert.window[1] > "2026-09-27"] == []
+
+
+def test_several_chains_are_one_burst_and_the_query_names_them() -> None:
+    story = Story()
+    for number in range(10):
+        story.login(at(0) + number, result="failure", chain="main" if number % 2 else "phi")
+    (alert,) = story.alerts(NAME)
+    assert alert.query.startswith("chain:main chain:phi actor:user-123 -result:success")
+    assert alert.seqs == [[0, 3]]
+
+
+def test_an_actor_whose_name_needs_quotes_can_be_searched_for() -> None:
+    story = Story()
+    for number in range(10):
+        story.login(at(0) + number, result="failure", actor_id='o"neil \\ *')
+    assert told(story.alerts(NAME)) == [(NAME, 'o"neil \\ *')]
+
+
+@given(st.lists(st.tuples(st.integers(0, 7_200), st.booleans(), st.sampled_from(["main", "phi"])), max_size=120))
+def test_repeats_and_a_stored_state_change_nothing(logins: list[tuple[int, bool, str]]) -> None:
+    story = Story()
+    for second, failed, chain in logins:
+        story.login(at(0) + second, result="failure" if failed else "success", chain=chain)
+    records = story.records()
+    again = [each for number, record in enumerate(records) for each in (*records[max(0, number - 2) : number], record)]
+    alerts = story.alerts(NAME)
+    assert watched(again, [NAME], stored=True) == alerts
+    assert len({alert.id for alert in alerts}) == len(alerts)
+
+
+def test_it_is_silent_in_ordinary_life(ordinary_alerts: list[Alert]) -> None:
+    assert [alert for alert in ordinary_alerts if alert.detector == NAME] == []
