@@ -18,6 +18,7 @@ from rich.text import Text
 
 from sealstream.archive import init_bucket
 from sealstream.checkpointing import create_key, load_signer
+from sealstream.cli.anomaly_process import create_watch_topics
 from sealstream.cli.context import context_of, out
 from sealstream.cli.progress import chain_progress, progress_view
 from sealstream.cli.settings import Settings, write_settings
@@ -146,6 +147,7 @@ def make_chain(
         _check_not_lost(settings, name, topics, config)
     create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
     say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
+    create_watch_topics(settings)
 
     if settings.archive.bucket:
         say(init_bucket(archive_settings(settings), days))

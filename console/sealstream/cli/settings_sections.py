@@ -14,7 +14,7 @@ from sealstream.errors import Misconfigured
 from sealstream.layout import named_retention
 from sealstream.settings import InFolder, Secret, SecretKeys, broken_rule
 
-__all__ = ["ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
+__all__ = ["AnomalySection", "ArchiveSection", "ChainSection", "ContinuesSection", "KafkaSection", "PostgresSection"]
 
 
 def _upper(value: Any) -> Any:
@@ -158,6 +158,17 @@ class ArchiveSection(_Section):
         if self.ca_file and self.endpoint_url.startswith("http://"):
             raise broken_rule("ca_file", "has no effect with http://: expected an endpoint_url with https://")
         return self
+
+
+class AnomalySection(_Section):
+    """The watch over what everybody does: its workers (`sealstream run anomaly`)."""
+
+    partitions: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Partitions of the watch's topics, made with the first chain: at most so many workers can share the work."""
+    worker_silent_seconds: Annotated[float, Field(ge=2)] = 30.0
+    """A worker that says nothing for so long is ended, and another started."""
+    worker_still_seconds: Annotated[float, Field(ge=2)] = 60.0
+    """The same for one that has records to handle, and whose committed offset stands for so long."""
 
 
 class ContinuesSection(_Section):

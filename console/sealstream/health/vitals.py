@@ -130,6 +130,8 @@ class Vitals:
             runbook = runbook or self._runbook
         else:
             because += self._chains_that_wait(self._placed_at)
+            if self.process == "anomaly" and self.tally.value(figures.WORKER_READY) != 1:
+                because.append("its worker has not joined the group yet, or recovers its states")
         because += [f"{store} does not answer: {trouble}" for store, trouble in self._troubles.copy().items()]
         return Verdict(not because, tuple(because), runbook)
 

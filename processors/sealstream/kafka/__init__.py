@@ -4,6 +4,16 @@ No exception of the driver crosses this package. `Unavailable`: try again later;
 `Misconfigured`: a topic or a setting must be mended; `InputLost`: a position no longer exists, a person must decide.
 """
 
+from sealstream.kafka.acknowledged import AcknowledgedProducer, Outgoing
+from sealstream.kafka.groups import (
+    Place,
+    committed_offsets,
+    end_offsets,
+    first_offsets,
+    has_record,
+    partition_counts,
+    set_offsets,
+)
 from sealstream.kafka.lookup import last_record, offset_reaching, read_until_end, record_before
 from sealstream.kafka.offsets import end_offset, start_offset
 from sealstream.kafka.permissions import CLIENTS, Permission, permissions
@@ -16,21 +26,30 @@ from sealstream.kafka.transactions import TransactionalProducer
 
 __all__ = [
     "CLIENTS",
+    "AcknowledgedProducer",
     "CommittedReader",
     "KafkaSettings",
+    "Outgoing",
     "Permission",
+    "Place",
     "Record",
     "StandingProducer",
     "TransactionalProducer",
     "check_topics",
+    "committed_offsets",
     "create_topics",
     "end_offset",
+    "end_offsets",
+    "first_offsets",
+    "has_record",
     "last_record",
     "offset_reaching",
+    "partition_counts",
     "permissions",
     "produce",
     "read_until_end",
     "record_before",
+    "set_offsets",
     "start_offset",
     "topic_configs",
     "topic_ids",

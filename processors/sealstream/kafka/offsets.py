@@ -16,21 +16,21 @@ __all__ = ["end_offset", "start_offset"]
 _PAUSE_S = 0.05
 
 
-def start_offset(kafka: KafkaSettings, topic: str) -> int:
+def start_offset(kafka: KafkaSettings, topic: str, *, partition: int = 0) -> int:
     """The first offset that the topic still has."""
-    return _offset(kafka, topic, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+    return _offset(kafka, topic, partition, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
 
 
-def end_offset(kafka: KafkaSettings, topic: str, *, committed: bool) -> int:
+def end_offset(kafka: KafkaSettings, topic: str, *, committed: bool, partition: int = 0) -> int:
     """The offset behind everything (high watermark), or behind everything decided (last stable offset).
 
     They differ exactly while a transaction is open.
     """
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    return _offset(kafka, topic, OffsetSpec.latest(), level)
+    return _offset(kafka, topic, partition, OffsetSpec.latest(), level)
 
 
-def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: IsolationLevel) -> int:
+def _offset(kafka: KafkaSettings, topic: str, partition: int, which: OffsetSpec, level: IsolationLevel) -> int:
     """The broker's answer, once it has one.
 
     A leader that has just been elected, or has just come back, does not know yet how far its followers are; the driver
@@ -42,7 +42,7 @@ def _offset(kafka: KafkaSettings, topic: str, which: OffsetSpec, level: Isolatio
             kafka,
             f"asking for an offset of {topic}",
             topic,
-            lambda client: client.list_offsets({TopicPartition(topic, 0): which}, isolation_level=level),
+            lambda client: client.list_offsets({TopicPartition(topic, partition): which}, isolation_level=level),
         )
         if answer.offset >= 0:
             return int(answer.offset)

@@ -1,4 +1,4 @@
-"""Reads one topic as committed: records of open and aborted transactions are never seen.
+"""Reads one partition of a topic as committed: records of open and aborted transactions are never seen.
 
 The partition is assigned, not subscribed; no group is joined and no offset committed: where to begin is the caller's
 knowledge. The invariant: records come in the order of their offsets, each once, and `position()` is the offset that
@@ -41,18 +41,26 @@ class Record(NamedTuple):
 
 
 class CommittedReader:
-    """Reads `topic` (its one partition) from `offset` on. Raises `Misconfigured` when the topic does not exist.
+    """Reads `topic` from `offset` on. Raises `Misconfigured` when the topic does not exist.
 
-    `fetch_wait_s`: how long the broker holds a question when there is nothing new. It delays nothing that comes, only
-    the moment at which the end is known and a `seek` from the end. `ahead_kb`: how much is fetched before it is asked
-    for, roughly; little for who reads single records here and there.
+    `partition`: most topics have but one. `fetch_wait_s`: how long the broker holds a question when there is nothing
+    new. It delays nothing that comes, only the moment at which the end is known and a `seek` from the end. `ahead_kb`:
+    how much is fetched before it is asked for, roughly; little for who reads single records here and there.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, offset: int, *, fetch_wait_s: float = 0.1, ahead_kb: int = 32_768
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        offset: int,
+        *,
+        partition: int = 0,
+        fetch_wait_s: float = 0.1,
+        ahead_kb: int = 32_768,
     ) -> None:
         self._kafka = kafka
         self._topic = topic
+        self._partition = partition
         self._position = offset
         self._silent = False
         self._moved_at = time.monotonic()
@@ -115,7 +123,7 @@ class CommittedReader:
         self._moved_at = time.monotonic()
         try:
             # Assigning again also drops what was fetched, and unlike the driver's seek it works before the first fetch.
-            self._consumer.assign([TopicPartition(self._topic, 0, offset)])
+            self._consumer.assign([TopicPartition(self._topic, self._partition, offset)])
         except KafkaException as error:
             raise translated(error_of(error), self._kafka, f"reading {self._topic}", self._topic) from error
 
@@ -180,7 +188,7 @@ class CommittedReader:
 
     def _lost(self, error: KafkaError) -> SealstreamError:
         try:
-            start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), ANSWER_S)
+            start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), ANSWER_S)
         except (KafkaException, TypeError) as unanswered:  # TypeError: the driver gives None when time is up
             return Unavailable(f"reading {self._topic}: Kafka at {self._kafka.bootstrap}: {error.str()}; {unanswered}")
         return InputLost(
@@ -199,14 +207,15 @@ class CommittedReader:
         """
         self._moved_at = time.monotonic()
         try:
-            _start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), _LOOK_S)
+            _start, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), _LOOK_S)
         except (KafkaException, TypeError):  # TypeError: the driver gives None when time is up
-            end = end_offset(self._kafka, self._topic, committed=True)  # asked by others who know where its leader is
+            # asked by others, who know where its leader is
+            end = end_offset(self._kafka, self._topic, committed=True, partition=self._partition)
         if end <= self._position:
             self._behind_at = -1
         elif self._behind_at != self._position:
             self._behind_at = self._position
-        elif end_offset(self._kafka, self._topic, committed=True) > self._position:
+        elif end_offset(self._kafka, self._topic, committed=True, partition=self._partition) > self._position:
             raise Unavailable(
                 f"reading {self._topic}: Kafka's driver stands still at offset {self._position}, though the topic goes "
                 "on: it is opened anew"

@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple
 __all__ = [
     "AGES",
     "ALARMS",
+    "ALERTS_KNOWN",
+    "ALERTS_RAISED",
+    "ALERTS_UNSEALED",
     "ALL",
     "ARCHIVED_SEGMENTS",
     "BATCHES",
@@ -28,6 +31,7 @@ __all__ = [
     "CHECKPOINT_TIME",
     "CLOCK_SKEW",
     "DEAD_LETTERS",
+    "DETECTOR_FAILURES",
     "ENTRIES",
     "FIGURES",
     "GAPS",
@@ -37,6 +41,7 @@ __all__ = [
     "LAST_AGE",
     "LAST_SEQ",
     "LAST_TIME",
+    "MALFORMED",
     "MISSING_RANGES",
     "NEXT_OFFSET",
     "PRODUCERS",
@@ -48,14 +53,18 @@ __all__ = [
     "STATEMENTS",
     "STEP_TIME",
     "STORE_REACHABLE",
+    "WATCHED",
+    "WORKER_PARTITIONS",
+    "WORKER_READY",
     "Alarm",
     "Figure",
     "Figures",
     "figures_of",
 ]
 
-ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay")
+ALL = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "outbox-relay", "anomaly")
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
+_ANOMALY = ("anomaly",)
 _CHAIN = ("chain",)
 
 
@@ -114,7 +123,7 @@ NEXT_OFFSET = Figure(
 LAG_ENTRIES = Figure(
     "sealstream_lag_entries",
     "gauge",
-    "How many wait for this process: records in the raw topic, entries of the chain, rows of the outbox.",
+    "How many wait for this process: records in its topics, entries of the chain, rows of the outbox.",
 )
 LAG_SECONDS = Figure("sealstream_lag_seconds", "gauge", "How long the oldest of them has waited; 0 when none does.")
 CHAIN_TAKEN = Figure(
@@ -162,6 +171,26 @@ ARCHIVED_SEGMENTS = Figure(
     "sealstream_archived_segments_total", "counter", "Segments archived and sealed as archived.", _CHAIN,
     ("archive-sink",),
 )  # fmt: skip
+WORKER_READY = Figure(
+    "sealstream_anomaly_worker_ready", "gauge", "1 while the worker has its partitions and its states.", (), _ANOMALY
+)
+WORKER_PARTITIONS = Figure(
+    "sealstream_anomaly_worker_partitions", "gauge", "Partitions of activity that the worker looks after.", (), _ANOMALY
+)
+WATCHED = Figure("sealstream_watched_records_total", "counter", "Records of activity handled.", (), _ANOMALY)
+MALFORMED = Figure(
+    "sealstream_malformed_records_total", "counter", "Of these passed over: they could not be understood.", (), _ANOMALY
+)
+DETECTOR_FAILURES = Figure(
+    "sealstream_detector_failures_total", "counter", "Of these passed over: a detector failed at them.", (), _ANOMALY
+)
+ALERTS_RAISED = Figure("sealstream_alerts_raised_total", "counter", "Alerts written.", (), _ANOMALY)
+ALERTS_KNOWN = Figure(
+    "sealstream_alerts_known_total", "counter", "Alerts found again that the chain held already.", (), _ANOMALY
+)
+ALERTS_UNSEALED = Figure(
+    "sealstream_alerts_unsealed_total", "counter", "Alerts written that no chain could be told of.", (), _ANOMALY
+)
 
 FIGURES = (
     *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
@@ -169,6 +198,8 @@ FIGURES = (
     *(CHAIN_TAKEN, DEAD_LETTERS, REFUSED, REPEATED, GAPS, STATEMENTS, MISSING_RANGES, PRODUCERS, CLOCK_SKEW),
     *(CHECKPOINTS, SEGMENTS, CHECKPOINT_SIZE, CHECKPOINT_TIME, CHECKPOINT_AGE),
     ARCHIVED_SEGMENTS,
+    *(WORKER_READY, WORKER_PARTITIONS, WATCHED, MALFORMED, DETECTOR_FAILURES),
+    *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED),
 )
 """All, in the order in which they are shown."""
 
