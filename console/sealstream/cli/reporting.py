@@ -28,7 +28,7 @@ from sealstream.reports import PRIVILEGED, Asker, Period, PeriodReport, Section,
 from sealstream.search import SOURCES, SearchSource, Stores, choose_source, parse
 from sealstream.verify import ChainIdentity, Report, default_state_dir
 
-__all__ = ["chain_began", "made_report", "rows_of", "stores_to_verify", "verified_stores", "write_page"]
+__all__ = ["drawn_page", "made_report", "rows_of", "stores_to_verify", "verified_stores", "write_page"]
 
 _PATIENCE_S = 900.0  # counting a month of a busy log takes a while; it is a month's report, not a page of a search
 
@@ -97,13 +97,8 @@ def made_report(
     )
 
 
-def chain_began(settings: Settings, chain: str, period: Period) -> datetime | None:
-    """When entry 0 was sealed; None where no store that answers for this period holds it."""
-    with closing(_source(settings, chain, period, "auto")) as log:
-        return _began(log, chain)
-
-
 def _began(log: SearchSource, chain: str) -> datetime | None:
+    """When entry 0 was sealed; None where this store does not hold it."""
     first = log.entry(f"{chain}/0")
     return parse_timestamp(first.entry["written"]["sequenced_at"]) if first is not None else None
 
@@ -170,8 +165,8 @@ def _newest_note(verified: Mapping[str, Report | str]) -> str:
     return newest.checkpoint_note.decode(errors="replace") if newest else ""
 
 
-def write_page(made: PeriodReport, file: Path) -> None:
-    """As HTML, whole or not at all. Raises `Misconfigured` when it can't be drawn or written."""
+def drawn_page(made: PeriodReport) -> bytes:
+    """As HTML. Raises `Misconfigured` when what draws it is not installed."""
     try:
         from sealstream.reports.page import render
     except ModuleNotFoundError as error:
@@ -179,7 +174,13 @@ def write_page(made: PeriodReport, file: Path) -> None:
             f"a report is drawn with {error.name}, which is not installed: pip install 'sealstream[console]'; --json "
             "prints the same numbers without it"
         ) from error
+    return render(made).encode()
+
+
+def write_page(made: PeriodReport, file: Path) -> None:
+    """As HTML, whole or not at all. Raises `Misconfigured` when it can't be drawn or written."""
+    page = drawn_page(made)
     try:
-        write_whole(file, render(made).encode())
+        write_whole(file, page)
     except OSError as error:
         raise Misconfigured(f"{file} can't be written: {error.strerror}") from error

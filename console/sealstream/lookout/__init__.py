@@ -1,0 +1,1 @@
+"""Who looks after the pipeline itself."""
