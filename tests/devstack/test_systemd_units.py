@@ -13,7 +13,7 @@ from sealstream.cli.run_process import ProcessName
 from sealstream.devstack import ALARM_EXIT_CODE
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-SERVICES = sorted(UNITS.glob("*@.service"))
+SERVICES = sorted(UNITS.glob("*.service"))
 
 
 def settings_of(unit: Path) -> dict[str, list[str]]:
@@ -28,7 +28,9 @@ def settings_of(unit: Path) -> dict[str, list[str]]:
 
 def test_there_is_a_unit_for_each_process() -> None:
     processes = {*ProcessName, "outbox-relay"}
-    assert {unit.name.removeprefix("sealstream-").removesuffix("@.service") for unit in SERVICES} == processes
+    assert {
+        unit.name.removeprefix("sealstream-").removesuffix(".service").removesuffix("@") for unit in SERVICES
+    } == processes
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)

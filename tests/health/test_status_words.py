@@ -26,6 +26,7 @@ from sealstream.health.asking import (
     check_listens,
 )
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
+from sealstream.health.views import LateReview
 from sealstream.layout.figures import ALL
 from sealstream.sealing import new_signing_key, signer
 
@@ -95,6 +96,11 @@ def test_nothing_is_said_of_what_is_well() -> None:
             {"signed": Signed(1_000, NOW - 4, 0, None), "archived": Archived(0, None), "began_at": NOW - 90_001},
             "no segment has ended since its first entry came 25 h ago",
             "operating",
+        ),
+        (
+            {"late_reviews": (LateReview("2026-10", NOW - 9e6), LateReview("2026-11", NOW - 3 * 86_400))},
+            "the review of 2026-11 is overdue for 3 days, and 1 older one, too",
+            "docs/reviews",
         ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
         ({"letters": DeadLetters(9, False, 3, 2)}, "1 record refused or too late in the last day (2 more were", "dead"),

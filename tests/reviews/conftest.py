@@ -1,4 +1,4 @@
-"""A pipeline to be reviewed and looked after."""
+"""A pipeline to be reviewed."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
 from sealstream.cli.settings import Settings
 from sealstream.errors import Misconfigured, SealstreamError, Unavailable
-from sealstream.kafka import CLIENTS, permissions
+from sealstream.kafka import CLIENTS, Permission, permissions
 from sealstream.kafka.inspecting import TopicView, inspect
-from sealstream.layout import ChainTopics, sequencer_group
+from sealstream.layout import ChainTopics, TopicConfig, sequencer_group
 
 __all__ = ["check_kafka", "judged_permissions", "judged_topics"]
 
@@ -27,6 +27,8 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
     topics = {chain: ChainTopics.of(chain, section.prefix) for chain in chains}
     group = sequencer_group(section.prefix)
     wanted = [config for chain in chains for config in topics[chain].configs()]
+    needed = {each.name for chain in chains for each in _on_topics(chain, section.prefix)}
+    wanted += [TopicConfig(name, {}) for name in sorted(needed - {config.name for config in wanted})]
     try:
         view = inspect(settings.kafka_settings(), wanted, group, _TIMEOUT_S)
     except SealstreamError as error:
@@ -88,7 +90,8 @@ def judged_permissions(
         for needed in permissions(client, chain, prefix):
             if needed.resource == "transactional-id":
                 continue
-            has = views[needed.name].operations if needed.resource == "topic" else groups[needed.name]
+            view = views.get(needed.name, TopicView(None))
+            has = view.operations if needed.resource == "topic" else groups[needed.name]
             missing += [f"{each} on {needed.resource} {needed.name}" for each in needed.operations if each not in has]
         if missing:
             lacks[client] = missing
@@ -107,6 +110,12 @@ def judged_permissions(
         return [wrong(about, "this user has the ACLs of no client at all", to_do)]
     rest = f"; not of {', '.join(lacks)}" if lacks else ""
     return [ok(about, f"this user has the ACLs of {', '.join(may)}{rest}{_OPEN}")]
+
+
+def _on_topics(chain: str, prefix: str) -> list[Permission]:
+    """Of all clients; topics that all chains share are among them."""
+    needed = [each for client in CLIENTS for each in permissions(client, chain, prefix)]
+    return [each for each in needed if each.resource == "topic"]
 
 
 _OPEN = " (transactional ids can't be asked about)"

@@ -67,7 +67,9 @@ def prepare(
 
 
 def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
-    """The pipeline's processes as the supervisor starts them: one sequencer, and three processes for each chain."""
+    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, and who
+    watches them, last.
+    """
 
     def spec(name: str, *arguments: str) -> ProcessSpec:
         command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(config.absolute()), "run", *arguments]
@@ -79,7 +81,7 @@ def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
             spec(program_name(process, chain), process, "--chain", chain)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
-    return specs
+    return [*specs, spec("watch", "watch")]
 
 
 def _with_metrics(config: Path) -> Settings:

@@ -20,6 +20,7 @@ from rich.text import Text
 from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import create_watch_topic
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout import ChainSettings
 from sealstream.rebuild.remaining import PublishedNote, Remainder
@@ -90,6 +91,7 @@ def kafka(
                 replace=replace,
                 progress=progress,
             )
+    create_watch_topic(settings)
     _tell(chain, restored)
 
 

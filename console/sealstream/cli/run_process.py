@@ -17,6 +17,7 @@ from sealstream.cli.context import context_of
 from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import serve_watch
 from sealstream.cli.watched import MetricsPortOption, questions_of, watched_process
 from sealstream.errors import Misconfigured
 from sealstream.layout import Figures
@@ -34,6 +35,7 @@ class ProcessName(StrEnum):
     POSTGRES_SINK = "postgres-sink"
     ARCHIVE_SINK = "archive-sink"
     ANOMALY = "anomaly"
+    WATCH = "watch"
 
 
 def run_command(
@@ -42,7 +44,8 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; a sequencer takes several (default: all). Others: one (default: main); anomaly has all.",
+            help="The chain; sequencer and watch take several (default: all). Others: one (default: main); anomaly has "
+            "all.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +88,9 @@ def run_command(
         if chain:
             raise Misconfigured("anomaly watches all chains of the prefix: expected no --chain")
         code = serve_anomaly(settings, shared.config, metrics_port, tally, accept_input_lost=accept_input_lost)
+    elif process is ProcessName.WATCH:
+        watched = [settings.running_chain(name).name for name in chain or settings.open_chains()]
+        code = serve_watch(settings, watched, metrics_port, tally)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")

@@ -23,6 +23,7 @@ LOST_KAFKA = "docs/runbooks/lost-kafka.md"
 LOST_POSTGRES = "docs/runbooks/lost-postgres.md"
 DEAD_LETTERS = "docs/runbooks/dead-letters.md"
 MISSING_NUMBERS = "docs/runbooks/missing-numbers.md"
+REVIEWS = "docs/reviews.md"
 
 _STARTS_WITHIN_S = 60.0
 _UNSEALED_S = 60.0
@@ -124,6 +125,7 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
     elif view.archived is not None and isinstance(view.signed, Signed):
         yield from _of_archive(view, view.signed, view.archived, now)
     yield from _of_input(view)
+    yield from _of_reviews(view, now)
 
 
 def _trouble(store: str, trouble: Trouble, page: str) -> Finding:
@@ -284,6 +286,20 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
                 f"`sealstream producers --chain {view.chain}` says which",
                 MISSING_NUMBERS,
             )
+
+
+def _of_reviews(view: ChainView, now: float) -> Iterator[Finding]:
+    if not view.late_reviews:
+        return
+    *others, newest = view.late_reviews
+    older = f", and {_count(len(others), 'older one')}, too" if others else ""
+    yield Finding(
+        "wrong",
+        "reviews",
+        f"chain {view.chain}: the review of {newest.period} is overdue for {said_age(now - newest.due_at)}{older}: "
+        f"`sealstream review list --chain {view.chain}` says which",
+        REVIEWS,
+    )
 
 
 def _rolled_back(chain: str, who: str, theirs: int, ours: int) -> Finding:

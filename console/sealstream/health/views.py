@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from sealstream.health.asking import Archived, DeadLetters, Producers, Sealed, Signed, Stored, Trouble
 from sealstream.layout import Figure
 
-__all__ = ["ChainView", "Finding", "ProcessView"]
+__all__ = ["ChainView", "Finding", "LateReview", "ProcessView"]
 
 
 class Finding(NamedTuple):
@@ -48,8 +48,16 @@ class ProcessView(NamedTuple):
         return next(found, None)
 
 
+class LateReview(NamedTuple):
+    """A period, as people write it, whose review was due at `due_at` (seconds since 1970)."""
+
+    period: str
+    due_at: float
+
+
 class ChainView(NamedTuple):
-    """One chain, by its stores. `stored` None: no DSN is set; `archived` None: there is no archive.
+    """One chain, by its stores. `stored` None: no DSN is set; `archived` None: there is no archive. `late_reviews`: the
+    oldest first; None: nobody has to review it, or nobody says.
 
     `behind_since`: when the first entry came to Kafka that Postgres does not hold. `began_at`: when the first entry
     that Kafka has came, asked where no segment has ended. `unarchived_since`: when the first segment ended, asked where
@@ -69,6 +77,7 @@ class ChainView(NamedTuple):
     behind_since: float | None = None
     began_at: float | None = None
     unarchived_since: float | None = None
+    late_reviews: tuple[LateReview, ...] | None = None
 
     def members(self) -> dict[str, Any]:
         """For programs."""
@@ -77,4 +86,5 @@ class ChainView(NamedTuple):
             part = getattr(self, name)
             parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
         since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since")}
-        return {"chain": self.chain, "closed": self.closed, **parts, **since}
+        late = self.late_reviews and [each._asdict() for each in self.late_reviews]
+        return {"chain": self.chain, "closed": self.closed, **parts, **since, "late_reviews": late}

@@ -14,6 +14,8 @@ from sealstream.layout import (
     sequencer_group,
     sequencer_transactional_id,
 )
+from sealstream.layout.activity import ActivityTopics
+from sealstream.layout.pipeline_watch import watch_topic
 
 __all__ = ["CLIENTS", "Permission", "permissions"]
 
@@ -57,6 +59,7 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
         "chain": (READ, DELETE, DESCRIBE_CONFIGS),
         "segments": (READ, DESCRIBE_CONFIGS),
     },
+    "watch": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,), "segments": (READ,)},
     "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
     "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
@@ -75,6 +78,11 @@ def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
         needed += [
             Permission("group", sequencer_group(prefix), (READ,)),
             Permission("transactional-id", sequencer_transactional_id(chain), (WRITE,)),
+        ]
+    if client == "watch":
+        needed += [
+            Permission("topic", ActivityTopics.of(prefix).alerts, (WRITE,)),
+            Permission("topic", watch_topic(prefix).name, (READ, WRITE, DESCRIBE_CONFIGS)),
         ]
     if client == "checkpointing":
         needed.append(Permission("transactional-id", checkpointing_transactional_id(chain), (WRITE,)))
