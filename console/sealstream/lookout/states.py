@@ -23,8 +23,11 @@ class WatchStates:
         self._stored: dict[str, bytes] = {}
         for records in read_until_end(kafka, self._topic):
             for record in records:
-                if record.key and record.value:
-                    self._stored[record.key.decode(errors="replace")] = record.value
+                chain = (record.key or b"").decode(errors="replace")
+                if record.value:
+                    self._stored[chain] = record.value
+                else:
+                    self._stored.pop(chain, None)
 
     def of(self, chain: str) -> WatchState | None:
         """The newest state; None: there is none yet. Raises `NotCanonical` for one that can't be understood."""
