@@ -1,4 +1,4 @@
-"""`sealstream run watch` on a real chain: a late checkpoint and an overdue review are raised once, whatever kills it."""
+"""`sealstream run watch` on a real chain: a late checkpoint and an overdue review are raised once, after kills too."""
 
 from __future__ import annotations
 
