@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -129,12 +127,3 @@ def test_who_signs_ends_what_is_overdue_and_a_gap_is_told_from_the_chains_own_wo
     said = pipeline.command("alerts", "list", "--chain", pipeline.name, "--json")
     assert {json.loads(line)["subject_kind"] for line in said.out.splitlines()} == {"pipeline"}
     assert state(pipeline).refused == 12
-
-
-def test_it_is_ready_and_ends_in_order(pipeline: Pipeline) -> None:
-    pipeline.start("watch")
-    process = pipeline.running["watch"]
-    wait_until(lambda: '"started"' in pipeline.log("watch"), 30, pipeline.why)
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(20) == 0
-    pipeline.running.pop("watch")
