@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from tests.anomaly.stories import DAY, HOUR, Story, at
+from tests.anomaly.stories import HOUR, Story, at
 
 __all__ = ["company"]
 
@@ -34,9 +34,9 @@ def _person(story: Story, chance: random.Random, actor: str, days: int) -> None:
     office, home = f"10.{chance.randrange(4)}.{chance.randrange(20)}", f"81.2.{chance.randrange(250)}"
     leave = chance.randrange(days)
     for day in range(days):
-        if day % 7 >= 5 or leave <= day < leave + 12:
-            if chance.random() > 0.004:
-                continue
+        is_free = day % 7 >= 5 or leave <= day < leave + 12
+        if is_free and chance.random() > 0.004:
+            continue
         network = home if chance.random() < 0.2 else office
         if chance.random() < 0.01:
             network = f"{chance.randrange(80, 200)}.{chance.randrange(250)}.{chance.randrange(250)}"
@@ -88,6 +88,3 @@ def _service(story: Story, chance: random.Random, actor: str, days: int) -> None
     for day in range(days):
         for number in range(chance.randrange(80, 160)):
             story.add(at(day, 2) + number * 3, action="read", resource_id=f"i-{day}-{number}", **fields)
-
-
-assert DAY

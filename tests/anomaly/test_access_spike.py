@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.anomaly.stories import HOUR, Story, at, told, watched
+from tests.anomaly.stories import Story, at, told, watched
 
 from sealstream.layout.alerts import Alert
 
@@ -31,12 +31,12 @@ def spike(story: Story, entries: int, *, day: int = 15, apart_s: float = 0.5) ->
 def test_a_spike_is_told_once_with_what_is_usual() -> None:
     (alert,) = spike(habits(Story()), 2_000).alerts(NAME)
     assert (alert.severity, alert.subject) == ("medium", "user-123")
-    assert alert.summary.startswith("78 entries of user-123 in 38 s; usual is 11 in 10 min, and 99 of 100 have at most 2")
-    assert alert.window == ("2026-09-22T10:00:00Z", "2026-09-22T10:00:38Z")
-    assert alert.usual["limit"] == 77
+    assert alert.summary == ("92 entries of user-123 in 46 s; usual is 13 in 10 min, and 99 of 100 have at most 26")
+    assert alert.window == ("2026-09-22T10:00:00Z", "2026-09-22T10:00:45Z")
+    assert (alert.usual["limit"], alert.score) == (91, 1.01)
 
 
-@pytest.mark.parametrize(("entries", "alerts"), [(77, 0), (78, 1)])
+@pytest.mark.parametrize(("entries", "alerts"), [(91, 0), (92, 1)])
 def test_the_limit_is_what_the_alert_names(entries: int, alerts: int) -> None:
     assert len(spike(habits(Story()), entries).alerts(NAME)) == alerts
 
@@ -69,14 +69,13 @@ def test_a_nightly_batch_is_usual_after_a_few_nights() -> None:
 
 def test_what_lasts_becomes_usual() -> None:
     story = habits(Story())
-    habits(story, days=15)
-    for day in range(16, 30):
+    for day in range(15, 40):
         for hour in range(9, 17):
             for number in range(120):
                 story.add(at(day, hour) + number * 4)
     alerts = story.alerts(NAME)
-    assert 1 <= len(alerts) <= 3
-    assert alerts[-1].window[0] < "2026-09-26"
+    assert 1 <= len(alerts) <= 8
+    assert alerts[-1].window[0] < "2026-09-24"
 
 
 def test_failed_logins_are_no_activity_of_the_actor() -> None:
@@ -111,12 +110,9 @@ def test_seconds_of_two_chains_may_come_in_either_order() -> None:
     for place in range(len(records) - 400, len(records) - 1, 2):
         swapped[place : place + 2] = reversed(records[place : place + 2])
     first, second = watched(records, [NAME]), watched(swapped, [NAME])
-    assert [alert.id for alert in first] == [alert.id for alert in second]
-    assert abs(int(first[0].seen["entries"]) - int(second[0].seen["entries"])) <= 1
+    assert len(first) == len(second) == 1
+    assert first[0].seen["entries"] == second[0].seen["entries"]
 
 
 def test_it_is_silent_in_ordinary_life(ordinary_alerts: list[Alert]) -> None:
     assert [alert for alert in ordinary_alerts if alert.detector == NAME] == []
-
-
-assert HOUR

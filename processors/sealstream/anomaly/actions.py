@@ -11,9 +11,22 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sealstream.layout.activity import is_login
+from sealstream.layout.activity import Activity, is_login
 
-__all__ = ["BREAK_GLASS", "EXPORT", "GRANT", "LOGIN", "POWER", "READ", "is_named", "traits", "words_of"]
+__all__ = [
+    "BREAK_GLASS",
+    "DENIED",
+    "EXPORT",
+    "GRANT",
+    "LATE",
+    "LOGIN",
+    "POWER",
+    "READ",
+    "is_named",
+    "traits",
+    "traits_of",
+    "words_of",
+]
 
 LOGIN = 1
 """An attempt to sign in."""
@@ -28,6 +41,11 @@ POWER = 16
 BREAK_GLASS = 32
 """Emergency access."""
 
+DENIED = 64
+"""Of a record alone: something in it was denied."""
+LATE = 128
+"""Of a record alone: something in it happened long before it was sealed."""
+
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
@@ -36,9 +54,10 @@ def _set(words: str) -> frozenset[str]:
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
 _READS = _set(
-    "access accessed check describe display fetch find get head list lookup open query read reads search select show"
+    "check describe display fetch find get head list lookup open query read reads search select show"
     " validate verify view viewed views"
 )
+_ACCESSES = _set("access accessed")
 _EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
 _RIGHTS = _set(
     "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
@@ -65,7 +84,8 @@ def traits(action: str) -> int:
     """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
     words = words_of(action)
     found = LOGIN if is_login(action) else 0
-    reads, exports = bool(words & _READS), bool(words & _EXPORTS)
+    exports = bool(words & _EXPORTS)
+    reads = bool(words & _READS or (words & _ACCESSES and not words & _RIGHTS))
     if exports:
         found |= EXPORT
     elif reads:
@@ -77,6 +97,29 @@ def traits(action: str) -> int:
     if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
         found |= BREAK_GLASS
     return found
+
+
+def traits_of(record: Activity) -> int:
+    """What holds of any of a record's own cells, added up; with `DENIED` and `LATE`.
+
+    Each detector asks it first, one after the other of the same record: so the last answer is kept.
+    """
+    global _answer  # noqa: PLW0603 - a memo of one: the record and what holds of it, put and read in one step
+    asked, found = _answer
+    if asked is record:
+        return found
+    found = 0
+    for cell in record.cells:
+        found |= traits(cell.action)
+        if cell.result == "denied":
+            found |= DENIED
+        if cell.hour is not None:
+            found |= LATE
+    _answer = record, found
+    return found
+
+
+_answer: tuple[Activity | None, int] = (None, 0)
 
 
 def is_named(action: str, names: Iterable[str]) -> bool:

@@ -43,6 +43,9 @@ class Watch(Generic[Seen]):
 
     def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
+        self._detects: list[tuple[str, Any, Detector[Any, Seen]]] = [
+            (each.name, each.detect, each) for each in detectors
+        ]
         states = [(name, each.state | None, None) for name, each in self._detectors.items()]
         self._states = msgspec.defstruct("States", states, omit_defaults=True)
         self._kept = msgspec.defstruct(
@@ -67,11 +70,11 @@ class Watch(Generic[Seen]):
         second = epoch_of(record.second)
         alerts = []
         states = subject.states
-        for name, detector in self._detectors.items():
+        for name, detect, detector in self._detects:
             state = states.get(name)
             if state is None:
                 state = states[name] = detector.state()
-            after, findings = detector.detect(state, news, second)
+            after, findings = detect(state, news, second)
             if after is not state:
                 states[name] = after
             for finding in findings:

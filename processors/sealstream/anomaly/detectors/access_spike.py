@@ -35,7 +35,7 @@ class _Thresholds(Thresholds, frozen=True):
 
     least_short: int = 60
     least_long: int = 150
-    factor: float = 3.0
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 6.0
     peak_factor: float = 1.5

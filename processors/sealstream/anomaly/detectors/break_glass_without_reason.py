@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import BREAK_GLASS, is_named, traits
+from sealstream.anomaly.actions import BREAK_GLASS, is_named, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -44,6 +44,8 @@ class BreakGlassWithoutReason:
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         limits = self.thresholds
+        if not limits.actions and not traits_of(seen) & BREAK_GLASS:
+            return state, ()
         broken = [
             cell
             for cell in seen.cells

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits
+from sealstream.anomaly.actions import DENIED, LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import mark, marked
@@ -29,7 +29,7 @@ _BYTES = 64
 class _Thresholds(Thresholds, frozen=True):
     """`resources` or `types` that were denied, or so many `denials`, within `window_s` are a scan, and so are
     `slow_resources`, `slow_types` or `slow_denials` within `slow_window_s`, if the denials are `usual_factor` times
-    what the actor is used to. It is over after `quiet_s` without.
+    what the actor is used to. It is over after `quiet_s` without, a slow one not before its window.
     """
 
     resources: int = 10
@@ -71,6 +71,8 @@ class DeniedScan:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        if not traits_of(seen) & DENIED:
+            return state, ()
         denied = [cell for cell in seen.cells if cell.result == "denied" and not traits(cell.action) & LOGIN]
         if not denied:
             return state, ()
@@ -80,14 +82,13 @@ class DeniedScan:
         for denials, at in left:
             state.usual.add(at, denials)
         usual = state.usual.an_hour(second)
-        scan = max(
-            self._scan(state.fast, usual, limits.window_s, (limits.resources, limits.types, limits.denials)),
-            self._scan(
-                state.slow, usual, limits.slow_window_s, (limits.slow_resources, limits.slow_types, limits.slow_denials)
-            ),
-            key=lambda each: each.score,
+        fast = self._scan(state.fast, usual, limits.window_s, (limits.resources, limits.types, limits.denials))
+        slow = self._scan(
+            state.slow, usual, limits.slow_window_s, (limits.slow_resources, limits.slow_types, limits.slow_denials)
         )
-        if scan.score < 1 or not state.episode.tells(second, limits.quiet_s):
+        scan = max(fast, slow, key=lambda each: each.score)
+        quiet_s = limits.quiet_s if fast.score >= 1 else max(limits.quiet_s, limits.slow_window_s)
+        if scan.score < 1 or not state.episode.tells(second, quiet_s):
             return state, ()
         return state, (self._finding(seen, second, scan, usual),)
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits
+from sealstream.anomaly.actions import LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -27,8 +27,8 @@ _BROKEN_IN = 1
 
 class _Thresholds(Thresholds, frozen=True):
     """`failures`: so many within `window_s` are a burst, and so are `slow_failures` within `slow_window_s`, if that is
-    `usual_factor` times what the actor is used to. A burst is over after `quiet_s` without one; a success within
-    `success_s` of its last failures counts as behind it.
+    `usual_factor` times what the actor is used to. A burst is over after `quiet_s` without one, a slow one
+    not before its window; a success within `success_s` of its last failures counts as behind it.
     """
 
     failures: int = 8
@@ -65,9 +65,9 @@ class FailedLoginBurst:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
-        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
-        if not logins:
+        if not traits_of(seen) & LOGIN:
             return state, ()
+        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
         state.usual.begin(second)
         failed = [cell for cell in logins if cell.result != "success"]
         succeeded = [cell for cell in logins if cell.result == "success"]
@@ -99,7 +99,9 @@ class FailedLoginBurst:
             _Burst(state.slow, state.slow.count, self._least(limits.slow_failures, usual, limits.slow_window_s)),
         ]
         burst = max(bursts, key=lambda each: each.failures / each.least)
-        if burst.failures < burst.least or not state.episode.tells(second, limits.quiet_s):
+        is_fast = bursts[0].failures >= bursts[0].least
+        quiet_s = limits.quiet_s if is_fast else max(limits.quiet_s, limits.slow_window_s)
+        if burst.failures < burst.least or not state.episode.tells(second, quiet_s):
             return []
         return [self._finding(burst, seen, second, usual)]
 

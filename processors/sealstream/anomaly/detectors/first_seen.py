@@ -35,10 +35,10 @@ class _Thresholds(Thresholds, frozen=True):
     newest `types`, `actions`, `networks`, `addresses` are known, each for `keep_days`. `quiet_s`: no second alert.
     """
 
-    bits: float = 9.0
+    bits: float = 8.0
     power_bits: float = 2.0
     window_s: int = 3_600
-    min_days: int = 10
+    min_days: int = 5
     types: int = 32
     actions: int = 48
     networks: int = 24
@@ -86,6 +86,15 @@ class FirstSeen:
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         day = second // _DAY_S
         types, actions, addresses = state.types.known, state.actions.known, state.addresses.known
+        for cell in seen.cells:  # most were seen today, with names that need no shortening
+            if (
+                types.get(cell.resource_type) != day
+                or actions.get(cell.action) != day
+                or (cell.ip_address is not None and addresses.get(cell.ip_address) != day)
+            ):
+                break
+        else:
+            return state, ()
         unsettled = [
             cell
             for cell in seen.cells

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import EXPORT, READ, traits
+from sealstream.anomaly.actions import EXPORT, READ, traits, traits_of
 from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
@@ -34,14 +34,15 @@ _PERSONS = ("user", "admin")
 class _Thresholds(Thresholds, frozen=True):
     """A mass is more different resources than `least_hour` in an hour, or `least_day` in a day, and than `factor` times
     the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations, and `peak_factor` times
-    its greatest, each forgotten by half in `half_life_days`. Before an actor has read in `min_hours` hours over
-    `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. One export counts as
-    `export_counts_as` resources. It is over after `quiet_s`; from `high_factor` times the limit it is critical.
+    its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs `fading`. Before an actor
+    has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. One
+    export counts as `export_counts_as` resources. It is over after `quiet_s`; from `high_factor` times the limit it is
+    critical.
     """
 
     least_hour: int = 60
     least_day: int = 150
-    factor: float = 3.0
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 5.0
     peak_factor: float = 1.5
@@ -80,6 +81,8 @@ class MassRead:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        if not traits_of(seen) & _TAKES:
+            return state, ()
         reads = [cell for cell in seen.cells if traits(cell.action) & _TAKES and cell.result == "success"]
         if not reads:
             return state, ()

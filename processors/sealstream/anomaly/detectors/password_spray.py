@@ -32,7 +32,8 @@ _BROKEN_IN = 1
 class _Thresholds(Thresholds, frozen=True):
     """`actors`: so many who fail within `window_s` and don't get in are a spray, and so are `slow_actors` within
     `slow_window_s`, if that is `usual_factor` times what the address is used to. A spray is over after `quiet_s`
-    without one; one of the actors who gets in within `success_s` of it may be its success.
+    without one, a slow one not before its window; one of the actors who gets in within `success_s` of it may be its
+    success.
     """
 
     actors: int = 8
@@ -98,7 +99,9 @@ class PasswordSpray:
         slow = max(limits.slow_actors, limits.usual_factor * usual * limits.slow_window_s / 3_600)
         sprays = [_Spray(state.fast, _lost(state.fast), fast), _Spray(state.slow, _lost(state.slow), slow)]
         spray = max(sprays, key=lambda each: each.actors / each.least)
-        if spray.actors < spray.least or not state.episode.tells(second, limits.quiet_s):
+        is_fast = sprays[0].actors >= sprays[0].least
+        quiet_s = limits.quiet_s if is_fast else max(limits.quiet_s, limits.slow_window_s)
+        if spray.actors < spray.least or not state.episode.tells(second, quiet_s):
             return []
         window, taken_s = spray.window, spray.window.end - spray.window.start + 1
         finding = Finding(

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import GRANT, POWER, is_named, traits
+from sealstream.anomaly.actions import GRANT, POWER, is_named, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import short
@@ -80,12 +80,11 @@ class PrivilegeChangeThenUse:
         day, deeds = second // _DAY_S, state.deeds
         if not seen.received:
             for cell in seen.cells:
-                if deeds.get(short(cell.action), 0) < day or (
-                    cell.resource_type in ACCOUNT_TYPES and traits(cell.action) & GRANT
-                ):
+                if deeds.get(cell.action) != day and deeds.get(short(cell.action), 0) < day:
                     break
             else:
-                return state, ()
+                if not traits_of(seen) & GRANT and not self.thresholds.grants:
+                    return state, ()
         own_grants = self._note_grants(state, seen, second)
         grants = [each for each in state.grants if second - each.second <= self._within_s(each)]
         if not grants:

@@ -71,10 +71,12 @@ class ServiceAsPerson:
                 break
         else:
             return state, ()
+        days = {"service": state.service_days, "person": state.person_days}
         odd = self._odd(state, seen.cells, day)
         if not odd or not state.episode.tells(second, self.thresholds.quiet_s):
             return state, ()
-        return state, (self._finding(state, seen, second, odd),)
+        was = "person" if "acts as a service" in odd else "service"
+        return state, (self._finding(seen, second, odd, was, days[was]),)
 
     def _odd(self, state: _State, cells: Sequence[Cell], day: int) -> dict[str, list[Cell]]:
         """What is odd about these, in words; then they are known."""
@@ -107,10 +109,8 @@ class ServiceAsPerson:
         """Whether it was never so, or so long ago that it tells nothing any more."""
         return not last_day or day - last_day > self.thresholds.pure_days
 
-    def _finding(self, state: _State, seen: Activity, second: int, odd: dict[str, list[Cell]]) -> Finding:
+    def _finding(self, seen: Activity, second: int, odd: dict[str, list[Cell]], was: str, days: int) -> Finding:
         cells = [cell for found in odd.values() for cell in found]
-        was_person = "acts as a service" in odd
-        days = state.person_days if was_person else state.service_days
         addresses = sorted({cell.ip_address for cell in cells if cell.ip_address})
         actions = sorted({cell.action for cell in cells})
         return Finding(
@@ -118,7 +118,7 @@ class ServiceAsPerson:
             confidence=min(0.9, 0.5 + 0.02 * days),
             summary=(
                 f"{seen.actor_id} {' and '.join(odd)}: {listed(actions)} from "
-                f"{listed(addresses) or 'an unknown address'}; usual is a {'person' if was_person else 'service'}, "
+                f"{listed(addresses) or 'an unknown address'}; usual is a {was}, "
                 f"on {counted(days, 'day')} of activity and nothing else"
             ),
             window=(second, second),
@@ -132,6 +132,6 @@ class ServiceAsPerson:
             ),
             score=float(len(odd)),
             seen={"how": ", ".join(odd), "address": addresses[0] if addresses else ""},
-            usual={"kind": "person" if was_person else "service", "days": days},
+            usual={"kind": was, "days": days},
             seqs=merged_ranges(pair for cell in cells for pair in cell.seqs),
         )

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits
+from sealstream.anomaly.actions import LATE, LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, epoch_of, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.hours import LocalHour, Week, local_hour
@@ -40,13 +40,13 @@ class _Thresholds(Thresholds, frozen=True):
     named, as in `Europe/Berlin`.
     """
 
-    likelihood: float = 0.03
+    likelihood: float = 0.04
     hours_away: int = 4
     usual_from: float = 0.1
     entries: int = 4
-    min_days: int = 15
+    min_days: int = 10
     min_weeks: int = 3
-    half_life_days: float = 45.0
+    half_life_days: float = 60.0
     quiet_s: int = 43_200
     zone: str = "UTC"
     zones: Mapping[str, str] = {}
@@ -96,12 +96,8 @@ class UnusualHour:
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         quarter = second // _QUARTER_S
-        if quarter == state.quarter:
-            for cell in seen.cells:
-                if cell.hour is not None:
-                    break
-            else:
-                return state, ()
+        if quarter == state.quarter and not traits_of(seen) & LATE:
+            return state, ()
         limits = self.thresholds
         zone = limits.zones.get(seen.tenant or "", limits.zone)
         is_odd = False
