@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -124,13 +125,22 @@ class _Run:
         return psutil.Process(self.bench.running[name].pid).children()
 
 
-def run(kafka: KafkaSettings, *, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Raises `AssertionError` when alerts or states are not those of a run without faults."""
+def run(
+    kafka: KafkaSettings,
+    *,
+    seconds: float,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+    keep: Path | None = None,
+) -> Outcome:
+    """Raises `AssertionError` when alerts or states are not those of a run without faults; logs are left in `keep`."""
     with tempfile.TemporaryDirectory(prefix="sealstream-watch-") as folder:
         bench = WatchBench(kafka, Path(folder))
         try:
             return _run(bench, seconds, seed, say)
         except AssertionError:
+            if keep is not None:
+                shutil.copytree(folder, keep / bench.prefix)
             for log in sorted(Path(folder).glob("*.log")):
                 say(f"--- {log.stem}\n{bench.log(log.stem, lines=60)}")
             raise
@@ -181,11 +191,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.anomaly.faults")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--keep", type=Path, help="where logs are left when something is wrong")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     with _kafka() as kafka:
         outcome = run(
-            kafka, seconds=60 * arguments.minutes, seed=arguments.seed, say=lambda line: print(line, flush=True)
+            kafka,
+            seconds=60 * arguments.minutes,
+            seed=arguments.seed,
+            say=lambda line: print(line, flush=True),
+            keep=arguments.keep,
         )
     print(
         f"{outcome.records:,} records, {outcome.alerts} alerts (as in a run without faults), written once more "

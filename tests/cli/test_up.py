@@ -22,7 +22,9 @@ from sealstream.devstack import stop_stack, supervisor_of
 from sealstream.devstack.ports import free_port
 from sealstream.events import canonical_event, new_event_id
 
-PROCESSES = {"kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink", "watch"}
+PROCESSES = {
+    *("kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink", "anomaly", "watch"),
+}
 EVENTS = 200
 
 

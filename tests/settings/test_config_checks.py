@@ -21,10 +21,14 @@ from sealstream.errors import Unavailable
 from sealstream.kafka import CLIENTS, permissions
 from sealstream.kafka.inspecting import TopicView
 from sealstream.layout import ChainTopics, sequencer_group
+from sealstream.layout.activity import ActivityTopics
+from sealstream.layout.workers import WorkerTopics, worker_group
 from sealstream.settings import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 TOPICS = ChainTopics.of("main")
+SHARED = (*ActivityTopics.of(), *WorkerTopics.of())
+GROUPS = (sequencer_group(), worker_group())
 EVERYTHING = frozenset({"READ", "WRITE", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS"})
 ALL = {name: TopicView(True, (), EVERYTHING) for name in TOPICS}
 GROUP = {sequencer_group(): frozenset({"READ"})}
@@ -63,23 +67,24 @@ def test_a_user_with_a_clients_permissions_can_be_it_and_with_one_less_can_not(c
     topics = {*TOPICS, *(each.name for each in listed if each.resource == "topic")}
 
     def state(has: dict[str, frozenset[str]]) -> str:
-        views = {name: TopicView(True, None, has.get(name, frozenset())) for name in topics}
-        groups = {sequencer_group(): has.get(sequencer_group(), frozenset())}
+        views = {name: TopicView(True, None, has.get(name, frozenset())) for name in (*topics, *SHARED)}
+        groups = {name: has.get(name, frozenset()) for name in GROUPS}
         return only(judged_permissions("main", "audit", views, groups, [client])).state
 
     assert state(needed) == "ok"
-    for name in {*topics, sequencer_group()} & needed.keys():
+    for name in {*topics, *SHARED, *GROUPS} & needed.keys():
         for operation in needed[name]:
             assert state({**needed, name: needed[name] - {operation}}) == "wrong"
 
 
 def test_a_user_that_can_be_nobody_is_wrong_and_one_that_can_be_somebody_is_not() -> None:
     nobody = judged_permissions(
-        "main", "audit", dict.fromkeys(TOPICS, TopicView(None)), {sequencer_group(): frozenset()}, []
+        "main", "audit", dict.fromkeys((*TOPICS, *SHARED), TopicView(None)), dict.fromkeys(GROUPS, frozenset()), []
     )
     assert only(nobody).state == "wrong"
-    writer = {**dict.fromkeys(TOPICS, TopicView(None)), TOPICS.raw: TopicView(True, None, frozenset({"WRITE"}))}
-    said = only(judged_permissions("main", "audit", writer, {sequencer_group(): frozenset()}, []))
+    unseen = dict.fromkeys((*TOPICS, *SHARED), TopicView(None))
+    writer = {**unseen, TOPICS.raw: TopicView(True, None, frozenset({"WRITE"}))}
+    said = only(judged_permissions("main", "audit", writer, dict.fromkeys(GROUPS, frozenset()), []))
     assert said.state == "ok"
     assert "has the ACLs of producer; not of outbox-relay, sequencer" in said.said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from tests.anomaly.bench import logins, read_all
 from tests.long_runs import LONG
-from tests.pipeline import Said, say, sql
+from tests.pipeline import Said, say, sql, wait_until
 from tests.settings.conftest import PASSWORD, Secured
 
 from sealstream.archive import ArchiveSink
@@ -22,9 +24,24 @@ from sealstream.cli.chain import create_chain
 from sealstream.cli.settings import Settings, load_settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.client import AuditClient, Outbox
+from sealstream.devstack import ProcessSpec
+from sealstream.devstack.running import spawn
 from sealstream.errors import Misconfigured, Unavailable
-from sealstream.kafka import CLIENTS, KafkaSettings, permissions, produce, read_until_end, topic_ids, trim
+from sealstream.kafka import (
+    CLIENTS,
+    AcknowledgedProducer,
+    KafkaSettings,
+    Outgoing,
+    committed_offsets,
+    permissions,
+    produce,
+    read_until_end,
+    topic_ids,
+    trim,
+)
 from sealstream.layout import ChainTopics, SegmentLimits
+from sealstream.layout.activity import ActivityTopics, encode_activity
+from sealstream.layout.workers import worker_group
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -146,6 +163,30 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     for command in (("search", "action:read", "--json"), ("tail", "-n", "3", "--json")):
         said = say(reader, *command)
         assert (said.code, '"action"' in said.out) == (0, True), said.err
+
+
+@pytest.mark.timeout(240)
+def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> None:
+    activity = ActivityTopics.of(world.prefix)
+    records = [(activity.activity, encode_activity(record), record.actor_id.encode()) for record in logins("eve", 12)]
+    admin = KafkaSettings(world.servers.kafka_plain)
+    with closing(AcknowledgedProducer(admin)) as producer:
+        producer.send([Outgoing(*record) for record in records])
+    command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(world.config("anomaly")), "run", "anomaly"]
+    process = spawn(ProcessSpec(name="anomaly", argv=command), world.folder / "anomaly.log")
+    try:
+        control = ChainTopics.of(CHAIN, world.prefix).control
+        group = worker_group(world.prefix)
+
+        def raised_and_committed() -> bool:
+            said = any(b"alert.raised" in (record.value or b"") for record in read_all(admin, control))
+            return said and any(committed_offsets(admin, group).values())
+
+        wait_until(raised_and_committed, 120, (world.folder / "anomaly.log").read_text)
+        assert len(read_all(admin, activity.alerts)) == 1
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 def test_an_applications_user_may_write_events_and_nothing_else(world: World) -> None:

@@ -15,11 +15,11 @@ from sealstream.cli.settings import Settings
 from sealstream.cli.watched import watched_process
 from sealstream.health.watching import Question
 from sealstream.kafka import KafkaSettings, create_topics, partition_counts
-from sealstream.layout import Figures
+from sealstream.layout import Figures, TopicConfig
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.workers import WorkerTopics, worker_group
 
-__all__ = ["NAME", "create_watch_topics", "serve_anomaly"]
+__all__ = ["NAME", "create_watch_topics", "serve_anomaly", "watch_topics"]
 
 NAME = "anomaly"
 
@@ -53,12 +53,13 @@ def serve_anomaly(
 
 def create_watch_topics(settings: Settings) -> None:
     """Make the topics that all chains of a prefix share, where they are not there yet. Raises `Misconfigured`."""
+    create_topics(settings.kafka_settings(), watch_topics(settings), replication=settings.kafka.replication)
+
+
+def watch_topics(settings: Settings) -> list[TopicConfig]:
+    """How each of them is made."""
     prefix, partitions = settings.kafka.prefix, settings.anomaly.partitions
-    create_topics(
-        settings.kafka_settings(),
-        ActivityTopics.of(prefix).configs(partitions) + WorkerTopics.of(prefix).configs(partitions),
-        replication=settings.kafka.replication,
-    )
+    return ActivityTopics.of(prefix).configs(partitions) + WorkerTopics.of(prefix).configs(partitions)
 
 
 def _kafka_answers(kafka: KafkaSettings, prefix: str) -> Question:

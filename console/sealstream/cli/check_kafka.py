@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sealstream.cli.anomaly_process import watch_topics
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
 from sealstream.cli.settings import Settings
 from sealstream.errors import Misconfigured, SealstreamError, Unavailable
 from sealstream.kafka import CLIENTS, Permission, permissions
 from sealstream.kafka.inspecting import TopicView, inspect
 from sealstream.layout import ChainTopics, TopicConfig, sequencer_group
+from sealstream.layout.workers import worker_group
 
 __all__ = ["check_kafka", "judged_permissions", "judged_topics"]
 
@@ -25,12 +27,13 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
     """`clients`: whose work this user must be able to do; none: it need be able to do somebody's."""
     section, chains = settings.kafka, settings.open_chains()
     topics = {chain: ChainTopics.of(chain, section.prefix) for chain in chains}
-    group = sequencer_group(section.prefix)
-    wanted = [config for chain in chains for config in topics[chain].configs()]
+    groups = (sequencer_group(section.prefix), worker_group(section.prefix))
+    watch = watch_topics(settings)
+    wanted = [config for chain in chains for config in topics[chain].configs()] + watch
     needed = {each.name for chain in chains for each in _on_topics(chain, section.prefix)}
     wanted += [TopicConfig(name, {}) for name in sorted(needed - {config.name for config in wanted})]
     try:
-        view = inspect(settings.kafka_settings(), wanted, group, _TIMEOUT_S)
+        view = inspect(settings.kafka_settings(), wanted, groups, _TIMEOUT_S)
     except SealstreamError as error:
         return [wrong("kafka", str(error), _mend(error))]
     options = section.driver_options()
@@ -46,21 +49,31 @@ def check_kafka(settings: Settings, clients: Sequence[str]) -> Sequence[Finding]
         findings.append(wrong("kafka", said, "no topic can be made so: lower it, or add brokers"))
     for chain in chains:
         findings += judged_topics(chain, topics[chain], view.topics)
-        findings += judged_permissions(chain, section.prefix, view.topics, {group: view.group_operations}, clients)
+        findings += judged_permissions(chain, section.prefix, view.topics, view.group_operations, clients)
+    if chains:
+        made = f"`sealstream chain create {chains[0]}`, once more, makes them"
+        findings += _judged(
+            "kafka, the watch", [each.name for each in watch], view.topics, made, "the right partitions"
+        )
     return findings
 
 
 def judged_topics(chain: str, topics: ChainTopics, views: Mapping[str, TopicView]) -> list[Finding]:
     """Whether the topics are there and as they must be."""
-    about = f"kafka, chain {chain}"
+    made = f"`sealstream chain create {chain}` makes a new chain's; lost ones: docs/runbooks/lost-kafka.md"
+    return _judged(f"kafka, chain {chain}", topics, views, made, "one partition")
+
+
+def _judged(
+    about: str, topics: Sequence[str], views: Mapping[str, TopicView], made: str, partitions: str
+) -> list[Finding]:
     missing = [name for name in topics if views[name].there is False]
     hidden = [name for name in topics if views[name].there is None]
     unread = [name for name in topics if views[name].there and views[name].differences is None]
     differing = [each for name in topics for each in views[name].differences or ()]
     findings = []
     if missing:
-        to_do = f"`sealstream chain create {chain}` makes a new chain's; lost ones: docs/runbooks/lost-kafka.md"
-        findings.append(wrong(about, f"no topic {', '.join(missing)}", to_do))
+        findings.append(wrong(about, f"no topic {', '.join(missing)}", made))
     if differing:
         to_do = "`kafka-configs.sh --alter --entity-type topics --entity-name TOPIC --add-config NAME=VALUE`"
         findings.append(wrong(about, "; ".join(differing), to_do))
@@ -70,9 +83,7 @@ def judged_topics(chain: str, topics: ChainTopics, views: Mapping[str, TopicView
         findings.append(skipped(about, ", ".join(parts)))
     fine = len(topics) - len({*missing, *hidden, *unread})
     if fine and not missing and not differing:
-        findings.append(
-            ok(about, f"{fine} of {len(topics)} topics are there, with one partition and the right cleanup")
-        )
+        findings.append(ok(about, f"{fine} of {len(topics)} topics are there, with {partitions} and the right cleanup"))
     return findings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -67,8 +68,8 @@ def prepare(
 
 
 def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
-    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, and who
-    watches them, last.
+    """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, the
+    watch's workers where their extra is installed, and who watches the pipeline itself, last.
     """
 
     def spec(name: str, *arguments: str) -> ProcessSpec:
@@ -81,6 +82,8 @@ def process_specs(config: Path, chains: Sequence[str]) -> list[ProcessSpec]:
             spec(program_name(process, chain), process, "--chain", chain)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
+    if find_spec("faust") is not None:
+        specs.append(spec("anomaly", "anomaly"))
     return [*specs, spec("watch", "watch")]
 
 

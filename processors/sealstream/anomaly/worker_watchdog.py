@@ -26,7 +26,7 @@ import structlog
 from sealstream.anomaly.worker_beginning import input_lost, lost_places
 from sealstream.anomaly.worker_reports import Report, decode_report
 from sealstream.errors import NotCanonical, SealstreamError, Unavailable
-from sealstream.kafka import KafkaSettings, Place, committed_offsets, end_offsets, first_offsets, has_record
+from sealstream.kafka import KafkaSettings, Place, committed_offsets, end_offsets, first_offsets, first_record
 from sealstream.layout import Figures, figures
 
 __all__ = ["Patience", "Restarts", "WorkerWatchdog"]
@@ -262,7 +262,7 @@ class _Progress:
                 self.behind_s = max(self.behind_s, still_s)
             limit_s = self._patience.still_s * (1 if place in ours else 2)
             if still_s > limit_s and not stands:
-                if has_record(self._kafka, place, at[place]):
+                if first_record(self._kafka, place, at[place]) is not None:
                     stands = (
                         f"{place.topic}, partition {place.partition}, has records from offset {at[place]} on, which "
                         f"nobody has handled for {still_s:.0f} s"

@@ -10,7 +10,7 @@ from sealstream.kafka.groups import (
     committed_offsets,
     end_offsets,
     first_offsets,
-    has_record,
+    first_record,
     partition_counts,
     set_offsets,
 )
@@ -41,7 +41,7 @@ __all__ = [
     "end_offset",
     "end_offsets",
     "first_offsets",
-    "has_record",
+    "first_record",
     "last_record",
     "offset_reaching",
     "partition_counts",

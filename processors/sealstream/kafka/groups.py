@@ -30,7 +30,7 @@ __all__ = [
     "committed_offsets",
     "end_offsets",
     "first_offsets",
-    "has_record",
+    "first_record",
     "partition_counts",
     "set_offsets",
 ]
@@ -94,19 +94,22 @@ def set_offsets(kafka: KafkaSettings, group: str, offsets: Mapping[Place, int]) 
     return True
 
 
-def has_record(kafka: KafkaSettings, place: Place, offset: int) -> bool:
-    """Whether a committed record stands at `offset` or behind it. Raises `InputLost`, and `Unavailable`."""
+def first_record(kafka: KafkaSettings, place: Place, offset: int) -> int | None:
+    """The offset of the first committed record at `offset` or behind it; None when there is none.
+
+    Raises `InputLost`, and `Unavailable`.
+    """
     deadline = time.monotonic() + _RECORD_S
     with CommittedReader(
         kafka, place.topic, offset, partition=place.partition, fetch_wait_s=0.05, ahead_kb=64
     ) as reader:
         end = end_offsets(kafka, [place])[place]
         while reader.position() < end:
-            if reader.read(1, _PAUSE_S):
-                return True
+            if records := reader.read(1, _PAUSE_S):
+                return records[0].offset
             if time.monotonic() > deadline:
                 raise Unavailable(f"{place.topic}: nothing came from offset {offset} in {_RECORD_S:.0f} s")
-    return False
+    return None
 
 
 def _offsets(

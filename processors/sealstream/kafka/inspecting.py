@@ -36,14 +36,16 @@ class TopicView(NamedTuple):
 
 
 class ClusterView(NamedTuple):
-    """`topics` by name. `group_operations`: of the consumer group asked for."""
+    """`topics` by name. `group_operations`: of the consumer groups asked for."""
 
     brokers: int
     topics: Mapping[str, TopicView]
-    group_operations: frozenset[str]
+    group_operations: Mapping[str, frozenset[str]]
 
 
-def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, timeout_s: float = 5.0) -> ClusterView:
+def inspect(
+    kafka: KafkaSettings, topics: Sequence[TopicConfig], groups: Sequence[str], timeout_s: float = 5.0
+) -> ClusterView:
     """Raises `Misconfigured` for what a person must mend, `Unavailable` when nobody answers."""
     heard: list[KafkaError] = []
     milliseconds = int(timeout_s * 1000)
@@ -65,13 +67,16 @@ def inspect(kafka: KafkaSettings, topics: Sequence[TopicConfig], group: str, tim
     )
     resources = {name: ConfigResource(ConfigResource.Type.TOPIC, name) for name in names}
     configured = client.describe_configs(list(resources.values()), request_timeout=timeout_s) if names else {}
-    groups = client.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=timeout_s)
+    asked_of = client.describe_consumer_groups(
+        list(groups), include_authorized_operations=True, request_timeout=timeout_s
+    )
     views = {
         topic.name: _topic(topic, _answer(described[topic.name]), _answer(configured[resources[topic.name]]))
         for topic in topics
     }
-    found = _answer(groups[group])
-    return ClusterView(len(cluster.nodes), views, frozenset() if isinstance(found, KafkaError) else _operations(found))
+    found = {group: _answer(asked_of[group]) for group in groups}
+    may = {name: frozenset() if isinstance(each, KafkaError) else _operations(each) for name, each in found.items()}
+    return ClusterView(len(cluster.nodes), views, may)
 
 
 def _hopeless(heard: Sequence[KafkaError], after_s: float) -> bool:

@@ -16,6 +16,7 @@ from sealstream.layout import (
 )
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.pipeline_watch import watch_topic
+from sealstream.layout.workers import WorkerTopics, worker_group
 
 __all__ = ["CLIENTS", "Permission", "permissions"]
 
@@ -61,8 +62,18 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "watch": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,), "segments": (READ,)},
     "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
+    "anomaly": {"control": (WRITE,)},
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
     "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
+}
+_ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
+    "anomaly": {
+        "activity": (READ, DESCRIBE_CONFIGS),
+        "addresses": (READ, DESCRIBE_CONFIGS),
+        "alerts": (WRITE, DESCRIBE_CONFIGS),
+        "actors": (READ, WRITE, DESCRIBE_CONFIGS),
+        "address_states": (READ, WRITE, DESCRIBE_CONFIGS),
+    },
 }
 CLIENTS = tuple(_ON_TOPICS)
 """Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile`
@@ -71,9 +82,14 @@ CLIENTS = tuple(_ON_TOPICS)
 
 
 def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
-    """What this client needs for one chain."""
+    """What this client needs for one chain, and of what all chains share."""
     topics = ChainTopics.of(chain, prefix)
     needed = [Permission("topic", getattr(topics, name), operations) for name, operations in _ON_TOPICS[client].items()]
+    activity, states = ActivityTopics.of(prefix), WorkerTopics.of(prefix)
+    shared = activity._asdict() | {"actors": states.actors, "address_states": states.addresses}
+    needed += [Permission("topic", shared[name], each) for name, each in _ON_SHARED_TOPICS.get(client, {}).items()]
+    if client == "anomaly":
+        needed.append(Permission("group", worker_group(prefix), (READ,)))
     if client == "sequencer":
         needed += [
             Permission("group", sequencer_group(prefix), (READ,)),

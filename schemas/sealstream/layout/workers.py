@@ -15,7 +15,8 @@ from sealstream.layout.topics import DEFAULT_PREFIX, TopicConfig
 __all__ = ["WorkerTopics", "counted_header", "parse_counted", "worker_group"]
 
 _COUNTED = "counted"
-_DAY_MS = 86_400_000
+_TEN_MINUTES_MS = 600_000
+_SEGMENT_BYTES = 67_108_864
 
 
 class WorkerTopics(NamedTuple):
@@ -32,10 +33,14 @@ class WorkerTopics(NamedTuple):
     def configs(self, partitions: int) -> list[TopicConfig]:
         """How each is created. `partitions`: as many as `audit.activity` has.
 
-        For a day nothing is compacted: a worker that was taken for dead and writes once more must not make a newer
-        state vanish before it was read.
+        Small segments are compacted soon, but not at once: a worker that was taken for dead, and writes an old state
+        once more, must not make a newer one vanish.
         """
-        compact = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(_DAY_MS)}
+        compact = {
+            "cleanup.policy": "compact",
+            "min.compaction.lag.ms": str(_TEN_MINUTES_MS),
+            "segment.bytes": str(_SEGMENT_BYTES),
+        }
         return [TopicConfig(name, compact, partitions) for name in self]
 
 
