@@ -155,12 +155,12 @@ def of_checkpoints(stores: Stores) -> LogWatch:
     watch = PipelineWatch(chosen(PIPELINE_DETECTORS, {"checkpoint_late": {"late_s": 20}}))
     return LogWatch(
         {"main": look},
-        stores,
-        stores,
+        stores,  # type: ignore[arg-type]
+        stores,  # type: ignore[arg-type]
         watch,
         every_s=5,
         clock=lambda: clock[0],
-        sleep=lambda s: None,  # type: ignore[arg-type]
+        sleep=lambda s: None,
     )
 
 
