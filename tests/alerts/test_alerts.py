@@ -11,8 +11,7 @@ import pytest
 from tests.pipeline import Pipeline, Said
 
 from sealstream.alerts import fold
-from sealstream.cli import alerts as commands
-from sealstream.cli import saying
+from sealstream.cli import person_saying, saying
 from sealstream.cli.muting import mutes_in_force
 from sealstream.cli.settings import load_settings
 from sealstream.events import control_statement, format_timestamp
@@ -166,6 +165,7 @@ def test_alerts_are_listed_and_that_they_were_read_is_in_the_log(watched: Pipeli
     assert [each["id"] for each in listed(watched)] == [FIRST, SECOND, THIRD, OF_ADDRESS]
     assert [each["id"] for each in listed(watched, "--severity", "critical")] == [SECOND]
     assert [each["id"] for each in listed(watched, "--subject", "10.9.9.9")] == [OF_ADDRESS]
+    assert listed(watched, "--all", "--until", "2026-01-01") == []
     assert [each["id"] for each in listed(watched, "--detector", "failed_login_burst", "-n", "1")] == [THIRD]
     said = alerts(watched, "list")
     assert "17 failed logins of user-123" in said.out
@@ -214,7 +214,7 @@ def test_a_kill_before_it_is_sealed_leaves_it_to_the_same_command(
 ) -> None:
     judging = ("close", THIRD[:8], "--as", "false-positive", "--reason", "r")
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "say_until_sealed", killed)
+        patch.setattr(person_saying, "say_until_sealed", killed)
         with pytest.raises(KeyboardInterrupt):
             raise_from(watched, *judging)
     assert alerts(watched, *judging).code == 0

@@ -23,7 +23,8 @@ from sealstream.devstack.ports import free_port
 from sealstream.events import canonical_event, new_event_id
 
 PROCESSES = {
-    *("kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "anomaly")
+    *("kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "anomaly"),
+    "watch",
 }
 EVENTS = 200
 

@@ -27,6 +27,7 @@ from sealstream.health.asking import (
 )
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
 from sealstream.health.letters import DeadLetters
+from sealstream.health.views import LateReview
 from sealstream.layout.figures import ALL
 from sealstream.sealing import new_signing_key, signer
 
@@ -101,6 +102,11 @@ def test_nothing_is_said_of_what_is_well() -> None:
             {"rolled_up": RolledUp(400, NOW - 900, 440), "untold_since": NOW - 840},
             "600 entries not rolled up, the oldest for 14 min: no alert can come of them",
             "operating",
+        ),
+        (
+            {"late_reviews": (LateReview("2026-10", NOW - 9e6), LateReview("2026-11", NOW - 3 * 86_400))},
+            "the review of 2026-11 is overdue for 3 days, and 1 older one, too",
+            "docs/reviews",
         ),
         ({"letters": DeadLetters(9, False, 1)}, "1 record refused or too late in the last day", "dead-letters"),
         ({"letters": DeadLetters(9, False, 3, 2)}, "1 record refused or too late in the last day (2 more were", "dead"),

@@ -16,7 +16,7 @@ from tests.pipeline import Pipeline, say, sql, wait_until
 
 from sealstream.cli.settings import write_settings
 from sealstream.layout import Retention, SegmentLimits
-from sealstream.reports import Month, month_sections
+from sealstream.reports import Asker, Period, period_sections
 from sealstream.reports.settings import ReportSection
 from sealstream.search import parse
 
@@ -117,9 +117,9 @@ def test_a_privileged_action_is_a_search_for_events_and_nothing_else(query: str)
 
 
 def test_long_names_of_actors_are_no_hindrance() -> None:
-    sections = month_sections(
-        Long(), "main", Month.parse(MONTH), now=datetime.now(UTC), verified={}, retention=Retention("soc2", 366)
-    )
+    period = Period.parse(MONTH)
+    ask = Asker(Long(), "main", period, datetime.now(UTC))
+    sections = period_sections(ask, period, verified={}, retention=Retention("soc2", 366))
     busiest = next(table for section in sections for table in section.tables if table.title == "Busiest actors")
     assert len(busiest.rows) == 20
     assert busiest.left_out == 10

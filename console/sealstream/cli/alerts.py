@@ -11,21 +11,21 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from sealstream.alerts import ACTIONS, Book, Case, fold
 from sealstream.cli.alerts_view import alert_lines, alert_members, alert_table, incident_members, incident_table
-from sealstream.cli.context import Context, context_of, counted, out
+from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.harmless import told
+from sealstream.cli.person_saying import ByOption, WaitOption, say_as_person
 from sealstream.cli.reading import ReadLog
-from sealstream.cli.saying import Message, Pending, person_says, say_until_sealed
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
 from sealstream.errors import InvalidEvent, Misconfigured
-from sealstream.events import format_timestamp, new_event_id, parse_timestamp
+from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.layout.alerts import SEVERITIES
 
 __all__ = ["app", "read_book"]
@@ -43,10 +43,6 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 ChainsOption = Annotated[
     list[str] | None, typer.Option("--chain", help="Of this chain; repeatable. Default: of all.", show_default=False)
 ]
-ByOption = Annotated[
-    str | None, typer.Option("--by", help="Who decides it, if not you: sealed beside who you are on this machine.")
-]
-WaitOption = Annotated[float, typer.Option("--wait", min=1, help="Wait so many seconds until it is sealed.")]
 IdsArgument = Annotated[list[str], typer.Argument(help="Alerts, by the first characters of their ids (6 or more).")]
 
 
@@ -68,6 +64,9 @@ def list_alerts(
     since: Annotated[
         str, typer.Option("--since", help="Raised since: so long ago (7d, 24h, 30m), a date or a time.")
     ] = "30d",
+    until: Annotated[
+        str | None, typer.Option("--until", help="Raised before: the same. Default: now.", show_default=False)
+    ] = None,
     incidents: Annotated[
         bool, typer.Option("--incidents", help="One line an incident: alerts of one subject that follow each other.")
     ] = False,
@@ -80,11 +79,12 @@ def list_alerts(
     if severity not in SEVERITIES:
         raise Misconfigured(f"--severity {severity}: expected one of {', '.join(SEVERITIES)}")
     first = _moment(since, "--since", ago=True)
+    before = _moment(until, "--until", ago=True) if until is not None else datetime.max.replace(tzinfo=UTC)
     book = read_book(settings, named)
     found = [
         case
         for case in book.cases.values()
-        if case.at >= first
+        if first <= case.at < before
         and SEVERITIES.index(case.severity) >= SEVERITIES.index(severity)
         and detector in (None, case.detector)
         and subject in (None, case.subject)
@@ -146,7 +146,9 @@ def acknowledge(
         if case.state != "open" and note in (None, case.said[-1].words):
             already = f"alert {case.id[:8]} is {case.state} already, by {case.said[-1].by}"
         metadata = {"alert": case.id} | ({"note": note} if note else {})
-        _say(shared, settings, case.chain, "alert.acknowledged", "alert", case.id, metadata, by, wait, already=already)
+        say_as_person(
+            shared, settings, case.chain, "alert.acknowledged", "alert", case.id, metadata, by, wait, already=already
+        )
 
 
 @app.command("close")
@@ -176,7 +178,9 @@ def close(
         if case.verdict == verdict and case.said[-1].words == reason:
             already = f"alert {case.id[:8]} is closed so already, by {case.said[-1].by}"
         metadata = {"alert": case.id, "as": verdict, "reason": reason}
-        _say(shared, settings, case.chain, "alert.closed", "alert", case.id, metadata, by, wait, already=already)
+        say_as_person(
+            shared, settings, case.chain, "alert.closed", "alert", case.id, metadata, by, wait, already=already
+        )
 
 
 @app.command("mute")
@@ -211,7 +215,7 @@ def mute(
     metadata |= {"subject": subject} if subject else {}
     # Begun before and not finished, it is finished as it was: its end was reckoned then.
     key = ("alert.muted", detector, subject, reason)
-    _say(shared, settings, chain, "alert.muted", "mute", mute_id, metadata, by, wait, key=key)
+    say_as_person(shared, settings, chain, "alert.muted", "mute", mute_id, metadata, by, wait, key=key)
 
 
 @app.command("unmute")
@@ -234,7 +238,7 @@ def unmute(
         out.print(f"mute {found[0].id[:8]} is over already")
         return
     metadata = {"mute": found[0].id, "reason": reason}
-    _say(shared, settings, found[0].chain, "alert.unmuted", "mute", found[0].id, metadata, by, wait)
+    say_as_person(shared, settings, found[0].chain, "alert.unmuted", "mute", found[0].id, metadata, by, wait)
 
 
 @app.command("mutes")
@@ -284,46 +288,6 @@ def _one(book: Book, wanted: str) -> Case:
     if not found:
         raise Misconfigured(f"no alert begins with {wanted!r}: `sealstream alerts list --all` shows them")
     raise Misconfigured(f"{len(found)} alerts begin with {wanted!r}: give more of the id")
-
-
-def _say(
-    shared: Context,
-    settings: Settings,
-    chain: str,
-    action: str,
-    resource_type: str,
-    resource_id: str,
-    metadata: dict[str, Any],
-    by: str | None,
-    wait: float,
-    *,
-    key: Sequence[object] | None = None,
-    already: str = "",
-) -> None:
-    """`key`: what makes two commands one; else everything that is said. `already`: that it is sealed, in words."""
-    settings.running_chain(chain)
-    same = [chain, by, *(key or (action, resource_id, metadata))]
-    said = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(same, sort_keys=True))
-    pending = Pending(shared.config, f"{action}-{chain}-{said}")
-    if already:
-        pending.remove()
-        out.print(told(already), soft_wrap=True)
-        return
-    messages = pending.read()
-    if messages is None:
-        own_id = new_event_id()
-        try:
-            value = person_says(
-                action, id=own_id, resource_type=resource_type, resource_id=resource_id, metadata=metadata, by=by
-            )
-        except InvalidEvent as error:
-            raise Misconfigured(f"this can't be sealed: {error}") from error
-        messages = [Message("control", own_id, value)]
-        pending.write(messages)
-    (seq,) = say_until_sealed(settings, chain, messages, wait_s=wait).values()
-    pending.remove()
-    about = json.loads(messages[0].value)["resource_id"]
-    out.print(f"sealed: entry {seq} of chain {chain} ({action} {about[:8]})", soft_wrap=True)
 
 
 def _moment(text: str, option: str, *, ago: bool) -> datetime:

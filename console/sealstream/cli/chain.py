@@ -24,6 +24,7 @@ from sealstream.cli.forward_process import create_forward_topics
 from sealstream.cli.progress import chain_progress, progress_view
 from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings, migrate_postgres
+from sealstream.cli.watch_process import create_watch_topic
 from sealstream.errors import Misconfigured
 from sealstream.kafka import create_topics, topic_ids
 from sealstream.layout import (
@@ -84,7 +85,7 @@ def create(
         say=lambda line: out.print(Text(line), soft_wrap=True),
     )
     out.print(
-        f"\nchain {name} is made; its processes are `sealstream run sequencer` and `sealstream run activity` (one for "
+        f"\nchain {name} is made; its processes are `sealstream run sequencer`, `run activity` and `run watch` (one for "
         f"all chains), and `sealstream run checkpointing|postgres-sink|archive-sink --chain {name}`. "
         "`sealstream up` starts them for every chain in its settings; one that runs already must be stopped first.",
         soft_wrap=True,
@@ -150,6 +151,7 @@ def make_chain(
     say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
     create_watch_topics(settings)
     create_forward_topics(settings)
+    create_watch_topic(settings)
 
     if settings.archive.bucket:
         say(init_bucket(archive_settings(settings), days))

@@ -35,6 +35,8 @@ from sealstream.cli import (
     restore,
     retention,
     retrying,
+    review,
+    review_list,
     run_process,
     search,
     serve,
@@ -88,6 +90,8 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("report")(report.report_command)
 app.add_typer(anomaly.app, name="anomaly")
+review.app.command("list")(review_list.list_reviews)
+app.add_typer(review.app, name="review")
 app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
 app.command("replay")(replay.replay_command)

@@ -69,7 +69,7 @@ def prepare(
 
 def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False) -> list[ProcessSpec]:
     """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, one
-    roll-up, and the watch where its extra is installed.
+    roll-up, the watch's workers where their extra is installed, and who watches the pipeline itself, last.
 
     `forward`: there are targets, so there is the process that sends to them.
     """
@@ -87,7 +87,9 @@ def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False)
     specs.append(spec("activity", "activity"))
     if find_spec("faust") is not None:
         specs.append(spec("anomaly", "anomaly"))
-    return [*specs, spec("forward", "forward")] if forward else specs
+    if forward:
+        specs.append(spec("forward", "forward"))
+    return [*specs, spec("watch", "watch")]
 
 
 def _with_metrics(config: Path) -> Settings:

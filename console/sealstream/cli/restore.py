@@ -21,6 +21,7 @@ from sealstream.cli.anomaly_process import create_watch_topics
 from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import create_watch_topic
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout import ChainSettings
 from sealstream.rebuild.remaining import PublishedNote, Remainder
@@ -92,6 +93,7 @@ def kafka(
                 progress=progress,
             )
     create_watch_topics(settings)
+    create_watch_topic(settings)
     _tell(chain, restored)
 
 

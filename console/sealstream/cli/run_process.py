@@ -20,6 +20,7 @@ from sealstream.cli.muting import mutes_in_force
 from sealstream.cli.service import Process, configure_logging, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import serve_watch
 from sealstream.cli.watched import MetricsPortOption, questions_of, watched_process
 from sealstream.errors import Misconfigured
 from sealstream.layout import Figures
@@ -39,6 +40,7 @@ class ProcessName(StrEnum):
     FORWARD = "forward"
     ACTIVITY = "activity"
     ANOMALY = "anomaly"
+    WATCH = "watch"
 
 
 _OF_ALL_CHAINS = (ProcessName.SEQUENCER, ProcessName.ACTIVITY)
@@ -50,8 +52,8 @@ def run_command(
     chain: Annotated[
         list[str] | None,
         typer.Option(
-            help="The chain; sequencer and activity take several (default: all); forward and anomaly have all. Others: "
-            "one (default: main).",
+            help="The chain; sequencer, activity and watch take several (default: all); forward and anomaly have all. "
+            "Others: one (default: main).",
             show_default=False,
         ),
     ] = None,
@@ -102,6 +104,9 @@ def run_command(
         if chain:
             raise Misconfigured("anomaly watches all chains of the prefix: expected no --chain")
         code = serve_anomaly(settings, shared.config, metrics_port, tally, accept_input_lost=accept_input_lost)
+    elif process is ProcessName.WATCH:
+        watched = [settings.running_chain(name).name for name in chain or settings.open_chains()]
+        code = serve_watch(settings, watched, metrics_port, tally)
     else:
         if chain is not None and len(chain) > 1:
             raise Misconfigured(f"{process}: expected one --chain, got {len(chain)}; run one process for each")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sealstream.cli.settings import Settings
 from sealstream.errors import SealstreamError
@@ -18,7 +19,15 @@ from sealstream.layout import ChainTopics, Entry, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.sealing import Written, read_written, split_sealed
 
-__all__ = ["chain_offset_at", "sealed_statements", "sealed_with_ids"]
+__all__ = ["News", "chain_offset_at", "sealed_news", "sealed_statements", "sealed_with_ids"]
+
+
+class News(NamedTuple):
+    """Statements in order, and the entry to go on from. `more`: there are more."""
+
+    statements: list[Entry]
+    next_seq: int
+    more: bool = False
 
 
 def sealed_statements(
@@ -55,6 +64,36 @@ def sealed_with_ids(
         entry = decode_entry(value)
         if entry.id in ids:
             yield entry, value
+
+
+def sealed_news(
+    settings: Settings, chain: str, actions: Sequence[str], first_seq: int, *, at_most: int = 1_000
+) -> News:
+    """The `control` and `log` entries with these actions from `first_seq` on: for who asks again and again."""
+    found: list[Entry] = []
+    behind = _asked(settings, chain, lambda store: store.statements_from(chain, actions, first_seq, at_most))
+    if behind is not None:
+        bodies, stored = behind
+        found = [decode_entry(body) for body in bodies]
+        if len(found) == at_most:
+            return News(found, found[-1].written.seq + 1, more=True)
+        first_seq = max(first_seq, stored)
+    needles = [b'"action":"' + action.encode() + b'"' for action in actions]
+    kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
+    begin = offset_reaching(kafka, topic, lambda record: _written(record).seq >= first_seq)
+    for records in read_until_end(kafka, topic, begin):
+        for record in records:
+            if record.value is None:
+                continue
+            if any(needle in record.value for needle in needles):
+                entry = decode_entry(record.value)
+                if entry.action in actions and entry.written.kind != "event":
+                    found.append(entry)
+        if records and records[-1].value is not None:
+            first_seq = _written(records[-1]).seq + 1
+        if len(found) >= at_most:
+            return News(found, first_seq, more=True)
+    return News(found, first_seq)
 
 
 def chain_offset_at(kafka: KafkaSettings, topic: str, moment: datetime) -> int:

@@ -16,6 +16,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealstream.cli.forward_sections import ForwardSection
+from sealstream.cli.review_sections import ReviewsSection, WatchSection
 from sealstream.cli.settings_sections import (
     ActivitySection,
     AnomalySection,
@@ -88,7 +89,9 @@ class Settings(BaseModel):
     anomaly: AnomalySection = Field(default_factory=AnomalySection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     report: ReportSection = Field(default_factory=ReportSection)
+    reviews: ReviewsSection = Field(default_factory=ReviewsSection)
     serve: ServeSection = Field(default_factory=ServeSection)
+    watch: WatchSection = Field(default_factory=WatchSection)
 
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""

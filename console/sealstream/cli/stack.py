@@ -163,7 +163,7 @@ def _start_detached(data_dir: Path, arguments: list[str]) -> None:
                 error.exit_code = code or error.exit_code
                 raise error
             statuses = status_of(data_dir)
-            begun = supervisor_of(data_dir) == child.pid and any(s.name == "activity" for s in statuses)
+            begun = supervisor_of(data_dir) == child.pid and any(s.name == "watch" for s in statuses)
             if begun and all(status.state == "running" for status in statuses):
                 return
             time.sleep(0.2)

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ import typer
 
 from sealstream.cli.context import context_of, out
 from sealstream.cli.last_words import last_error
+from sealstream.cli.reviewing import overdue_by_postgres
 from sealstream.cli.settings import DEFAULT_DATA_DIR, Settings, load_settings
 from sealstream.cli.status_view import document, screen
 from sealstream.cli.stores import archive_settings
@@ -47,6 +49,7 @@ from sealstream.health.asking import (
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings, of_letters
 from sealstream.health.letters import dead_letters
 from sealstream.health.scraping import scraped
+from sealstream.health.views import LateReview
 from sealstream.layout import ChainTopics
 
 __all__ = ["status_command"]
@@ -213,6 +216,10 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
         check_listens([settings.postgres.reader_dsn])
         return stored(settings.postgres.reader_dsn, chain)
 
+    def ask_reviews() -> tuple[LateReview, ...]:
+        late = overdue_by_postgres(settings, name, datetime.fromtimestamp(now, UTC))
+        return tuple(LateReview(str(each.period), each.due_at.timestamp()) for each in late)
+
     def ask_archive() -> Any:
         if settings.archive.endpoint_url:
             check_listens([settings.archive.endpoint_url])
@@ -229,11 +236,13 @@ def _of_chain(settings: Settings, name: str, now: float) -> dict[str, Callable[[
         questions["archived"] = ask_archive
     if settings.postgres.reader_dsn:
         questions["stored"] = ask_postgres
+        questions["reviews"] = ask_reviews
     return questions
 
 
 def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> ChainView:
     section = settings.chains[name]
+    late = answers.get(f"reviews {name}")
     return ChainView(
         name,
         bool(section.closed_at),
@@ -246,6 +255,7 @@ def _chain_view(settings: Settings, name: str, answers: dict[str, Any]) -> Chain
         stored=answers.get(f"stored {name}"),
         archived=answers.get(f"archived {name}"),
         rolled_up=answers.get(f"rolled_up {name}"),
+        late_reviews=None if isinstance(late, Trouble) else late,  # what "stored" says of Postgres says why
     )
 
 

@@ -25,6 +25,7 @@ LOST_KAFKA = "docs/runbooks/lost-kafka.md"
 LOST_POSTGRES = "docs/runbooks/lost-postgres.md"
 DEAD_LETTERS = "docs/runbooks/dead-letters.md"
 MISSING_NUMBERS = "docs/runbooks/missing-numbers.md"
+REVIEWS = "docs/reviews.md"
 
 _STARTS_WITHIN_S = 60.0
 _UNSEALED_S = 60.0
@@ -146,6 +147,7 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
     elif view.rolled_up is not None and isinstance(view.sealed, Sealed) and not view.closed:
         yield from _of_activity(view, view.sealed, view.rolled_up, now)
     yield from _of_input(view)
+    yield from _of_reviews(view, now)
 
 
 def _trouble(store: str, trouble: Trouble, page: str) -> Finding:
@@ -325,6 +327,20 @@ def _worked_off(letters: DeadLetters) -> str:
     if letters.dismissed:
         done.append(f"{letters.dismissed:,} {'' if done else 'more were '}dismissed")
     return f" ({', '.join(done)})" if done else ""
+
+
+def _of_reviews(view: ChainView, now: float) -> Iterator[Finding]:
+    if not view.late_reviews:
+        return
+    *others, newest = view.late_reviews
+    older = f", and {_count(len(others), 'older one')}, too" if others else ""
+    yield Finding(
+        "wrong",
+        "reviews",
+        f"chain {view.chain}: the review of {newest.period} is overdue for {said_age(now - newest.due_at)}{older}: "
+        f"`sealstream review list --chain {view.chain}` says which",
+        REVIEWS,
+    )
 
 
 def _rolled_back(chain: str, who: str, theirs: int, ours: int) -> Finding:

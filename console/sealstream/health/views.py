@@ -9,7 +9,7 @@ from sealstream.health.asking import Archived, Producers, RolledUp, Sealed, Sign
 from sealstream.health.letters import DeadLetters
 from sealstream.layout import Figure
 
-__all__ = ["ChainView", "Finding", "ProcessView"]
+__all__ = ["ChainView", "Finding", "LateReview", "ProcessView"]
 
 
 class Finding(NamedTuple):
@@ -49,9 +49,16 @@ class ProcessView(NamedTuple):
         return next(found, None)
 
 
+class LateReview(NamedTuple):
+    """A period, as people write it, whose review was due at `due_at` (seconds since 1970)."""
+
+    period: str
+    due_at: float
+
+
 class ChainView(NamedTuple):
     """One chain, by its stores. `stored` None: no DSN is set; `archived` None: there is no archive; `rolled_up` None:
-    nobody rolls it up.
+    nobody rolls it up. `late_reviews`: the oldest first; None: nobody has to review it, or nobody says.
 
     `behind_since`: when the first entry came to Kafka that Postgres does not hold; `untold_since`: that is not rolled
     up. `began_at`: when the first entry that Kafka has came, asked where no segment has ended. `unarchived_since`: when
@@ -74,6 +81,7 @@ class ChainView(NamedTuple):
     unarchived_since: float | None = None
     rolled_up: RolledUp | Trouble | None = None
     untold_since: float | None = None
+    late_reviews: tuple[LateReview, ...] | None = None
 
     def members(self) -> dict[str, Any]:
         """For programs."""
@@ -83,3 +91,6 @@ class ChainView(NamedTuple):
             parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
         since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since", "untold_since")}
         return {"chain": self.chain, "closed": self.closed, **parts, **since}
+        since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since")}
+        late = self.late_reviews and [each._asdict() for each in self.late_reviews]
+        return {"chain": self.chain, "closed": self.closed, **parts, **since, "late_reviews": late}

@@ -37,12 +37,12 @@ def bars(series: Series, name: str) -> str:
         axes = canvas.subplots()
         below = [0] * len(series.days)
         others = iter(_OTHER * (len(series.values) + 1))
-        numbers = [day.day for day in series.days]
+        places = range(1, len(series.days) + 1)
         for label, values in series.values.items():
-            axes.bar(numbers, values, bottom=below, width=0.8, label=label, color=_COLOURS.get(label) or next(others))
+            axes.bar(places, values, bottom=below, width=0.8, label=label, color=_COLOURS.get(label) or next(others))
             below = [low + value for low, value in zip(below, values, strict=True)]
-        axes.set_xticks(numbers)
-        axes.set_xlim(0.3, len(numbers) + 0.7)
+        axes.set_xticks(places, [str(day.day) for day in series.days])
+        axes.set_xlim(0.3, len(places) + 0.7)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:,.0f}")
         axes.set_ylim(bottom=0, top=max(1, max(below, default=0)) * 1.05)

@@ -1,4 +1,4 @@
-"""What a month's report says, as values: numbers, tables and series, each with the question that gives it again.
+"""What a report says of a period, as values: numbers, tables and series, each with the question that gives it again.
 
 Pure. The invariant: nothing is shown that no `Question` stands behind, so that a reader who doubts a number can ask
 for it. Whoever gathers makes these (`gathering`), whoever draws takes them (`page`).
@@ -9,57 +9,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sealstream.errors import Misconfigured
+from sealstream.reports.periods import Period
 
-__all__ = ["Figure", "Month", "MonthReport", "Question", "Section", "Series", "Table"]
-
-
-class Month(NamedTuple):
-    """A calendar month in UTC."""
-
-    year: int
-    number: int
-
-    @classmethod
-    def parse(cls, text: str) -> Month:
-        """`2026-11`. Raises `Misconfigured` for anything else."""
-        year, _, number = text.partition("-")
-        if not (len(year) == 4 and year.isascii() and year.isdigit() and number.isascii() and number.isdigit()):
-            raise Misconfigured(f"month {text!r}: expected a year and a month, as in 2026-11")
-        if len(number) != 2 or not 1 <= int(number) <= 12 or not 1 <= int(year) <= 9998:
-            raise Misconfigured(f"month {text!r}: expected a month from 01 to 12, as in 2026-11")
-        return cls(int(year), int(number))
-
-    @property
-    def first(self) -> date:
-        """Its first day."""
-        return date(self.year, self.number, 1)
-
-    @property
-    def after(self) -> date:
-        """The first day of the month after."""
-        return date(self.year + self.number // 12, self.number % 12 + 1, 1)
-
-    @property
-    def days(self) -> list[date]:
-        """All its days, in order."""
-        return [self.first + timedelta(days=day) for day in range((self.after - self.first).days)]
-
-    @property
-    def begins(self) -> datetime:
-        """Its first moment, UTC."""
-        return datetime(self.year, self.number, 1, tzinfo=UTC)
-
-    @property
-    def ends(self) -> datetime:
-        """The first moment after it, UTC."""
-        return datetime(self.after.year, self.after.month, 1, tzinfo=UTC)
-
-    def __str__(self) -> str:
-        return f"{self.year:04d}-{self.number:02d}"
+__all__ = ["Figure", "PeriodReport", "Question", "Section", "Series", "Table"]
 
 
 class Question(NamedTuple):
@@ -118,15 +73,15 @@ class Section:
 
 
 @dataclass
-class MonthReport:
-    """The whole report of one chain's month. `made_at` is UTC; `whole`: the month had ended when it was made; `began`:
-    when the chain's first entry was sealed, None where no store holds it any more.
+class PeriodReport:
+    """The whole report of one chain's period. `made_at` is UTC; `whole`: the period had ended when it was made;
+    `began`: when the chain's first entry was sealed, None where no store holds it any more. `what`: what the page is.
     """
 
     chain: str
     origin: str
     vkey: str
-    month: Month
+    period: Period
     made_at: datetime
     made_by: str
     source: str
@@ -135,11 +90,12 @@ class MonthReport:
     sections: list[Section]
     checkpoint: str = ""
     began: datetime | None = None
+    what: str = "Audit log"
 
     @property
     def whole(self) -> bool:
-        """Whether the month was over: a report of a month that runs is a draft."""
-        return self.made_at >= self.month.ends
+        """Whether the period was over: a report of one that runs is a draft."""
+        return self.made_at >= self.period.ends
 
     def questions(self) -> list[Question]:
         """Each question once, in the order of its first use: the number that the page gives it is its place here."""
@@ -159,7 +115,7 @@ class MonthReport:
             "chain": self.chain,
             "origin": self.origin,
             "vkey": self.vkey,
-            "month": str(self.month),
+            self.period.kind: str(self.period),
             "whole": self.whole,
             "chain_began": self.began.isoformat() if self.began else None,
             "made_at": self.made_at.isoformat(),

@@ -1,6 +1,6 @@
-"""Ask a log what a month's report says. Every number comes from a question that the reader can ask again.
+"""Ask a log what a period's report says. Every number comes from a question that the reader can ask again.
 
-The month is that of `sequenced_at`, which no producer can choose and which only grows: once it is over, its report is
+The period is one of `sequenced_at`, which no producer can choose and which only grows: once it is over, its report is
 the same whenever it is made. `Log` is who answers; the questions are texts of the search language, and what is shown
 beside a number is the command with that very text.
 """
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from sealstream.layout import Retention
-from sealstream.reports.figures import Figure, Month, Question, Section, Series, Table
+from sealstream.reports.figures import Figure, Question, Section, Series, Table
+from sealstream.reports.periods import Period
 from sealstream.verify import Report
 
-__all__ = ["PRIVILEGED", "Log", "month_sections", "verdict_of"]
+__all__ = ["PRIVILEGED", "READS", "Asker", "Log", "period_sections", "verdict_of"]
 
 RESULTS = ("success", "failure", "denied")
 
@@ -54,17 +55,18 @@ class Log(Protocol):
         ...
 
 
-class _Asker:
-    """The month's questions, each asked once."""
+class Asker:
+    """The period's questions, each asked once."""
 
-    def __init__(self, log: Log, chain: str, month: Month, now: datetime) -> None:
+    def __init__(self, log: Log, chain: str, period: Period, now: datetime) -> None:
         self.log = log
         self.now = now
         self.chain = chain
         self._counted: dict[tuple[str, str], Sequence[tuple[str, int]]] = {}
-        self.within = f"sealed_after:{month.first} sealed_before:{month.after}"
+        self.within = f"sealed_after:{period.first} sealed_before:{period.after}"
 
     def text(self, query: str) -> str:
+        """The question, within the period."""
         return f"{query} {self.within}".strip()
 
     def question(self, query: str, *more: str) -> Question:
@@ -72,6 +74,7 @@ class _Asker:
         return Question(("search", self.text(query), *(more or ("--sort", "seq")), "--all", "--chain", self.chain))
 
     def count(self, label: str, query: str, *, note: str = "", alarming_if_any: bool = False) -> Figure:
+        """How many entries it finds."""
         value = sum(count for _, count in self.count_by(query, "kind"))
         return Figure(label, value, self.question(query, "--count-by", "kind"), note, alarming_if_any and value > 0)
 
@@ -82,43 +85,41 @@ class _Asker:
         return self._counted[query, field]
 
     def entries(self, query: str) -> Iterator[Mapping[str, Any]]:
+        """What it finds."""
         return self.log.entries(self.text(query))
 
 
-def month_sections(
-    log: Log,
-    chain: str,
-    month: Month,
+def period_sections(
+    ask: Asker,
+    period: Period,
     *,
-    now: datetime,
     began: datetime | None = None,
     privileged: Mapping[str, str] = PRIVILEGED,
     verified: Mapping[str, Report | str],
     retention: Retention,
 ) -> list[Section]:
-    """All sections of the report, as of `now`; `began`: when the chain did (both aware; None: unknown).
+    """All sections of the report; `began`: when the chain did (aware; None: unknown).
 
     `verified`: each store's report, or why there is none.
     """
-    ask = _Asker(log, chain, month, now)
     return [
-        _summary(ask, privileged),
-        _volume(ask, month, began),
+        _summary(ask, period),
+        _volume(ask, period, began),
         _actors(ask),
         _denials(ask),
         _privileged(ask, privileged),
         _access(ask),
-        _verification(chain, verified),
+        _verification(ask.chain, verified),
         _gaps(ask),
         _retention(ask, retention),
     ]
 
 
-def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
+def _summary(ask: Asker, period: Period) -> Section:
     actors = ask.count_by("kind:event", "actor")
     return Section(
         "In short",
-        "What applications reported within the month, and what the log says of itself.",
+        f"What applications reported within the {period.kind}, and what the log says of itself.",
         [
             ask.count("events", "kind:event"),
             Figure(
@@ -138,53 +139,56 @@ def _summary(ask: _Asker, privileged: Mapping[str, str]) -> Section:
     )
 
 
-def _volume(ask: _Asker, month: Month, began: datetime | None) -> Section:
+def _volume(ask: Asker, period: Period, began: datetime | None) -> Section:
     found: dict[str, dict[str, int]] = {}
     for result in RESULTS:
         found[result] = dict(ask.count_by(f"kind:event result:{result}", "sealed_day"))
-    values = {result: [found[result].get(day.isoformat(), 0) for day in month.days] for result in RESULTS}
+    values = {result: [found[result].get(day.isoformat(), 0) for day in period.days] for result in RESULTS}
     questions = {
         result: ask.question(f"kind:event result:{result}", "--count-by", "sealed_day", "--sort", "value")
         for result in RESULTS
     }
-    totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(month.days)}
+    totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(period.days)}
     # Days that have not come, and those before there was a chain, are no days without an event.
-    lived = [day for day in month.days if day <= ask.now.date() and (began is None or day >= began.date())]
+    lived = [day for day in period.days if day <= ask.now.date() and (began is None or day >= began.date())]
     rows: list[Row] = [
         (_day(day), *(values[result][place] for result in RESULTS), totals[day])
-        for place, day in enumerate(month.days)
+        for place, day in enumerate(period.days)
         if day in lived
     ]
     quiet = [day for day in lived if not totals[day] and day < ask.now.date()]
     notes = [f"Days that passed without an event: {_runs(quiet)} ({len(quiet)} of {len(lived)})."] if quiet else []
-    if began is not None and month.begins < began < month.ends:
+    if began is not None and period.begins < began < period.ends:
         notes.insert(0, f"The chain begins on {_day(began.date())}.")
     total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
     return Section(
         "Volume by day",
         "By the day on which the log sealed an event (UTC); a late delivery counts on the day that it came.",
-        series=[Series("Events a day, by result", month.days, values, questions)],
+        series=[Series("Events a day, by result", period.days, values, questions)] if period.kind != "day" else [],
         tables=[Table("The same in numbers", ("day", *RESULTS, "all"), rows, total)],
         notes=notes,
     )
 
 
 def _runs(days: Sequence[date]) -> str:
-    """Days of one month as people write them: 1-5, 9, 12-13."""
-    runs: list[list[int]] = []
+    """Days as people write them: 1-5, 9, 12-13; with their months where they are of two."""
+    runs: list[list[date]] = []
     for day in days:
-        if runs and runs[-1][1] == day.day - 1:
-            runs[-1][1] = day.day
+        if runs and runs[-1][1] == day - timedelta(days=1):
+            runs[-1][1] = day
         else:
-            runs.append([day.day, day.day])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+            runs.append([day, day])
+    pattern = "%-d" if len({day.month for day in days}) == 1 else "%m-%d"
+    said = [[day.strftime(pattern) for day in run] for run in runs]
+    between = "-" if pattern == "%-d" else " to "
+    return ", ".join(first if first == last else f"{first}{between}{last}" for first, last in said)
 
 
 def _day(day: date) -> str:
     return day.strftime("%Y-%m-%d %a")
 
 
-def _top(ask: _Asker, title: str, query: str, field: str, heading: str, counted: str = "events") -> Table:
+def _top(ask: Asker, title: str, query: str, field: str, heading: str, counted: str = "events") -> Table:
     counts = ask.count_by(query, field)
     rows = [(value, count) for value, count in counts[:_SHOWN]]
     return Table(
@@ -192,7 +196,7 @@ def _top(ask: _Asker, title: str, query: str, field: str, heading: str, counted:
     )
 
 
-def _actors(ask: _Asker) -> Section:
+def _actors(ask: Asker) -> Section:
     counts = ask.count_by("kind:event", "actor")
     top = counts[:_SHOWN]
     by_result = {result: dict(ask.count_by(f"kind:event result:{result}", "actor")) for result in RESULTS[1:]}
@@ -210,7 +214,7 @@ def _actors(ask: _Asker) -> Section:
     )
 
 
-def _denials(ask: _Asker) -> Section:
+def _denials(ask: Asker) -> Section:
     refused = "kind:event result:denied"
     return Section(
         "Denials and failures",
@@ -224,7 +228,7 @@ def _denials(ask: _Asker) -> Section:
     )
 
 
-def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
+def _privileged(ask: Asker, privileged: Mapping[str, str]) -> Section:
     figures, tables = [], []
     for name, query in privileged.items():
         figure = ask.count(name, f"kind:event {query}", note=query)
@@ -263,7 +267,7 @@ def _who(entry: Mapping[str, Any]) -> str:
     return f"{entry['actor_id']} for {behalf}" if behalf else str(entry["actor_id"])
 
 
-def _access(ask: _Asker) -> Section:
+def _access(ask: Asker) -> Section:
     read = ask.count("reads of this log", READS, note="a stream counts once")
     notes = []
     if not read.value:
@@ -311,7 +315,7 @@ def _verify(chain: str, store: str) -> Question:
     return Question(("verify", store, "--chain", chain))
 
 
-def _gaps(ask: _Asker) -> Section:
+def _gaps(ask: Asker) -> Section:
     query = "kind:log " + " ".join(f"action:{action}" for action in _NOTICED)
     rows: list[tuple[str, ...]] = []
     total = 0
@@ -378,7 +382,7 @@ def _gaps(ask: _Asker) -> Section:
     )
 
 
-def _retention(ask: _Asker, retention: Retention) -> Section:
+def _retention(ask: Asker, retention: Retention) -> Section:
     query = "kind:control action:segment.archived"
     until: list[str] = []
     for entry in ask.entries(query):

@@ -1,4 +1,4 @@
-"""A month's report as one HTML file: no script, nothing fetched, every text escaped, and fit for paper.
+"""A report as one HTML file: no script, nothing fetched, every text escaped, and fit for paper.
 
 The page forbids itself scripts and requests (Content-Security-Policy), since what it shows was written by strangers.
 """
@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sealstream.reports.charts import bars
-from sealstream.reports.figures import MonthReport, Question, Series
+from sealstream.reports.figures import PeriodReport, Question, Series
 
 __all__ = ["render"]
 
 
-def render(report: MonthReport) -> str:
+def render(report: PeriodReport) -> str:
     """The whole page."""
     questions = report.questions()
     places = {question: place for place, question in enumerate(questions, 1)}

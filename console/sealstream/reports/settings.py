@@ -12,7 +12,7 @@ __all__ = ["ReportSection"]
 
 
 class ReportSection(BaseModel):
-    """The monthly report (`sealstream report`)."""
+    """What a report (`sealstream report`) and a review (`sealstream review`) say."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -33,5 +33,5 @@ class ReportSection(BaseModel):
             if query.sealed_after or query.sealed_before:
                 taken.append("sealed_after/sealed_before")
             if taken:
-                raise ValueError(f"{name}: {', '.join(taken)} is for the report to say: it asks for a month's events")
+                raise ValueError(f"{name}: {', '.join(taken)} is for the report to say: it asks for a period's events")
         return privileged

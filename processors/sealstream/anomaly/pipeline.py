@@ -7,7 +7,7 @@ the second in which it was made. The invariant is that of `watching`: alerts fol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ __all__ = [
     "PipelineDetector",
     "PipelineKept",
     "PipelineWatch",
+    "ReviewLate",
+    "ReviewsObserved",
     "SinkObserved",
 ]
 
@@ -82,6 +84,24 @@ class SinkObserved(Observation, frozen=True, kw_only=True):
     def subject(self) -> str:
         """The chain and the sink."""
         return f"{self.chain}/{self.sink}"
+
+
+class ReviewLate(msgspec.Struct, frozen=True):
+    """A period, as people write it, whose review was due in second `due_s`. `first_s`: its first second. `started_by`:
+    who has begun it; empty: nobody.
+    """
+
+    period: str
+    first_s: int
+    due_s: int
+    started_by: str = ""
+
+
+class ReviewsObserved(Observation, frozen=True, kw_only=True):
+    """Which reviews of a chain are overdue, in the order in which they were due. `every`: the kind of period."""
+
+    every: Literal["day", "week", "month"]
+    overdue: list[ReviewLate]
 
 
 State = TypeVar("State", bound=msgspec.Struct)

@@ -16,6 +16,7 @@ from sealstream.layout import (
 )
 from sealstream.layout.activity import ActivityTopics, activity_transactional_id
 from sealstream.layout.forwarding import ForwardTopics
+from sealstream.layout.pipeline_watch import watch_topic
 from sealstream.layout.workers import WorkerTopics, worker_group
 
 __all__ = ["CLIENTS", "Permission", "permissions"]
@@ -62,6 +63,7 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "activity": {"chain": (READ, DESCRIBE_CONFIGS)},
     "forward": {"chain": (READ,)},  # for targets that want entries, and for who is told of closed alerts
+    "watch": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,), "segments": (READ,)},
     "verifier": dict.fromkeys(ChainTopics._fields, (READ,)) | {"control": (READ, WRITE)},
     "anomaly": {"control": (WRITE,)},
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
@@ -109,6 +111,11 @@ def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
             Permission("topic", ActivityTopics.of(prefix).alerts, (READ,)),
             Permission("topic", own.positions, (READ, WRITE, DESCRIBE_CONFIGS)),
             Permission("topic", own.deadletter, (READ, WRITE, DESCRIBE_CONFIGS)),
+        ]
+    if client == "watch":
+        needed += [
+            Permission("topic", ActivityTopics.of(prefix).alerts, (WRITE,)),
+            Permission("topic", watch_topic(prefix).name, (READ, WRITE, DESCRIBE_CONFIGS)),
         ]
     if client == "checkpointing":
         needed.append(Permission("transactional-id", checkpointing_transactional_id(chain), (WRITE,)))

@@ -257,14 +257,17 @@ STATEMENTS: dict[str, Statement] = {
     ),
     "review.started": Statement(
         "control",
-        _object({"review": _UUID, "period": _TEXT, "first": _TIME, "before": _TIME}, {"by": _TEXT}),
-        "a person begins to review a period of the log",
+        _object(
+            {"review": _UUID, "period": _TEXT, "first": _TIME, "before": _TIME},
+            {"document_sha256": _HEX_64, "size": _COUNT, "by": _TEXT},
+        ),
+        "a person begins to review a period of the log, with the document that has this SHA-256",
     ),
     "review.signed": Statement(
         "control",
         _object(
             {"review": _UUID, "period": _TEXT, "note": _TEXT, "document_sha256": _HEX_64},
-            {"size": _COUNT, "figures": _object({}), "by": _TEXT},
+            {"size": _COUNT, "figures": _object({}), "open_alerts": _COUNT, "by": _TEXT},
         ),
         "a person has reviewed a period, and says what of it; the document with this SHA-256 is what was seen",
     ),

@@ -55,6 +55,7 @@ __all__ = [
     "REFUSED",
     "REPEATED",
     "RESTARTS",
+    "REVIEWS_OVERDUE",
     "SEGMENTS",
     "STATEMENTS",
     "STEP_TIME",
@@ -70,11 +71,12 @@ __all__ = [
 
 ALL = (
     *("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity"),
-    *("outbox-relay", "forward", "anomaly"),
+    *("outbox-relay", "forward", "anomaly", "watch"),
 )
 _IN_CHAIN = ALL[:5]
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
 _ANOMALY = ("anomaly",)
+_RAISING = ("anomaly", "watch")
 _CHAIN = ("chain",)
 
 
@@ -107,7 +109,11 @@ ALARMS = Figure(
 STORE_REACHABLE = Figure(
     "sealstream_store_reachable", "gauge", "1 when the store answered the last time it was asked, else 0.", ("store",)
 )
-BATCHES = Figure("sealstream_batches_total", "counter", "Batches done: committed and read back, signed, stored, put.")
+BATCHES = Figure(
+    "sealstream_batches_total",
+    "counter",
+    "Batches done: committed and read back, signed, stored, put; looks at a chain.",
+)
 ENTRIES = Figure(
     "sealstream_entries_total", "counter", "Entries sealed, checked, stored, archived or counted; events relayed."
 )
@@ -218,12 +224,15 @@ MALFORMED = Figure(
 DETECTOR_FAILURES = Figure(
     "sealstream_detector_failures_total", "counter", "Of these passed over: a detector failed at them.", (), _ANOMALY
 )
-ALERTS_RAISED = Figure("sealstream_alerts_raised_total", "counter", "Alerts written.", (), _ANOMALY)
+ALERTS_RAISED = Figure("sealstream_alerts_raised_total", "counter", "Alerts written.", (), _RAISING)
 ALERTS_KNOWN = Figure(
-    "sealstream_alerts_known_total", "counter", "Alerts found again that the chain held already.", (), _ANOMALY
+    "sealstream_alerts_known_total", "counter", "Alerts found again that the chain held already.", (), _RAISING
 )
 ALERTS_UNSEALED = Figure(
-    "sealstream_alerts_unsealed_total", "counter", "Alerts written that no chain could be told of.", (), _ANOMALY
+    "sealstream_alerts_unsealed_total", "counter", "Alerts written that no chain could be told of.", (), _RAISING
+)
+REVIEWS_OVERDUE = Figure(
+    "sealstream_reviews_overdue", "gauge", "Periods whose review is overdue, of the newest 60.", _CHAIN, ("watch",)
 )
 
 FIGURES = (
@@ -234,7 +243,7 @@ FIGURES = (
     *(ARCHIVED_SEGMENTS, ACTIVITY_RECORDS),
     *(FORWARDED, FORWARD_FAILURES, FORWARD_LETTERS, FORWARD_LAG, FORWARD_LAG_SECONDS),
     *(WORKER_READY, WORKER_PARTITIONS, WATCHED, MALFORMED, DETECTOR_FAILURES),
-    *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED),
+    *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED, REVIEWS_OVERDUE),
 )
 """All, in the order in which they are shown."""
 

@@ -38,6 +38,10 @@ _STATEMENTS = (
     f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} "
     "WHERE chain = $1 AND kind = 'control' AND action = ANY($2::text[]) ORDER BY seq"
 )
+_STATEMENTS_FROM = (
+    f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} "
+    "WHERE chain = $1 AND seq >= $3 AND kind IN ('control', 'log') AND action = ANY($2::text[]) ORDER BY seq LIMIT $4"
+)
 _BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
 _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
@@ -132,6 +136,12 @@ class PostgresStore:
     def statements(self, chain: str, actions: Sequence[str]) -> list[bytes]:
         """The bodies of the `control` entries with these actions, in order of seq; unverified."""
         rows = self._session.fetch("looking for statements", _STATEMENTS, chain, list(actions))
+        return [row["body"] for row in rows]
+
+    def statements_from(self, chain: str, actions: Sequence[str], first_seq: int, limit: int) -> list[bytes]:
+        """The bodies of the `control` and `log` entries with these actions from `first_seq` on, at most so many."""
+        asked = (chain, list(actions), first_seq, limit)
+        rows = self._session.fetch("looking for statements", _STATEMENTS_FROM, *asked)
         return [row["body"] for row in rows]
 
     def with_ids(self, chain: str, ids: Sequence[str]) -> list[bytes]:

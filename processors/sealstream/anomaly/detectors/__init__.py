@@ -18,6 +18,7 @@ from sealstream.anomaly.detectors.mass_read import MassRead
 from sealstream.anomaly.detectors.password_spray import PasswordSpray
 from sealstream.anomaly.detectors.privilege_change_then_use import PrivilegeChangeThenUse
 from sealstream.anomaly.detectors.producer_gap import ProducerGap
+from sealstream.anomaly.detectors.review_overdue import ReviewOverdue
 from sealstream.anomaly.detectors.service_as_person import ServiceAsPerson
 from sealstream.anomaly.detectors.silence import Silence
 from sealstream.anomaly.detectors.sink_lagging import SinkLagging
@@ -44,6 +45,6 @@ DETECTORS: Mapping[str, type[Any]] = {
 """By name, in the order in which `sealstream anomaly` lists them."""
 
 PIPELINE_DETECTORS: Mapping[str, type[Any]] = {
-    each.name: each for each in (Silence, ProducerGap, DeadLettersRising, CheckpointLate, SinkLagging)
+    each.name: each for each in (Silence, ProducerGap, DeadLettersRising, CheckpointLate, SinkLagging, ReviewOverdue)
 }
 """The same of the pipeline's own."""

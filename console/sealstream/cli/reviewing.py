@@ -1,0 +1,71 @@
+"""What these settings' stores know of reviews: what was said of them, since when there is a chain, what is late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sealstream.cli.sealed import sealed_statements
+from sealstream.cli.settings import Settings
+from sealstream.cli.stores import archive_settings
+from sealstream.errors import SealstreamError
+from sealstream.events import parse_timestamp
+from sealstream.health.asking import archived, check_listens, stored
+from sealstream.kafka import read_until_end, start_offset
+from sealstream.layout import ChainTopics, decode_entry
+from sealstream.postgres import PostgresStore
+from sealstream.reports import Period
+from sealstream.reviews import ACTIONS, Overdue, Reviews, fold, overdue
+
+__all__ = ["began_at", "not_whole", "overdue_by_postgres", "read_reviews"]
+
+
+def read_reviews(settings: Settings, chain: str) -> Reviews:
+    """What is sealed about reviews of this chain, by Postgres and, for what it does not have yet, Kafka."""
+    return fold(sealed_statements(settings, chain, ACTIONS))
+
+
+def began_at(settings: Settings, chain: str) -> datetime | None:
+    """When entry 0 was sealed; None where neither Postgres nor Kafka holds it any more, or answers."""
+    try:
+        if settings.postgres.reader_dsn:
+            with PostgresStore(settings.postgres.reader_dsn) as store:
+                if (found := _began(store, chain)) is not None:
+                    return found
+        kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
+        first = next(read_until_end(kafka, topic), None) if start_offset(kafka, topic) == 0 else None
+        return parse_timestamp(decode_entry(first[0].value or b"").written.sequenced_at) if first else None
+    except SealstreamError:
+        return None
+
+
+def _began(store: PostgresStore, chain: str) -> datetime | None:
+    for rows in store.rows(chain, 0, 1):
+        return parse_timestamp(decode_entry(rows[0].body).written.sequenced_at)
+    return None
+
+
+def not_whole(settings: Settings, chain: str, period: Period) -> str:
+    """Why the store that answers does not hold all of a period that is over; empty: it does."""
+    known = settings.chain(chain)
+    if settings.postgres.reader_dsn:
+        who, newest = "Postgres", stored(settings.postgres.reader_dsn, known).sequenced_at
+    else:
+        who, newest = "the archive", archived(archive_settings(settings), known).sequenced_at
+    if newest is not None and newest >= period.ends.timestamp():
+        return ""
+    has = "nothing" if newest is None else f"entries up to {datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M:%S}Z"
+    return (
+        f"{who} has {has} of chain {chain}, and {period} ends on {period.ends:%Y-%m-%d %H:%M}Z: its figures may still "
+        "grow. An entry comes at least once a minute while the sequencer runs; try again then"
+    )
+
+
+def overdue_by_postgres(settings: Settings, chain: str, now: datetime) -> list[Overdue]:
+    """What is late, the oldest first, by Postgres alone, which answers at once. Raises a `SealstreamError`."""
+    cadence = settings.reviews.cadence(chain, settings.open_chains())
+    if cadence is None or not settings.postgres.reader_dsn:
+        return []
+    check_listens([settings.postgres.reader_dsn])
+    with PostgresStore(settings.postgres.reader_dsn) as store:
+        reviews = fold(decode_entry(body) for body in store.statements(chain, ACTIONS))
+        return overdue(reviews, chain, cadence, now, _began(store, chain))
