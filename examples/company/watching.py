@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 from examples.company.company import Company
+from examples.company.places import SITES
 from examples.company.scoring import Alarm
 from examples.company.writing import Happened, stamp
 
@@ -29,6 +30,13 @@ class Setting(NamedTuple):
     warm_up: int
     times: int
     thresholds: Mapping[str, Mapping[str, Any]] = {}
+
+    def in_force(self) -> dict[str, dict[str, Any]]:
+        """With the clocks of the sites, which whoever runs the watch there would set."""
+        zones = {site.name: str(site.zone) for site in SITES}
+        given = {name: dict(each) for name, each in self.thresholds.items()}
+        given["unusual_hour"] = {"zones": zones} | given.get("unusual_hour", {})
+        return given
 
     def company(self) -> Company:
         """As it is set."""
@@ -77,7 +85,7 @@ def counted(happened: Happened, seq: int) -> Counted:
 
 def _watch_share(setting: Setting, share: Share) -> Watched:
     company = setting.company()
-    roll_up, watching = ShareRollUp("main", share), ShareWatch(chosen(DETECTORS, setting.thresholds))
+    roll_up, watching = ShareRollUp("main", share), ShareWatch(chosen(DETECTORS, setting.in_force()))
     alarms: list[Alarm] = []
     actors: set[str] = set()
     seq, scored_from = -1, company.scored_from

@@ -22,6 +22,7 @@ __all__ = ["CLOCKS", "DetectorsSection", "check_zone", "given_thresholds"]
 CLOCKS: Mapping[str, tuple[str, ...]] = {"unusual_hour": ("zone", "zones")}
 """Thresholds that are no settings of their own: `anomaly.time_zone` and `anomaly.time_zones` say them."""
 
+_SAYS = "Thresholds, a section for each detector; docs/detection.md says what was measured with the defaults."
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -50,7 +51,7 @@ def _sections() -> type[BaseModel]:
     for name, kind in DETECTORS.items():
         section = _section(name, kind)
         fields[name] = (section, Field(default_factory=section))
-    return create_model("DetectorsSection", __config__=_FORBID, **fields)
+    return create_model("DetectorsSection", __config__=_FORBID, __doc__=_SAYS, **fields)
 
 
 DetectorsSection: type[BaseModel] = _sections()

@@ -62,7 +62,7 @@ def in_processes(
                     pipe.close()
                     continue
                 done[number].update(said)
-                progress(min(done, key=lambda each: sum(each.values())))
+                progress(_least(done))
         return results
     finally:
         for process in processes:
@@ -71,6 +71,10 @@ def in_processes(
             process.join(_ENDING_S)
             if process.is_alive():
                 process.kill()
+
+
+def _least(done: Sequence[Counter[str]]) -> Counter[str]:
+    return min(done, key=lambda counts: counts.total())
 
 
 def _received(pipe: Connection) -> tuple[str, Any]:

@@ -116,8 +116,11 @@ def backtest_command(
     ] = 30.0,
     listing: Annotated[bool, typer.Option("--list", help="Each alert, too.")] = False,
     processes: Annotated[
-        int, typer.Option("--processes", min=1, max=64, help="How many share the work. Default: one a core.")
-    ] = os.cpu_count() or 1,
+        int | None,
+        typer.Option(
+            "--processes", min=1, max=64, help="How many share the work. Default: one a core.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Try the detectors on history: alerts a day by detector, and what other thresholds would change.
@@ -146,7 +149,9 @@ def backtest_command(
     read = ReadLog(settings, "anomaly backtest", " ".join(words), history.chains)
     with read.streaming(history.store) as given, TrialProgress() as progress:
         progress.total(sum(size_of(history.spanning(trial.learned_from)).values()))
-        outcome = backtest(trial, processes, lambda entries: progress.entries(sum(entries.values())))
+        outcome = backtest(
+            trial, processes or os.cpu_count() or 1, lambda entries: progress.entries(sum(entries.values()))
+        )
         given(Counter(outcome.entries))
     took_s = time.monotonic() - begun
     if as_json:

@@ -86,7 +86,7 @@ def create(
     )
     out.print(
         f"\nchain {name} is made; its processes are `sealstream run sequencer`, `run activity` and `run watch` (one for "
-        f"all chains), and `sealstream run checkpointing|postgres-sink|archive-sink --chain {name}`. "
+        f"all chains), and `run checkpointing|postgres-sink|archive-sink --chain {name}`. "
         "`sealstream up` starts them for every chain in its settings; one that runs already must be stopped first.",
         soft_wrap=True,
     )
