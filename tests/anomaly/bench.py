@@ -156,6 +156,7 @@ class WatchBench:
                     "bootstrap.servers": self.kafka.bootstrap,
                     "transactional.id": f"rollup-{self.prefix}",
                     "compression.type": "lz4",
+                    "partitioner": "murmur2_random",
                     "log_level": 0,
                 }
             )

@@ -29,7 +29,7 @@ from sealstream.devstack import Stack, endpoints_of
 from sealstream.devstack.ports import free_port
 from sealstream.kafka import KafkaSettings
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Outcome", "run", "running_kafka"]
 
 _MOST = 3
 _SETTLE_S = 240.0
@@ -172,7 +172,8 @@ def _run(bench: WatchBench, seconds: float, seed: int, say: Callable[[str], None
 
 
 @contextmanager
-def _kafka() -> Iterator[KafkaSettings]:
+def running_kafka() -> Iterator[KafkaSettings]:
+    """The broker of the stack that `SEALSTREAM_TEST_STACK` names, or one of its own."""
     if shared := os.environ.get("SEALSTREAM_TEST_STACK"):
         yield KafkaSettings(endpoints_of(Path(shared)).kafka_bootstrap)
         return
@@ -194,7 +195,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="where logs are left when something is wrong")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    with _kafka() as kafka:
+    with running_kafka() as kafka:
         outcome = run(
             kafka,
             seconds=60 * arguments.minutes,

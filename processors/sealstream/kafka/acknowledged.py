@@ -117,6 +117,7 @@ class AcknowledgedProducer:
                         "acks": "all",
                         "max.in.flight.requests.per.connection": 4,
                         "compression.type": "lz4",
+                        "partitioner": "murmur2_random",  # where the roll-up puts the same key
                         "linger.ms": 2,
                         "message.timeout.ms": max(1, int(self._timeout_s * 1000)),
                         "queue.buffering.max.kbytes": 65_536,
