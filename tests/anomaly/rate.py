@@ -91,7 +91,8 @@ def main() -> int:
         rate, of_processor = measure(kafka, arguments.records)
     detectors = sum(len(watch._detectors) for watch in watches_of({}).values())
     print(
-        f"{rate:,.0f} records/s, {of_processor:,.0f} in a second of the worker's processor time, with {detectors} detectors"
+        f"{rate:,.0f} records/s, {of_processor:,.0f} in a second of the worker's processor time, "
+        f"with {detectors} detectors"
     )
     return 0
 

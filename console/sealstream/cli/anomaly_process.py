@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sealstream.anomaly.warming import WarmUp
 from sealstream.anomaly.worker_beginning import begin
-from sealstream.anomaly.worker_handling import watches_of
 from sealstream.anomaly.worker_watchdog import Patience, Restarts, WorkerWatchdog
-from sealstream.cli.service import serve
+from sealstream.cli.anomaly_rules import WithRules, sigma_folder, watches
+from sealstream.cli.service import Process, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.watched import watched_process
 from sealstream.health.watching import Question
@@ -42,10 +42,15 @@ def serve_anomaly(
     patience = patience._replace(look_every_s=min(patience.look_every_s, section.worker_still_seconds / 4))
     restarts, decisions = Restarts(), [accept_input_lost]  # it speaks of the loss that was seen, not of a later one
 
-    def build() -> WorkerWatchdog:
+    folder = sigma_folder(settings)
+
+    def build() -> Process:
         decided = decisions.pop() if decisions else False
-        places = begin(kafka, prefix, watches_of({}), warm_up=warm_up, accept_input_lost=decided)
-        return WorkerWatchdog(kafka, worker_group(prefix), places, command, tally, restarts=restarts, patience=patience)
+        places = begin(kafka, prefix, watches(settings, folder), warm_up=warm_up, accept_input_lost=decided)
+        watchdog = WorkerWatchdog(
+            kafka, worker_group(prefix), places, command, tally, restarts=restarts, patience=patience
+        )
+        return watchdog if folder is None else WithRules(watchdog, folder)
 
     with watched_process(settings, NAME, (), metrics_port, {"kafka": _kafka_answers(kafka, prefix)}, tally) as health:
         return serve(NAME, build, vitals=health.vitals)

@@ -18,9 +18,9 @@ import structlog
 
 from sealstream.anomaly.raising import RAISED_ACTION
 from sealstream.anomaly.worker import Worker
-from sealstream.anomaly.worker_handling import watches_of
 from sealstream.anomaly.worker_reports import reports_to
 from sealstream.anomaly.worker_writing import Known
+from sealstream.cli.anomaly_rules import sigma_folder, watches
 from sealstream.cli.service import configure_logging
 from sealstream.cli.settings import load_settings
 from sealstream.errors import SealstreamError
@@ -79,7 +79,7 @@ def _built(config: Path, pipe: int) -> Worker:
     return Worker(
         settings.kafka_settings(),
         settings.kafka.prefix,
-        watches_of({}),
+        watches(settings, sigma_folder(settings)),
         report=reports_to(pipe),
         known=alerts_in_postgres(dsn) if dsn else None,
         name=f"sealstream-anomaly-{os.uname().nodename}-{os.getpid()}",

@@ -85,8 +85,8 @@ def create(
         say=lambda line: out.print(Text(line), soft_wrap=True),
     )
     out.print(
-        f"\nchain {name} is made; its processes are `sealstream run sequencer`, `run activity` and `run watch` (one for "
-        f"all chains), and `run checkpointing|postgres-sink|archive-sink --chain {name}`. "
+        f"\nchain {name} is made; its processes are `sealstream run sequencer`, `run activity` and `run watch` (one of "
+        f"each for all), and `run checkpointing|postgres-sink|archive-sink --chain {name}`. "
         "`sealstream up` starts them for every chain in its settings; one that runs already must be stopped first.",
         soft_wrap=True,
     )

@@ -17,6 +17,7 @@ from rich.console import Console
 from sealstream.cli import (
     alerts,
     anomaly,
+    anomaly_sigma,
     archive_copy,
     chain,
     chain_showing,
@@ -89,6 +90,7 @@ app.command("producers")(producers.producers_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("report")(report.report_command)
+anomaly.app.command("rules")(anomaly_sigma.rules_command)
 app.add_typer(anomaly.app, name="anomaly")
 review.app.command("list")(review_list.list_reviews)
 app.add_typer(review.app, name="review")

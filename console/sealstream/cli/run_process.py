@@ -14,6 +14,7 @@ from sealstream.anomaly import ActivityRollUp
 from sealstream.archive import ArchiveSink
 from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.anomaly_process import serve_anomaly
+from sealstream.cli.anomaly_rules import warm_up_of
 from sealstream.cli.context import context_of
 from sealstream.cli.forward_process import serve_forward
 from sealstream.cli.muting import mutes_in_force
@@ -103,7 +104,14 @@ def run_command(
     elif process is ProcessName.ANOMALY:
         if chain:
             raise Misconfigured("anomaly watches all chains of the prefix: expected no --chain")
-        code = serve_anomaly(settings, shared.config, metrics_port, tally, accept_input_lost=accept_input_lost)
+        code = serve_anomaly(
+            settings,
+            shared.config,
+            metrics_port,
+            tally,
+            accept_input_lost=accept_input_lost,
+            warm_up=warm_up_of(settings),
+        )
     elif process is ProcessName.WATCH:
         watched = [settings.running_chain(name).name for name in chain or settings.open_chains()]
         code = serve_watch(settings, watched, metrics_port, tally)

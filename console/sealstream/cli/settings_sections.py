@@ -223,6 +223,8 @@ class AnomalySection(_Section):
     """The clock of actors, by which an hour is usual or not, as in Europe/Berlin."""
     time_zones: dict[str, str] = Field(default_factory=dict)
     """The clock of those whose events name a tenant, by tenant."""
+    sigma_rules: FilePath = ""
+    """A folder of Sigma rules (docs/sigma.md), read again when a file in it changes; empty: none."""
     worker_silent_seconds: Annotated[float, Field(ge=2)] = 30.0
     """A worker that says nothing for so long is ended, and another started."""
     worker_still_seconds: Annotated[float, Field(ge=2)] = 60.0

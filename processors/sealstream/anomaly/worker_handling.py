@@ -153,9 +153,12 @@ class Handling:
         )
 
 
-def watches_of(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[Kind, Watch[Any]]:
-    """All detectors with these thresholds, by whose records they read. Raises `msgspec.ValidationError`."""
-    detectors = chosen(DETECTORS, thresholds)
+def watches_of(thresholds: Mapping[str, Mapping[str, Any]], more: Sequence[Any] = ()) -> dict[Kind, Watch[Any]]:
+    """All detectors with these thresholds, and `more` of them, by whose records they read.
+
+    Raises `msgspec.ValidationError`.
+    """
+    detectors = [*chosen(DETECTORS, thresholds), *more]
     return {
         "actor": Watch([each for each in detectors if each.subject == "actor"], Activity),
         "address": Watch([each for each in detectors if each.subject == "address"], AddressActivity),
