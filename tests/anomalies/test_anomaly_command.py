@@ -80,8 +80,8 @@ def test_somebody_is_explained_from_the_entries_where_no_worker_knows_them(searc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--since", "soon"), "--since, --until: these are no times"),
-        (("--since", "2026-11-02", "--until", "2026-11-01"), "is not before 2026-11-01"),
+        (("--since", "soon"), "--since, --until: this is no span of time"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "sealed_before: is not later than sealed_after:"),
         (("--detector", "mass_reed"), "there is no detector mass_reed: did you mean mass_read?"),
         (("--set", "mass_read.factr=2"), "mass_read has no threshold factr; did you mean factor?"),
         (("--set", "mass_read.quantile=2"), "mass_read.quantile: expected at most 1, got 2"),
