@@ -244,7 +244,7 @@ def _span(since: str, until: str | None, now: datetime) -> tuple[datetime, datet
     try:
         query = parse(text, now=now)
     except QueryError as error:
-        raise Misconfigured(f"--since, --until: these are no times\n\n{render(error)}") from error
+        raise Misconfigured(f"--since, --until: this is no span of time\n\n{render(error)}") from error
     begins, ends = query.sealed_after, query.sealed_before or now
     assert begins is not None
     if begins >= ends:
