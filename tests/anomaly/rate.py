@@ -90,10 +90,7 @@ def main() -> int:
     with running_kafka() as kafka:
         rate, of_processor = measure(kafka, arguments.records)
     detectors = sum(len(watch._detectors) for watch in watches_of({}).values())
-    print(
-        f"{rate:,.0f} records/s, {of_processor:,.0f} in a second of the worker's processor time, "
-        f"with {detectors} detectors"
-    )
+    print(f"{rate:,.0f} records/s, {of_processor:,.0f} a second of the worker's processor time; {detectors} detectors")
     return 0
 
 
