@@ -2,8 +2,8 @@
 
 Two windows: minutes for who is in a hurry, an hour for who tries not to be seen. Many applications record a failed
 login as done by `anonymous` to an account, since nobody has shown yet who it is: that counts for the account, and
-nothing for `anonymous`, who is everybody. A login that succeeds right behind a burst is told by an alert of its own: the
-guess may have been right.
+nothing for `anonymous`, who is everybody. A login that succeeds right behind a burst is told by an alert of its own:
+the guess may have been right.
 """
 
 from __future__ import annotations
