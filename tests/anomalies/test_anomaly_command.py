@@ -1,4 +1,4 @@
-"""`sealstream anomaly` as a person runs it: on both stores, recorded in the log, with settings that are told by line."""
+"""`sealstream anomaly` as a person runs it: both stores, recorded in the log, settings that are told by line."""
 
 from __future__ import annotations
 
@@ -127,5 +127,5 @@ def test_wrong_thresholds_in_the_settings_are_told_with_their_lines(tmp_path: Pa
     assert f"{config}:5: anomaly.detectors.mass_read.quantile: input should be less than or equal to 1" in told
     assert f"{config}:6: anomaly.detectors.x: there is no such setting" in told
     config.write_text('[anomaly]\ntime_zone = "Mars"\n')
-    with pytest.raises(Misconfigured, match="sealstream.toml:2: anomaly.time_zone: 'Mars' is no time zone"):
+    with pytest.raises(Misconfigured, match=r"sealstream\.toml:2: anomaly\.time_zone: 'Mars' is no time zone"):
         load_settings(config)
