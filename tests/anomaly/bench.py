@@ -210,7 +210,7 @@ class WatchBench:
 
     def done(self) -> bool:
         """Whether every record was handled and committed."""
-        committed = committed_offsets(self.kafka, worker_group(self.prefix))
+        committed = committed_offsets(self.kafka, worker_group(self.prefix), self.places)
         ends = end_offsets(self.kafka, self.places)
         behind = [place for place in self.places if committed.get(place, -1) < ends[place]]
         return all(place in committed and first_record(self.kafka, place, committed[place]) is None for place in behind)

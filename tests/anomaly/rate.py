@@ -79,7 +79,7 @@ def measure(kafka: KafkaSettings, records: int) -> tuple[float, float]:
 
 
 def _committed(bench: WatchBench) -> int:
-    return sum(committed_offsets(bench.kafka, worker_group(bench.prefix)).values())
+    return sum(committed_offsets(bench.kafka, worker_group(bench.prefix), bench.places).values())
 
 
 def main() -> int:

@@ -38,9 +38,9 @@ def test_a_replay_looks_into_the_chain_before_it_raises_anything(make_pipeline: 
     known = alerts_in_postgres(pipeline.reader_dsn)
     assert known([alert.id, "00000000-0000-4000-8000-000000000000"]) == {alert.id}
 
-    begin_again(pipeline)  # as if the worker had been away since before it found anything
+    places = begin_again(pipeline)  # as if the worker had been away since before it found anything
     start_watch(pipeline)
-    wait_until(lambda: any(committed_offsets(pipeline.kafka, group).values()), 90, pipeline.why)
+    wait_until(lambda: any(committed_offsets(pipeline.kafka, group, places).values()), 90, pipeline.why)
     pipeline.stop("anomaly")
     assert len(read_all(pipeline.kafka, activity.alerts)) == 1
     pipeline.wait_sealed()
@@ -57,8 +57,8 @@ def start_watch(pipeline: Pipeline) -> None:
     pipeline.running["anomaly"] = spawn(spec, pipeline.folder / "anomaly.log")
 
 
-def begin_again(pipeline: Pipeline) -> None:
-    """No state, and the offsets at the beginning."""
+def begin_again(pipeline: Pipeline) -> list[Place]:
+    """No state, and the offsets at the beginning; all partitions."""
     client = AdminClient({"bootstrap.servers": pipeline.kafka.bootstrap})
     for future in client.delete_topics(list(WorkerTopics.of(pipeline.prefix))).values():
         future.result(30)
@@ -68,3 +68,4 @@ def begin_again(pipeline: Pipeline) -> None:
     wait_until(
         lambda: set_offsets(pipeline.kafka, worker_group(pipeline.prefix), dict.fromkeys(places, 0)), 30, pipeline.why
     )
+    return places

@@ -112,13 +112,13 @@ def test_starts_that_do_not_last_come_at_growing_pauses() -> None:
 def test_an_offset_that_no_longer_exists_is_an_alarm_until_a_person_decides(bench: WatchBench) -> None:
     group = worker_group(bench.prefix)
     places = begin(bench.kafka, bench.prefix, watches_of({}))
-    assert committed_offsets(bench.kafka, group) == dict.fromkeys(places, 0)
+    assert committed_offsets(bench.kafka, group, places) == dict.fromkeys(places, 0)
     ahead = {place: end + 5 for place, end in end_offsets(bench.kafka, places).items()}
     assert set_offsets(bench.kafka, group, {places[1]: ahead[places[1]]})
     with pytest.raises(InputLost, match=f"{places[1].topic}, partition 1, no longer has the offset 5"):
         begin(bench.kafka, bench.prefix, watches_of({}))
     begin(bench.kafka, bench.prefix, watches_of({}), accept_input_lost=True)
-    assert committed_offsets(bench.kafka, group) == dict.fromkeys(places, 0)
+    assert committed_offsets(bench.kafka, group, places) == dict.fromkeys(places, 0)
 
 
 def test_history_stands_where_its_subjects_records_come_and_is_read_but_once(bench: WatchBench) -> None:
@@ -189,7 +189,7 @@ def test_what_faust_leaves_out_or_gives_too_early_is_not_taken(bench: WatchBench
 
     def order() -> Order:
         made = Order(bench.kafka, worker_group(bench.prefix), lambda: now[0])
-        made.begin()
+        made.begin(bench.places)
         return made
 
     def taken(by: Order, *given: int) -> list[int]:

@@ -16,8 +16,9 @@ from tests.anomaly.bench import Story, WatchBench, freeze, logins
 from tests.anomaly.test_worker_handling import NOT_UNDERSTOOD
 from tests.long_runs import long_run
 
-from sealstream.kafka import KafkaSettings
+from sealstream.kafka import KafkaSettings, set_offsets
 from sealstream.layout.alerts import decode_alert
+from sealstream.layout.workers import worker_group
 
 
 @pytest.fixture
@@ -100,6 +101,12 @@ def test_an_alert_whose_chain_has_no_topic_holds_up_no_other(watched: WatchBench
     assert len(raised(watched, "peggy")) == len(raised(watched, "victor")) == 1
     said = [json.loads(each)["resource_id"] for each in watched.statements()]
     assert ("peggy" in said, "victor" in said) == (False, True)
+
+
+def test_nobody_else_can_say_where_a_group_with_members_goes_on(watched: WatchBench) -> None:
+    watched.wait_done()
+    assert not set_offsets(watched.kafka, worker_group(watched.prefix), dict.fromkeys(watched.places, 0))
+    assert watched.done()
 
 
 def test_its_figures_and_probes_say_how_it_goes(watched: WatchBench) -> None:

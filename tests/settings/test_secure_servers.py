@@ -34,6 +34,7 @@ from sealstream.kafka import (
     AcknowledgedProducer,
     KafkaSettings,
     Outgoing,
+    Place,
     committed_offsets,
     create_topics,
     produce,
@@ -145,10 +146,11 @@ def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> N
     try:
         control = ChainTopics.of(CHAIN, world.prefix).control
         group = worker_group(world.prefix)
+        places = [Place(activity.activity, n) for n in range(world.settings("anomaly").anomaly.partitions)]
 
         def raised_and_committed() -> bool:
             said = any(b"alert.raised" in (record.value or b"") for record in read_all(admin, control))
-            return said and any(committed_offsets(admin, group).values())
+            return said and any(committed_offsets(admin, group, places).values())
 
         wait_until(raised_and_committed, 120, (world.folder / "anomaly.log").read_text)
         assert len(read_all(admin, activity.alerts)) == 1

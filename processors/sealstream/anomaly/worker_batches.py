@@ -80,7 +80,7 @@ class Batches:
             kind: [place.partition for place in places if place.topic == topic] for kind, topic in self.topics.items()
         }
         # First where to go on, then the states: so these have seen at least what was committed.
-        return bool(self._until_done(self._order.begin)) and bool(
+        return bool(self._until_done(lambda: self._order.begin(places))) and bool(
             self._until_done(lambda: self._states.take(partitions, self._go_on))
         )
 

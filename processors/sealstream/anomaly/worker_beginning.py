@@ -48,7 +48,7 @@ def begin(
     log = structlog.get_logger().bind(process="anomaly")
     places = input_places(kafka, prefix)
     group = worker_group(prefix)
-    committed = committed_offsets(kafka, group)
+    committed = committed_offsets(kafka, group, places)
     firsts, ends = first_offsets(kafka, places), end_offsets(kafka, places)
     wanted = {place: firsts[place] for place in places if place not in committed}
     lost = lost_places(committed, firsts, ends)
@@ -60,7 +60,7 @@ def begin(
     if not committed and warm_up is not None:
         log.info("first start: reading history")
         log.info("history is read", subjects=write_states(kafka, prefix, watches, warm_up))
-    if wanted and not set_offsets(kafka, group, wanted) and not set(places) <= set(committed_offsets(kafka, group)):
+    if wanted and not set_offsets(kafka, group, wanted) and len(committed_offsets(kafka, group, places)) < len(places):
         raise Unavailable(f"group {group} is being set up by another worker")
     return places
 

@@ -9,7 +9,7 @@ missing, the topic itself is asked what stands there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from sealstream.errors import Unavailable
@@ -43,9 +43,9 @@ class Order:
         self._clock = clock
         self._partitions: dict[Place, _Partition] = {}
 
-    def begin(self) -> bool:
-        """Partitions were shared out: each begins at its committed offset, as of now. Raises `Unavailable`."""
-        committed = committed_offsets(self._kafka, self._group)
+    def begin(self, places: Collection[Place]) -> bool:
+        """These partitions were given: each begins at its committed offset, as of now. Raises `Unavailable`."""
+        committed = committed_offsets(self._kafka, self._group, places)
         self._partitions = {place: _Partition(offset) for place, offset in committed.items()}
         return True
 

@@ -239,7 +239,7 @@ class _Progress:
         """
         asked_at = self._clock()
         try:
-            committed = committed_offsets(self._kafka, self._group)
+            committed = committed_offsets(self._kafka, self._group, self._places)
             firsts, ends = first_offsets(self._kafka, self._places), end_offsets(self._kafka, self._places)
         except Unavailable:
             self._moved_at = dict.fromkeys(self._places, self._clock())

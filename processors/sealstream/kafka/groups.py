@@ -7,11 +7,12 @@ leaves it done or not.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -20,10 +21,10 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from sealstream.errors import Unavailable
+from sealstream.errors import SealstreamError, Unavailable
 from sealstream.kafka.admin import answers, describe
 from sealstream.kafka.reader import CommittedReader
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, translated
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
 
 __all__ = [
     "Place",
@@ -35,8 +36,20 @@ __all__ = [
     "set_offsets",
 ]
 
+_JOINED = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.NON_EMPTY_GROUP,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
 _PAUSE_S = 0.1
 _RECORD_S = 5.0
+
+
+class _HasMembers(Unavailable):
+    """The group is somebody else's now."""
 
 
 class Place(NamedTuple):
@@ -61,36 +74,28 @@ def end_offsets(kafka: KafkaSettings, places: Iterable[Place]) -> dict[Place, in
     return _offsets(kafka, places, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
 
 
-def committed_offsets(kafka: KafkaSettings, group: str) -> dict[Place, int]:
-    """Where the group goes on, by partition; those without a committed offset are absent."""
-    (answer,) = answers(
-        kafka,
-        f"asking for the offsets of group {group}",
-        lambda client: client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], require_stable=True, request_timeout=ANSWER_S
-        ),
-    ).values()
-    if isinstance(answer, KafkaError):
-        if answer.code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise translated(answer, kafka, f"asking for the offsets of group {group}")
-    return {Place(each.topic, each.partition): each.offset for each in answer.topic_partitions if each.offset >= 0}
+def committed_offsets(kafka: KafkaSettings, group: str, places: Iterable[Place]) -> dict[Place, int]:
+    """Where the group goes on in each of these; those without a committed offset are absent.
+
+    Asked by a consumer that joins nothing: the driver's admin client ends the whole program when the group's
+    coordinator is not there yet, as on a broker that has just begun (librdkafka 5040).
+    """
+    asked = [TopicPartition(*place) for place in places]
+    doing = f"asking for the offsets of group {group}"
+    with _unjoined(kafka, group, doing) as consumer:
+        found = _answered(consumer.committed(asked, ANSWER_S), kafka, doing)
+    return {Place(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
 
 
 def set_offsets(kafka: KafkaSettings, group: str, offsets: Mapping[Place, int]) -> bool:
     """Let the group go on there. False when it has members, which alone may say where they are."""
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place, offset) for place, offset in offsets.items()])
+    wanted = [TopicPartition(*place, offset) for place, offset in offsets.items()]
     doing = f"setting the offsets of group {group}"
-    (answer,) = answers(
-        kafka, doing, lambda client: client.alter_consumer_group_offsets([wanted], request_timeout=ANSWER_S)
-    ).values()
-    errors: list[KafkaError] = [answer] if isinstance(answer, KafkaError) else []
-    if not errors:
-        errors = [each.error for each in answer.topic_partitions if each.error is not None]
-    for error in errors:
-        if error.code() in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS):
-            return False
-        raise translated(error, kafka, doing)
+    try:
+        with _unjoined(kafka, group, doing) as consumer:
+            _answered(consumer.commit(offsets=wanted, asynchronous=False), kafka, doing)
+    except _HasMembers:
+        return False
     return True
 
 
@@ -110,6 +115,43 @@ def first_record(kafka: KafkaSettings, place: Place, offset: int) -> int | None:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{place.topic}: nothing came from offset {offset} in {_RECORD_S:.0f} s")
     return None
+
+
+@contextmanager
+def _unjoined(kafka: KafkaSettings, group: str, doing: str) -> Iterator[Consumer]:
+    try:
+        consumer = Consumer(
+            client_config(
+                kafka,
+                {
+                    "group.id": group,
+                    "isolation.level": "read_committed",
+                    "enable.auto.commit": False,
+                    "socket.timeout.ms": int(ANSWER_S * 1000),
+                },
+            )
+        )
+    except KafkaException as error:
+        raise translated(error_of(error), kafka, doing) from error
+    try:
+        yield consumer
+    except KafkaException as error:
+        raise _group_error(error_of(error), kafka, doing) from error
+    finally:
+        consumer.close()
+
+
+def _answered(partitions: Sequence[TopicPartition], kafka: KafkaSettings, doing: str) -> Sequence[TopicPartition]:
+    for each in partitions:
+        if each.error is not None:
+            raise _group_error(each.error, kafka, doing)
+    return partitions
+
+
+def _group_error(error: KafkaError, kafka: KafkaSettings, doing: str) -> SealstreamError:
+    if error.code() in _JOINED:
+        return _HasMembers(f"{doing}: {error.str()}")
+    return translated(error, kafka, doing)
 
 
 def _offsets(
