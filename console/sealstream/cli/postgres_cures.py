@@ -51,8 +51,9 @@ _CURES: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("[3D000]",),
-        "mend the database's name at the end of postgres.{role}_dsn, or make the database (`CREATE DATABASE`) and run "
-        "`sealstream migrate`; a local stack: `sealstream up` makes it; if it was there: docs/runbooks/lost-postgres.md",
+        "mend the database's name at the end of postgres.{role}_dsn, or make the database (`CREATE DATABASE`) and "
+        "run `sealstream migrate`; a local stack: `sealstream up` makes it; was it there? "
+        "docs/runbooks/lost-postgres.md",
     ),
     (
         ("[57P03]",),
@@ -92,7 +93,7 @@ _CURES: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def cure(said: str, role: str, user: str | None = None) -> str:
-    """What to do about what was said while `role` (admin, sink, reader or keeper) connected as `user`; empty: unknown."""
+    """What to do about what was said while `role` (admin, sink, reader or keeper) came as `user`; empty: unknown."""
     for words, to_do in _CURES:
         if all(word in said for word in words):
             return to_do.replace("{role}", role).replace("{user}", user or f"sealstream_{role}")

@@ -28,7 +28,7 @@ from sealstream.health.watching import Health, Question
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, Figures, OutboxTables
 
-__all__ = ["MetricsPortOption", "questions_of", "watched_process"]
+__all__ = ["MetricsPortOption", "port_of", "questions_of", "watched_process"]
 
 MetricsPortOption = Annotated[
     int | None,
@@ -56,12 +56,12 @@ def watched_process(
     section = settings.metrics
     vitals = Vitals(process, names, tally, alive_within_s=section.alive_within_seconds)
     if port is None:
-        port = _port(settings, process, names)
+        port = port_of(settings, process, names)
     server = None if port is None else MetricsServer(vitals, section.host, port)
     return Health(vitals, server, questions, every_s=section.ask_every_seconds)
 
 
-def _port(settings: Settings, process: str, names: Sequence[str]) -> int | None:
+def port_of(settings: Settings, process: str, names: Sequence[str]) -> int | None:
     """A sequencer of one chain has a name of its own; one that serves all there are may go by its plain one."""
     ports = settings.metrics.ports
     port = ports.get(program_name(process, names[0]) if len(names) == 1 else process)
