@@ -26,7 +26,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stack = tmp_path / ".sealstream"
     write_settings(stack / "sealstream.toml", NOWHERE)
     program = {"state": "stopped", "pid": None, "since": 0.0, "restarts": 0, "exit_code": 0}
-    (stack / "status.json").write_text(json.dumps([{"name": "kafka", "log": "logs/kafka.log", **program}]))
+    processes = [{"status": {"name": "kafka", "log": "logs/kafka.log", **program}, "identity": None}]
+    (stack / "state.json").write_text(json.dumps({"processes": processes}))
+    assert said("status").code == 2
+    assert "nothing runs here" in said("status").out
     return tmp_path
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from sealstream.sealing import (
-    EMPTY_RANGE,
     BadNote,
     Checkpoint,
     new_signing_key,
     parse_vkey,
-    root,
     sign_checkpoint,
     signer,
 )
@@ -23,7 +21,7 @@ ORIGIN = "localhost/sealstream/main"
 
 def test_another_key_of_the_same_name_is_said_with_both_keys_and_every_file(tmp_path: Path) -> None:
     older, newer = (signer(new_signing_key(ORIGIN)) for _ in range(2))
-    note = sign_checkpoint(Checkpoint(ORIGIN, 0, root(EMPTY_RANGE)), older)
+    note = sign_checkpoint(Checkpoint(ORIGIN, 1, bytes(32)), older)
     files = [keep_checkpoint(tmp_path, ORIGIN, older.vkey, store, note) for store in ("archive", "kafka")]
     assert len(kept_notes(tmp_path, ORIGIN, older.vkey, "kafka")) == 2
     with pytest.raises(BadNote) as raised:
