@@ -21,13 +21,14 @@ __all__ = ["PRIVILEGED", "Log", "month_sections", "verdict_of"]
 RESULTS = ("success", "failure", "denied")
 
 # What counts as privileged where the settings say nothing: a name, and the search that finds it. Applications name an
-# action by its verb first (`export_invoices`) or last (`invoice.export`): the searches find the word wherever it stands.
+# action by its verb first (`export_invoices`) or last (`invoice.export`): a search finds the word wherever it stands.
 PRIVILEGED: dict[str, str] = {
     "by administrators": "actor_type:admin",
     "on behalf of another": "on_behalf_of:*",
     "logins as another, by the action's name": "action:*impersonat* action:*login_as* action:*login-as* action:*sudo*",
     "rights, roles, accounts, by the action's name": (
-        "action:*permission* action:*role* action:*grant* action:*revoke* action:user.* action:*.user.* action:*account*"
+        "action:*permission* action:*role* action:*grant* action:*revoke* action:*account* "
+        "action:user.* action:*.user.*"
     ),
     "exports, by the action's name": "action:*export*",
     "deletions, by the action's name": "action:*delete* action:*erase* action:*purge*",
@@ -54,8 +55,8 @@ _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.si
 
 
 _MEANINGS = {
-    "self-signed": "signed with the log's own key and by no outside witness, so whoever holds the key could sign another "
-    "history; a checkpoint that you kept tells",
+    "self-signed": "signed with the log's own key and by no outside witness, so whoever holds the key could sign "
+    "another history; a checkpoint that you kept tells",
     "WORM-locked": "write once, read many: nobody, administrators included, can change or delete the archive's objects "
     "before their lock ends",
 }
@@ -150,9 +151,9 @@ def _summary(ask: _Asker) -> Section:
     actors = ask.count_by(EVENTS, "actor")
     return Section(
         "In short",
-        "What applications reported within the month, and what the log says of itself. Two actions that producers report "
-        "of themselves, `producer.closed` (a stream ended) and `audit.loss` (events were dropped), are not counted among "
-        "the applications' events, actors, days and results: they have lines of their own here.",
+        "What applications reported within the month, and what the log says of itself. What producers say of "
+        "themselves, `producer.closed` (a stream ended) and `audit.loss` (events were dropped), is not counted "
+        "among the applications' events, actors, days and results: it has lines of its own here.",
         [
             ask.count("events", EVENTS),
             Figure("actors", len(actors), ask.question(EVENTS, "--count-by", "actor"), "who did at least one thing"),
@@ -285,13 +286,13 @@ def _privileged(ask: _Asker, privileged: Mapping[str, str]) -> Section:
         tables.append(Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}"), left_out))
     return Section(
         "Privileged actions",
-        "What needs a reason. Below each number stands the search that decides what counts: 0 says that it finds none, not "
-        "that nothing of the kind was done under another name; the month's actions are listed below. `[report.privileged]` "
-        "in the settings has others. One action may be of several kinds.",
+        "What needs a reason. Below each number stands the search that decides what counts: 0 says that it finds none, "
+        "not that nothing of the kind was done under another name; the month's actions are listed below. "
+        "`[report.privileged]` in the settings has others. One action may be of several kinds.",
         figures,
         tables=[
             *tables,
-            _top(ask, "All actions by name, to see what the searches leave out", EVENTS, "action", "action"),
+            _top(ask, "Actions by name, to see what the searches leave out", EVENTS, "action", "action"),
         ],
     )
 
@@ -335,8 +336,8 @@ def _verification(chain: str, verified: Mapping[str, Report | str]) -> Section:
     read = {store: found.entries for store, found in verified.items() if isinstance(found, Report)}
     if "archive" in read and read["archive"] < max(read.values()):
         notes.append(
-            f"The archive holds {read['archive']:,} entries where another store holds {max(read.values()):,}: entries are "
-            "archived when their segment closes, and those of the open segment are not there yet."
+            f"The archive holds {read['archive']:,} entries where another store holds {max(read.values()):,}: entries "
+            "are archived when their segment closes, and those of the open segment are not there yet."
         )
     headings = ("store", "verdict", "entries read", "signed size", "root", "assurance")
     tables = [Table("Verdict by store", headings, rows, _verify(chain, "all"), empty="not verified for this report")]
