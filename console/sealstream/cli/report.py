@@ -23,7 +23,7 @@ from sealstream.cli.policies import sealed_retention
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
-from sealstream.cli.verify import STORES, VerificationRequest, verify_store
+from sealstream.cli.verify import STORES, StateOption, VerificationRequest, verify_store
 from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
@@ -84,6 +84,7 @@ def report_command(
             show_default=False,
         ),
     ] = None,
+    state_dir: StateOption = None,
 ) -> None:
     """Write a month of the log as one HTML file for an auditor, which prints well.
 
@@ -101,7 +102,7 @@ def report_command(
     if wanted.begins > now:
         raise Misconfigured(f"month {wanted} has not begun: nothing was sealed in it yet")
     stores = _stores(verify, STORES if settings.archive.bucket else [store for store in STORES if store != "archive"])
-    verified = _verified(settings, chain, stores, quiet=as_json)
+    verified = _verified(settings, chain, stores, state_dir or default_state_dir(), quiet=as_json)
     with (
         closing(_source(settings, chain, wanted, source)) as log,
         Console(stderr=True).status(f"asking {log.name} for {wanted}"),
@@ -181,7 +182,9 @@ def _source(settings: Settings, chain: str, month: Month, source: str) -> Search
     return choose_source(stores, [chain], asked, source=source, say=lambda text: said.print(Text(text, style="dim")))
 
 
-def _verified(settings: Settings, chain: str, stores: Sequence[str], *, quiet: bool) -> dict[str, Report | str]:
+def _verified(
+    settings: Settings, chain: str, stores: Sequence[str], state_dir: Path, *, quiet: bool
+) -> dict[str, Report | str]:
     """Each store's report, or why it could not be verified."""
     known = settings.chain(chain)
     request = VerificationRequest(
@@ -190,7 +193,7 @@ def _verified(settings: Settings, chain: str, stores: Sequence[str], *, quiet: b
         None,
         None,
         quiet,
-        default_state_dir(),
+        state_dir,
     )
     found: dict[str, Report | str] = {}
     for store in stores:
