@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -111,9 +112,12 @@ def test_up_down_and_up_again(laptop: Laptop) -> None:
     assert {process["name"]: process["state"] for process in status["processes"]} == dict.fromkeys(PROCESSES, "running")
     assert [chain["chain"] for chain in status["chains"]] == ["main"]
 
+    log = load_settings(laptop.config).log
+    assert re.fullmatch(r"localhost/sealstream-[0-9a-f]{8}", log)
     pids = laptop.pids()
     again = laptop.up()
     assert again.code == 0
+    assert load_settings(laptop.config).log == log
     assert "running already" in again.out
     assert laptop.pids() == pids
 

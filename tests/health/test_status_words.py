@@ -161,6 +161,11 @@ def test_a_store_that_does_not_answer_is_unknown_and_hides_nothing() -> None:
     assert [each.severity for each in said] == ["wrong", "unknown"]
     assert said[1].words == "Postgres does not answer: nobody answers at 127.0.0.1:5432: Connection refused"
     assert said[1].page == "docs/runbooks/lost-postgres.md"
+    full = Trouble('connecting to Postgres: Postgres says too many connections for role "s" [53300]')
+    (refused,) = found(WELL._replace(stored=full))
+    page, _, section = refused.page.partition("#")
+    assert section == "what-postgres-says"
+    assert "### What Postgres says" in (ROOT / page).read_text()
     kafka = dict.fromkeys(("sealed", "signed", "letters", "producers"), Trouble("no answer within 3.5 s"))
     (one,) = found(WELL._replace(**kafka))
     assert one.words == "Kafka does not answer: no answer within 3.5 s"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,11 +18,14 @@ from tests.pipeline import Pipeline, say, sql, wait_until
 
 from sealstream.cli.settings import write_settings
 from sealstream.layout import Retention, SegmentLimits
-from sealstream.reports import Asker, Period, period_sections
+from sealstream.reports import PRIVILEGED, Asker, Period, period_sections
+from sealstream.reports.page import render
+from sealstream.reports.pdf import find_chromium, print_pdf
 from sealstream.reports.settings import ReportSection
 from sealstream.search import parse
 
 MONTH = datetime.now(UTC).strftime("%Y-%m")
+OF_CLIENT = {"actor_id": "sealstream/client", "actor_type": "system", "result": "failure"}
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -36,7 +41,10 @@ def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.Te
             [
                 made.event(400, actor_id=HOSTILE, actor_type="admin", action="permission.grant", reason="\x1b[31m"),
                 made.event(401, actor_id="broker", on_behalf_of="user-1", action="export"),
-                made.event(402, action="audit.loss", metadata={"reason": "queue full", "count": 7}),
+                made.event(402, **OF_CLIENT, action="audit.loss", metadata={"reason": "queue full", "count": 7}),
+                made.event(403, **OF_CLIENT, action="producer.closed", metadata={"next": 9}),
+                made.event(404, action="invoice.export", result="success"),
+                made.event(405, action="patient.delete", result="success"),
             ]
         )
         made.start()
@@ -66,17 +74,22 @@ def tables(told: dict[str, Any]) -> dict[str, list[list[Any]]]:
 
 
 def test_the_numbers_are_the_chains(pipeline: Pipeline, told: dict[str, Any]) -> None:
-    events = [entry for entry in pipeline.entries() if entry["written"]["kind"] == "event"]
+    sealed = [entry for entry in pipeline.entries() if entry["written"]["kind"] == "event"]
+    events = [event for event in sealed if event["actor_id"] != "sealstream/client"]
     found = figures(told)
-    assert found["events"] == len(events) == 303
+    assert found["events"] == len(events) == len(sealed) - 2 == 304
+    assert found["producers' statements of themselves"] == 2
     assert found["actors"] == len({event["actor_id"] for event in events})
     assert found["denied"] == sum(event["result"] == "denied" for event in events)
     assert found["failed"] == sum(event["result"] == "failure" for event in events)
     assert found["gaps noticed"] == 1
     assert found["records refused"] == 2
     assert (found["records dismissed"], found["records sent again, corrected"]) == (1, 0)
-    assert found["events that applications say they lost"] == 7
-    assert (found["by administrators"], found["on behalf of another"], found["exports"]) == (1, 1, 1)
+    assert found["events that producers dropped"] == 7
+    assert (found["by administrators"], found["on behalf of another"]) == (1, 1)
+    assert found["exports, by the action's name"] == 2
+    assert found["deletions, by the action's name"] == 1
+    assert found["rights, roles, accounts, by the action's name"] == 1
     assert found["segments archived"] >= 3
     actors = Counter(event["actor_id"] for event in events)
     assert {row[0]: row[1] for row in tables(told)["Busiest actors"]} == dict(actors)
@@ -99,6 +112,50 @@ def test_each_query_gives_its_number_again(pipeline: Pipeline, told: dict[str, A
             assert number == figure["value"], figure
             asked += 1
     assert asked >= 8
+
+
+def test_what_is_added_up_is_in_the_entries_that_its_query_prints(pipeline: Pipeline, told: dict[str, Any]) -> None:
+    how: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+        "records refused": lambda found: sum(
+            item["last"] - item["first"] + 1
+            for each in found
+            for item in each["metadata"]["items"]
+            if item["what"] == "refused"
+        ),
+        "records dismissed": lambda found: sum(len(each["metadata"]["letters"]) for each in found),
+        "events that producers dropped": lambda found: sum(each["metadata"]["count"] for each in found),
+        "the earliest lock ends": lambda found: min(each["metadata"]["retain_until"] for each in found)[:10],
+        "the latest lock ends": lambda found: max(each["metadata"]["retain_until"] for each in found)[:10],
+    }
+    asked = {figure["label"]: figure for section in told["sections"] for figure in section["figures"]}
+    for label, worked_out in how.items():
+        said = pipeline.command(*shlex.split(asked[label]["query"])[1:])
+        assert said.code == 0, said.err
+        assert worked_out(json.loads(said.out)) == asked[label]["value"], label
+
+
+def test_a_search_that_calls_an_action_privileged_is_one() -> None:
+    assert ReportSection(privileged=PRIVILEGED).privileged == PRIVILEGED
+
+
+@pytest.mark.skipif(not (find_chromium() and shutil.which("pdftotext")), reason="no Chromium or no pdftotext here")
+def test_a_query_copied_from_paper_is_the_query(tmp_path: Path) -> None:
+    """By a shell that prints its arguments instead of searching; a line's end within the search is as a space."""
+    month, now = Period.parse("2026-11"), datetime.now(UTC)
+    asker = Asker(Long(), "main", month, now)
+    sections = period_sections(asker, month, verified={}, retention=Retention("soc2", 366))
+    made = PeriodReport("main", "acme.example/main", "", month, now, "ann", "postgres", "", None, sections)
+    page = tmp_path / "report.html"
+    page.write_text(render(made))
+    print_pdf(page, page.with_suffix(".pdf"))
+    paper = subprocess.run(["pdftotext", "-nopgbrk", page.with_suffix(".pdf"), "-"], capture_output=True, check=True)
+    text = paper.stdout.decode()
+    copied = " ".join(text[text.index("\nQueries") :].split())
+    for question in made.questions():
+        words = question.words()
+        shown = [*words[:3], "\\", *words[3:]] if words[1] == "search" else words
+        assert " ".join(shown) in copied
+    assert "`" not in text
 
 
 def test_a_list_that_is_cut_off_is_whole_in_its_query(told: dict[str, Any]) -> None:
@@ -146,7 +203,11 @@ def test_reading_for_a_report_is_recorded(pipeline: Pipeline, told: dict[str, An
 
 def test_the_archive_tells_the_same(pipeline: Pipeline, told: dict[str, Any]) -> None:
     archived = pipeline.progress().archive_size or 0
-    wanted = [entry for entry in pipeline.entries()[:archived] if entry["written"]["kind"] == "event"]
+    wanted = [
+        entry
+        for entry in pipeline.entries()[:archived]
+        if entry["written"]["kind"] == "event" and entry["actor_id"] != "sealstream/client"
+    ]
     said = pipeline.command(
         "report", "--month", MONTH, "--chain", pipeline.name, "--json", "--source", "archive", "--verify", "none"
     )
@@ -168,8 +229,23 @@ def test_each_stores_verdict_stands_in_it(told: dict[str, Any]) -> None:
     verdicts = {row[0]: row[1] for row in tables(told)["Verdict by store"]}
     assert verdicts == dict.fromkeys(("kafka", "postgres", "archive"), "holds")
     assert told["verdict_holds"] is True
-    assert "WORM-locked" in told["verdict"]
+    assert "WORM-locked (write once" in told["verdict"]
+    (notes,) = [section["notes"] for section in told["sections"] if section["title"] == "Verification"]
+    assert any(note.startswith("self-signed: ") for note in notes)
+    assert any("segment closes" in note for note in notes)
     assert told["checkpoint"].startswith(told["origin"])
+
+
+def test_a_checkpoint_kept_elsewhere_is_held_against_the_log(
+    pipeline: Pipeline, told: dict[str, Any], tmp_path: Path
+) -> None:
+    said = pipeline.command("verify", "postgres", "--chain", pipeline.name, "--state-dir", str(tmp_path))
+    assert said.code == 0, said.out + said.err
+    (kept,) = [path for path in tmp_path.rglob("*") if path.is_file() and told["origin"] in path.read_text()]
+    kept.write_text("not a checkpoint")
+    asked = ("report", "--month", MONTH, "--chain", pipeline.name, "--json", "--verify", "postgres")
+    assert pipeline.command(*asked).code == 0
+    assert pipeline.command(*asked, "--state-dir", str(tmp_path)).code != 0
 
 
 def test_the_page_is_whole_and_can_do_nothing(pipeline: Pipeline, tmp_path: Path) -> None:

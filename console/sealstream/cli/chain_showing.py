@@ -202,7 +202,8 @@ def _print(found: Document, chain: ChainSettings, topics: ChainTopics) -> None:
     row("public key", Text(chain.vkey))
     row("signing key", found["key_file"] or "not on this machine")
     limits = chain.limits
-    row("segments", f"end at {limits.entries:,} entries, {limits.bytes:,} bytes or {limits.seconds:,} s")
+    ends = f"end at {limits.entries:,} entries, {limits.bytes:,} bytes, or {limits.seconds:,} s after their first event"
+    row("segments", ends)
     retention = found["retention"]
     row("retention", _or_trouble(retention, lambda: retention["line"]))
     for store, means in retention.get("means", {}).items():

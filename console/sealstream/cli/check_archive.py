@@ -10,9 +10,10 @@ from sealstream.cli.context import counted
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
+from sealstream.errors import SealstreamError
 from sealstream.layout import named_retention
 
-__all__ = ["check_archive", "judged_retention"]
+__all__ = ["check_archive", "cure", "judged_retention"]
 
 _TIMEOUT_S = 5.0
 _MOST_SKEW_S = 60
@@ -22,6 +23,13 @@ def check_archive(settings: Settings) -> Sequence[Finding]:
     """Reachable, Object Lock and versions on, default retention long enough, may be listed."""
     if not settings.archive.bucket:
         return [skipped("archive", "archive.bucket is empty: there is no archive")]
+    try:
+        return _asked(settings)
+    except SealstreamError as error:
+        return [wrong("archive", str(error), cure(str(error)))]
+
+
+def _asked(settings: Settings) -> Sequence[Finding]:
     place = archive_settings(settings)._replace(timeout_s=_TIMEOUT_S)
     longest = max((named_retention(each.retention).archive_days for each in settings.chains.values()), default=0)
     bucket = Bucket(place)
@@ -37,6 +45,31 @@ def check_archive(settings: Settings) -> Sequence[Finding]:
         return findings
     finally:
         bucket.close()
+
+
+def cure(said: str) -> str:
+    """What to do about what was said of the bucket; empty where that says it itself."""
+    for words, to_do in _CURES:
+        if any(word in said for word in words):
+            return to_do
+    return ""
+
+
+_CURES = (
+    (
+        ("ca_file", "certificate", "SSL"),
+        "check archive.ca_file, and that archive.endpoint_url names the host's own name",
+    ),
+    (
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "redentials"),
+        "check archive.access_key and archive.secret_key, and what that user may do with the bucket",
+    ),
+    (("NoSuchBucket", "no bucket"), "check archive.bucket, or make it: `sealstream archive init`"),
+    (
+        ("no answer", "onnect", "imed out"),
+        "check archive.endpoint_url, and that the store runs there; a local stack: `sealstream up`",
+    ),
+)
 
 
 def judged_retention(found: tuple[str, int] | None, days: int) -> Finding:

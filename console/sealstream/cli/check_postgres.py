@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sealstream.cli.findings import Finding, ok, skipped, warning, wrong
-from sealstream.errors import Misconfigured
+from sealstream.cli.postgres_cures import TLS, cure
+from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
 from sealstream.postgres.migrating import check_schema
@@ -50,18 +51,26 @@ def check_role(role: str, dsn: str) -> Sequence[Finding]:
         return [skipped(about, f"postgres.{role}_dsn is not set")]
     try:
         session = Session(dsn, "sealstream config check", connect_timeout_s=_TIMEOUT_S)
-    except Misconfigured as error:
-        return [wrong(about, str(error), _mend(str(error), role))]
+    except SealstreamError as error:
+        return [wrong(about, str(error), cure(str(error), role, urlsplit(dsn).username))]
     with session:
-        (row,) = session.fetch("asking who this is", _WHO)
-        skew_s = (datetime.now(UTC) - row["now"]).total_seconds()
-        findings = [_connected(about, dsn, dict(row)), *_clock(about, skew_s)]
         try:
-            check_schema(session)
-        except Misconfigured as error:
-            return [*findings, wrong(about, str(error), "run `sealstream migrate` with postgres.admin_dsn")]
-        asked = {*_MUST[role], *((_LOG, privilege) for privilege in _MUST_NOT[role])}
-        may = {each: bool(session.fetch("asking for privileges", _MAY, *each)[0][0]) for each in sorted(asked)}
+            return _asked(role, dsn, session)
+        except SealstreamError as error:  # it was stopped meanwhile
+            return [wrong(about, str(error), cure(str(error), role, urlsplit(dsn).username))]
+
+
+def _asked(role: str, dsn: str, session: Session) -> Sequence[Finding]:
+    about = f"postgres {role}"
+    (row,) = session.fetch("asking who this is", _WHO)
+    skew_s = (datetime.now(UTC) - row["now"]).total_seconds()
+    findings = [_connected(about, dsn, dict(row)), *_clock(about, skew_s)]
+    try:
+        check_schema(session)
+    except Misconfigured as error:
+        return [*findings, wrong(about, str(error), "run `sealstream migrate` with postgres.admin_dsn")]
+    asked = {*_MUST[role], *((_LOG, privilege) for privilege in _MUST_NOT[role])}
+    may = {each: bool(session.fetch("asking for privileges", _MAY, *each)[0][0]) for each in sorted(asked)}
     return [*findings, *judged(role, dict(row), may)]
 
 
@@ -97,29 +106,14 @@ def _connected(about: str, dsn: str, row: Mapping[str, Any]) -> Finding:
     if not row["ssl"]:
         if local:
             return ok(about, f"{where}, without TLS")
-        return warning(about, f"{where}, without TLS: passwords and events can be read on the way", _TLS)
+        return warning(about, f"{where}, without TLS: passwords and events can be read on the way", TLS)
     if mode != "verify-full" and not local:
-        return warning(about, f"{where}, {row['tls']}, but its certificate is not checked (sslmode={mode})", _TLS)
+        return warning(about, f"{where}, {row['tls']}, but its certificate is not checked (sslmode={mode})", TLS)
     checked = "certificate and name checked" if mode == "verify-full" else f"sslmode={mode}"
     return ok(about, f"{where}, {row['tls']}, {checked}")
-
-
-_TLS = "add ?sslmode=verify-full&sslrootcert=/path/ca.pem to its DSN"
 
 
 def _clock(about: str, skew_s: float) -> list[Finding]:
     if abs(skew_s) < MOST_SKEW_S:
         return []
     return [wrong("clock", f"this machine's clock is {skew_s:+.0f} s from {about}'s", "set both by NTP")]
-
-
-def _mend(said: str, role: str) -> str:
-    if "no encryption" in said:
-        return f"the server lets nobody in without TLS: {_TLS}"
-    if "certificate has expired" in said:
-        return "the server needs another certificate (its ssl_cert_file): nothing in these settings is wrong"
-    if "certificate" in said:
-        return "check sslrootcert, and that the host is named as in the server's certificate"
-    if "password" in said or "[28" in said:
-        return f"check user and password in postgres.{role}_dsn; `sealstream migrate` sets the roles' passwords"
-    return ""

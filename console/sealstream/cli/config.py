@@ -16,7 +16,7 @@ from sealstream.cli.check_files import check_files, check_keys
 from sealstream.cli.check_forward import forward_checks
 from sealstream.cli.check_kafka import check_kafka
 from sealstream.cli.check_postgres import check_role
-from sealstream.cli.context import context_of, out, warn
+from sealstream.cli.context import Context, context_of, out, warn
 from sealstream.cli.findings import Finding, any_wrong, found_by, ok, warning, wrong
 from sealstream.cli.harmless import harmless, told
 from sealstream.cli.settings import OTHER_VARIABLES, Settings, read_settings
@@ -108,10 +108,9 @@ def check(
         return
     settings = loaded.settings
     odd = [warning("settings", str(fault), "remove it, or spell it right") for fault in loaded.warnings]
-    there = f"{shared.config} is right" if shared.config.exists() else f"no file {shared.config}: defaults, variables"
     roles = [(f"postgres {role}", partial(check_role, role, dsn)) for role, dsn in settings.postgres.by_role().items()]
     findings = [
-        ok("settings", there),
+        _settings_file(shared),
         *odd,
         *check_files(loaded),
         *check_certificate(settings.kafka),
@@ -128,13 +127,25 @@ def check(
     _report(findings, as_json)
 
 
+def _settings_file(shared: Context) -> Finding:
+    if shared.config.exists():
+        return ok("settings", f"{shared.config} is right")
+    if shared.named:
+        to_do = "name the file that there is, with --config or SEALSTREAM_CONFIG, or neither"
+        return wrong("settings", f"no settings file at {shared.config}: what follows is of defaults, variables", to_do)
+    return ok("settings", f"no file {shared.config}: defaults, variables")
+
+
 def _report(findings: list[Finding], as_json: bool) -> None:
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         for finding in findings:
             line = Text(f"{finding.state:<8}", style=_STATE_STYLE[finding.state])
-            out.print(line.append(harmless(f"  {finding.about}: {finding.said}"), style="default"), soft_wrap=True)
+            first, *others = finding.said.split("\n")  # a search that is none is shown with a mark below it
+            out.print(line.append(harmless(f"  {finding.about}: {first}"), style="default"), soft_wrap=True)
+            for other in others:
+                out.print(told(f"          {other}"), soft_wrap=True)
             if finding.to_do:
                 out.print(told(f"          to do: {finding.to_do}"), soft_wrap=True)
     if any_wrong(findings):

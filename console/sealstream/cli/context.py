@@ -36,9 +36,10 @@ out = _Output(highlight=False)
 
 
 class Context(NamedTuple):
-    """`config` is the settings file in force; it need not exist yet."""
+    """`config` is the settings file in force; it need not exist yet. `named`: it was asked for by name."""
 
     config: Path
+    named: bool = False
 
     def settings(self, *, must_exist: bool = True) -> Settings:
         """The settings, read now; what is odd but no fault is said on standard error."""

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
-from sealstream.cli.fates import Fate, announced, fates_of, recorded, waits, who_said
+from sealstream.cli.fates import Fate, announced, fates_of, recorded, waits, who_said, why_said
 from sealstream.cli.harmless import harmless, harmless_lines, told
 from sealstream.cli.letters import Letter, RecordKey, all_letters, one_letter
 from sealstream.layout import ChainTopics
@@ -125,11 +125,12 @@ def _fate_members(fate: Fate) -> dict[str, object]:
 def _fate_words(fate: Fate) -> Text:
     """A retry that came late outdoes a dismissal."""
     if fate.claim is not None and fate.is_sent:
-        return Text(f"retried: entry {fate.claim.written.seq}", style="green")
+        return told(f"retried: entry {fate.claim.written.seq}, by {who_said(fate.claim)}", "green")
     if fate.claim is not None and fate.is_open:
         return Text(f"retried: entry {fate.claim.written.seq}; its event is not sealed", style="yellow")
     if fate.dismissal is not None:
-        return told(f"dismissed: entry {fate.dismissal.written.seq}, by {who_said(fate.dismissal)}", "dim")
+        said = f"dismissed: entry {fate.dismissal.written.seq}, by {who_said(fate.dismissal)}"
+        return told(f"{said}: {why_said(fate.dismissal)}", "dim")
     return Text()
 
 

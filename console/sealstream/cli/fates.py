@@ -28,6 +28,7 @@ __all__ = [
     "recorded",
     "waits",
     "who_said",
+    "why_said",
 ]
 
 RETRIED = "deadletter.retried"
@@ -101,6 +102,11 @@ def who_said(entry: Entry) -> str:
     """Who says so, and whom they named."""
     by = (entry.metadata or {}).get("by")
     return f"{entry.actor_id} (for {by})" if by else entry.actor_id
+
+
+def why_said(entry: Entry) -> str:
+    """The reason that they gave; empty: none."""
+    return str((entry.metadata or {}).get("reason", ""))
 
 
 def members_of(

@@ -50,7 +50,7 @@ from sealstream.cli import (
 )
 from sealstream.cli.context import Context, internal_error
 from sealstream.cli.harmless import harmless_lines
-from sealstream.cli.settings import find_config
+from sealstream.cli.settings import find_config, is_named
 from sealstream.errors import ChainStopped, SealstreamError, Unavailable
 
 __all__ = ["app", "run"]
@@ -131,7 +131,7 @@ def shared(
     ] = False,
 ) -> None:
     """Options that every command shares."""
-    context.obj = Context(find_config(config))
+    context.obj = Context(find_config(config), is_named(config))
 
 
 def run(arguments: list[str]) -> int:

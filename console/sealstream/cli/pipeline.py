@@ -15,8 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from sealstream.checkpointing import load_signer
 from sealstream.cli.chain import TopicsLost, create_chain
-from sealstream.cli.settings import Settings, load_settings, write_settings
+from sealstream.cli.settings import Settings, load_settings, read_settings, write_settings
 from sealstream.devstack import Endpoints, ProcessSpec
 from sealstream.devstack.ports import free_port
 from sealstream.health import program_name
@@ -40,11 +41,14 @@ def prepare(
 ) -> Settings:
     """Settings that name these servers, with the chain `main` made; returns them.
 
-    `log`, `retention` and `limits` are for a `main` that is made now; one that exists keeps its own.
+    `log`, `retention` and `limits` are for a `main` that is made now; one that exists keeps its own. A log that nobody
+    named gets a name of its own: what a verifier keeps of one local stack is then never held against another.
     """
-    kept = load_settings(config, must_exist=False)
+    loaded = read_settings(config, must_exist=False)
+    kept = loaded.settings
+    unnamed = log is None and not kept.chains and str(loaded.origin(("log",))) == "default"
     _ensure_database(endpoints.postgres_admin_dsn)
-    write_settings(config, _servers(endpoints, kept))
+    write_settings(config, ({"log": _own_log(config, kept.log)} if unnamed else {}) | _servers(endpoints, kept))
     settings = load_settings(config)
     main = settings.chains.get("main")
     if main is not None and main.closed_at:
@@ -102,6 +106,14 @@ def _with_metrics(config: Path) -> Settings:
     if added:
         write_settings(config, {"metrics": {"ports": added}})
     return load_settings(config)
+
+
+def _own_log(config: Path, plain: str) -> str:
+    """The name that the key of `main` bears, where its settings were lost; else one that no other stack has."""
+    key_file = config.parent / "keys" / "main.key"
+    if key_file.exists():
+        return load_signer(key_file).name.removesuffix("/main")
+    return f"{plain}-{secrets.token_hex(4)}"
 
 
 def _ensure_database(admin_dsn: str) -> None:

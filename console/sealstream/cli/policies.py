@@ -111,7 +111,9 @@ def sealed_retention(settings: Settings, chain: str) -> Sealed:
 def _promise(entry: Entry, member: str) -> Promised:
     said = (entry.metadata or {}).get(member)
     retention = read_retention(said if isinstance(said, Mapping) else {})
-    return Promised(entry.written.seq, entry.written.sequenced_at, entry.actor_id, retention)
+    named = (entry.metadata or {}).get("by")
+    who = f"{entry.actor_id} (for {named})" if named else entry.actor_id
+    return Promised(entry.written.seq, entry.written.sequenced_at, who, retention)
 
 
 def _entry_0(settings: Settings, chain: str) -> Entry | None:

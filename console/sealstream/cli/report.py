@@ -17,6 +17,7 @@ from rich.text import Text
 from sealstream.cli.context import context_of, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.reporting import made_report, rows_of, stores_to_verify, verified_stores, write_page
+from sealstream.cli.verify import StateOption
 from sealstream.errors import Misconfigured
 from sealstream.reports import Period, PeriodReport
 
@@ -67,6 +68,7 @@ def report_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON instead of writing a page.")] = False,
     source: SourceOption = "auto",
     verify: VerifyOption = None,
+    state_dir: StateOption = None,
 ) -> None:
     """Write a month of the log (or a week, or a day) as one HTML file for an auditor, which prints well.
 
@@ -84,7 +86,7 @@ def report_command(
     if wanted.begins > now:
         raise Misconfigured(f"{wanted.kind} {wanted} has not begun: nothing was sealed in it yet")
     stores = stores_to_verify(settings, verify)
-    verified = verified_stores(settings, chain, stores, quiet=as_json)
+    verified = verified_stores(settings, chain, stores, state_dir=state_dir, quiet=as_json)
     made = made_report(settings, chain, wanted, now=now, source=source, verified=verified)
     asked = f"sealed_after:{wanted.first} sealed_before:{wanted.after}"
     ReadLog(settings, "report", asked, [chain]).counted(made.source, {chain: rows_of(made.sections)})

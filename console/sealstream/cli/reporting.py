@@ -137,7 +137,9 @@ def _source(settings: Settings, chain: str, period: Period, source: str) -> Sear
     return choose_source(stores, [chain], asked, source=source, say=lambda text: said.print(Text(text, style="dim")))
 
 
-def verified_stores(settings: Settings, chain: str, stores: Sequence[str], *, quiet: bool) -> dict[str, Report | str]:
+def verified_stores(
+    settings: Settings, chain: str, stores: Sequence[str], *, quiet: bool, state_dir: Path | None = None
+) -> dict[str, Report | str]:
     """Each store's report, or why it could not be verified."""
     known = settings.chain(chain)
     request = VerificationRequest(
@@ -146,7 +148,7 @@ def verified_stores(settings: Settings, chain: str, stores: Sequence[str], *, qu
         None,
         None,
         quiet,
-        default_state_dir(),
+        state_dir or default_state_dir(),
     )
     found: dict[str, Report | str] = {}
     for store in stores:

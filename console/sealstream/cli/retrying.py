@@ -24,6 +24,7 @@ import typer
 from sealstream.cli.context import context_of, out
 from sealstream.cli.deadletters import ChainOption
 from sealstream.cli.editing import edit as edit_file
+from sealstream.cli.event_faults import all_faults
 from sealstream.cli.fates import RETRIED, Fate, announced, fate_of, members_of, recorded, who_said
 from sealstream.cli.harmless import told
 from sealstream.cli.letters import Letter, Refusal, one_letter, refusal_of
@@ -237,6 +238,7 @@ def _given(letter: Letter, event: Path | None, edit: bool) -> bytes:
 def _correction(settings: Settings, chain: str, given: bytes, derived_id: str) -> _Correction:
     """The event that is sent, in canonical form. Raises `Misconfigured` that names the field at fault."""
     notes: list[str] = []
+    fields: dict[str, Any] = {}
     try:
         fields = _object(given)
         if "id" not in fields:
@@ -249,12 +251,16 @@ def _correction(settings: Settings, chain: str, given: bytes, derived_id: str) -
             notes.append(f"its id is that of another entry, {taken[0].written.seq}: {derived_id} is its own")
             event = canonical_event(fields)
     except InvalidEvent as error:
-        where = f" ({error.field})" if error.field and error.field not in error.reason else ""
+        faults = "; ".join(map(_said, all_faults(fields) if fields else [error]))
         raise Misconfigured(
-            f"the sequencer would refuse this event again: {error.reason}{where}. Nothing was sent; correct it, and "
-            "give it with --event FILE or --edit"
+            f"the sequencer would refuse this event again: {faults}. Nothing was sent; correct it, and give it with "
+            "--event FILE or --edit (docs/format.md lists the fields)"
         ) from error
     return _Correction(event, validate_event(event).id, notes)
+
+
+def _said(fault: InvalidEvent) -> str:
+    return f"{fault.reason} ({fault.field})" if fault.field and fault.field not in fault.reason else fault.reason
 
 
 def _object(given: bytes) -> dict[str, Any]:

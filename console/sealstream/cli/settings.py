@@ -47,6 +47,7 @@ __all__ = [
     "PostgresSection",
     "Settings",
     "find_config",
+    "is_named",
     "load_settings",
     "read_settings",
     "write_settings",
@@ -143,6 +144,11 @@ class Settings(BaseModel):
                 "be verified and asked, and is never written to again"
             )
         return chain
+
+
+def is_named(given: Path | None) -> bool:
+    """Whether somebody named the settings file: a missing one is then a slip, and no other takes its place."""
+    return given is not None or bool(os.environ.get("SEALSTREAM_CONFIG"))
 
 
 def find_config(given: Path | None) -> Path:

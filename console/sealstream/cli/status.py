@@ -7,7 +7,6 @@ lines and no more. Where the settings name no address of a process, its chain's 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -94,17 +93,18 @@ def status_command(
       sealstream status >/dev/null || echo "somebody should look"
     """
     folder = data_dir or DEFAULT_DATA_DIR
-    named = (context.parent is not None and context.parent.params.get("config")) or os.environ.get("SEALSTREAM_CONFIG")
-    config = context_of(context).config if named or data_dir is None else data_dir / _CONFIG
+    shared = context_of(context)
+    config = shared.config if shared.named or data_dir is None else data_dir / _CONFIG
     local = status_of(folder)
-    if not config.exists() and not local:
-        raise Misconfigured(
-            f"no stack was ever started in {folder}, and there are no settings at {config}: start one with "
-            "`sealstream up`, or name the settings of a system that runs with --config"
-        )
-    settings = load_settings(config, must_exist=False)
+    never = "" if local else f", and no stack was ever started in {folder}"
     if config.absolute().parent != folder.absolute():
         local = []  # the settings are another system's than the local stack's
+    if not config.exists() and not local:
+        raise Misconfigured(
+            f"no settings file at {config}{never}: start the local stack with `sealstream up`, or name the settings of "
+            "a system that runs with --config"
+        )
+    settings = load_settings(config, must_exist=False)
     supervised = bool(local) and supervisor_of(folder) is not None
     now = time.time()
     views, chains, refused = _ask(settings, local, now, timeout)
@@ -113,6 +113,9 @@ def status_command(
     if local and not supervised:
         again = "" if folder == DEFAULT_DATA_DIR else f" --data-dir {folder}"
         found = [Finding("unknown", "", f"nothing runs here: `sealstream up{again}` starts it"), *found]
+    if not views and not chains:
+        words = f"there is no chain in {config}, and no process to ask: `sealstream chain create main` makes a chain"
+        found = [Finding("unknown", "", words), *found]
     if supervised:
         found += _unserved(settings, local, now)
     code = exit_code(found)

@@ -50,7 +50,7 @@ from sealstream.verify import (
     verify_postgres,
 )
 
-__all__ = ["STORES", "VerificationRequest", "app", "print_report", "progress_bar", "verify_store"]
+__all__ = ["STORES", "StateOption", "VerificationRequest", "app", "print_report", "progress_bar", "verify_store"]
 
 app = typer.Typer(
     help="Check that nobody has changed, removed, reordered, invented or left out an entry.",

@@ -29,7 +29,7 @@ from sealstream.health.watching import Health, Question
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, Figures, OutboxTables
 
-__all__ = ["MetricsPortOption", "questions_of", "watched_process"]
+__all__ = ["MetricsPortOption", "port_of", "questions_of", "watched_process"]
 
 MetricsPortOption = Annotated[
     int | None,
@@ -57,10 +57,18 @@ def watched_process(
     section = settings.metrics
     vitals = Vitals(process, names, tally, alive_within_s=section.alive_within_seconds)
     if port is None:
-        alone = len(names) == 1 and process != "activity"  # which is one for all chains, however many there are
-        port = section.ports.get(program_name(process, names[0]) if alone else process)
+        port = port_of(settings, process, names)
     server = None if port is None else MetricsServer(vitals, section.host, port)
     return Health(vitals, server, questions, every_s=section.ask_every_seconds)
+
+
+def port_of(settings: Settings, process: str, names: Sequence[str]) -> int | None:
+    """A sequencer of one chain has a name of its own; one that serves all there are may go by its plain one."""
+    ports = settings.metrics.ports
+    port = ports.get(program_name(process, names[0]) if len(names) == 1 else process)
+    if port is None and (process == "activity" or (process == "sequencer" and sorted(names) == settings.open_chains())):
+        return ports.get(process)
+    return port
 
 
 def questions_of(

@@ -19,6 +19,7 @@ __all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "of_l
 
 OPERATING = "docs/operating.md"
 FORWARDING = "docs/forwarding.md"
+POSTGRES_SAYS = f"{OPERATING}#what-postgres-says"
 RUNBOOKS = "docs/runbooks/README.md"
 LAGGING = "docs/runbooks/lagging-sink.md"
 LOST_KAFKA = "docs/runbooks/lost-kafka.md"
@@ -44,6 +45,7 @@ _NO_CONNECTION = re.compile(
     r"|SignatureDoesNotMatch|certificate",
     re.IGNORECASE,
 )
+_REFUSED_BY_POSTGRES = re.compile(r"Postgres.*\[(?:28|3D|53|57)[0-9A-Z]{3}\]", re.DOTALL)
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -77,14 +79,15 @@ def of_letters(refused: Mapping[str, int] | Trouble) -> list[Finding]:
 
 def _of_process(process: ProcessView) -> Iterator[Finding]:
     name, because = process.name, "; ".join(process.because)
+    page = _page(process.last_error)
     if process.state == "stopped: alarm":
         why = f": {because}" if because else f": `sealstream logs {name}` says why"
         yield Finding("wrong", name, f"{name} has stopped with an alarm{why}", process.runbook or RUNBOOKS)
     elif process.state == "restarting":
-        yield Finding("wrong", name, f"{name} {_ended(process)} and is started again{_why(process)}", OPERATING)
+        yield Finding("wrong", name, f"{name} {_ended(process)} and is started again{_why(process)}", page)
     elif _ended_again(process):
         when = f"was started again {said_age(process.running_s or 0)} ago"
-        yield Finding("wrong", name, f"{name} {_ended(process)} and {when}{_why(process)}", OPERATING)
+        yield Finding("wrong", name, f"{name} {_ended(process)} and {when}{_why(process)}", page)
     elif process.state == "starting":
         yield Finding("unknown", name, f"{name} is starting")
     elif process.state == "stopped":
@@ -96,7 +99,9 @@ def _of_process(process: ProcessView) -> Iterator[Finding]:
     elif process.ready is False and not process.runbook and (process.running_s or _STARTS_WITHIN_S) < _STARTS_WITHIN_S:
         yield Finding("unknown", name, f"{name} was started {said_age(process.running_s or 0)} ago: {because}")
     elif process.ready is False:
-        yield Finding("wrong", name, f"{name} is not ready: {because}{_advice(because)}", process.runbook or OPERATING)
+        yield Finding(
+            "wrong", name, f"{name} is not ready: {because}{_advice(because)}", process.runbook or _page(because)
+        )
     skew = process.figure(figures.CLOCK_SKEW, bound="least")
     if skew is not None and skew < -_CLOCK_AHEAD_S:
         yield Finding("note", name, f"a producer's clock is {said_age(-skew)} ahead of the broker's", OPERATING)
@@ -120,6 +125,11 @@ def _why(process: ProcessView) -> str:
     return f": {process.last_error}{_advice(process.last_error)}"
 
 
+def _page(reason: str, page: str = OPERATING) -> str:
+    """`page`, unless Postgres has refused with a code of its own: these have a table."""
+    return POSTGRES_SAYS if _REFUSED_BY_POSTGRES.search(reason) else page
+
+
 def _advice(reason: str) -> str:
     return "; `sealstream config check` tries each server and login" if _NO_CONNECTION.search(reason) else ""
 
@@ -135,7 +145,7 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
     if isinstance(view.signed, Signed) and isinstance(view.sealed, Sealed):
         yield from _of_signing(view, view.sealed, view.signed, now)
     if isinstance(view.stored, Trouble):
-        yield _trouble("Postgres", view.stored, LOST_POSTGRES)
+        yield _trouble("Postgres", view.stored, _page(view.stored.reason, LOST_POSTGRES))
     elif view.stored is not None and isinstance(view.sealed, Sealed):
         yield from _of_postgres(view, view.sealed, view.stored, now)
     if isinstance(view.archived, Trouble):

@@ -21,26 +21,46 @@ __all__ = ["PRIVILEGED", "READS", "Asker", "Log", "period_sections", "verdict_of
 
 RESULTS = ("success", "failure", "denied")
 
-# What counts as privileged where the settings say nothing: a name, and the search that finds it.
+# What counts as privileged where the settings say nothing: a name, and the search that finds it. Applications name an
+# action by its verb first (`export_invoices`) or last (`invoice.export`): a search finds the word wherever it stands.
 PRIVILEGED: dict[str, str] = {
     "by administrators": "actor_type:admin",
     "on behalf of another": "on_behalf_of:*",
-    "rights, roles, accounts": "action:permission.* action:role.* action:grant* action:revoke* action:user.*",
-    "exports": "action:export*",
-    "actions that begin with delete": "action:delete*",
-    "break glass": "action:break_glass* action:break-glass* action:emergency*",
+    "logins as another, by the action's name": "action:*impersonat* action:*login_as* action:*login-as* action:*sudo*",
+    "rights, roles, accounts, by the action's name": (
+        "action:*permission* action:*role* action:*grant* action:*revoke* action:*account* "
+        "action:user.* action:*.user.*"
+    ),
+    "exports, by the action's name": "action:*export*",
+    "deletions, by the action's name": "action:*delete* action:*erase* action:*purge*",
+    "break glass, by the action's name": (
+        "action:*break_glass* action:*break-glass* action:*breakglass* action:*emergency*"
+    ),
 }
 
 Row = tuple[int | str, ...]
 
 _SHOWN = 20
 _LISTED = 50
+# What applications did: all events but those in which a producer speaks of itself.
+EVENTS = "kind:event -action:producer.closed -action:audit.loss"
+_OF_PRODUCERS = "kind:event action:producer.closed action:audit.loss"
+_LOSSES = "kind:event action:audit.loss"
 # A stream has a beginning and an end: the beginning counts. What was refused to a reader is no read.
 READS = "kind:control action:log.read -metadata.phase:end -result:denied"
 _REFUSED_READS = "kind:control action:log.read result:denied"
 _RETRIED = "kind:control action:deadletter.retried"
 _DISMISSED = "kind:control action:deadletter.dismissed"
+_PASSED = "kind:log action:input.passed"
 _NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
+
+
+_MEANINGS = {
+    "self-signed": "signed with the log's own key and by no outside witness, so whoever holds the key could sign "
+    "another history; a checkpoint that you kept tells",
+    "WORM-locked": "write once, read many: nobody, administrators included, can change or delete the archive's objects "
+    "before their lock ends",
+}
 
 
 class Log(Protocol):
@@ -88,6 +108,19 @@ class Asker:
         """What it finds."""
         return self.log.entries(self.text(query))
 
+    def added_up(self, label: str, query: str, value: int | str, note: str, *, alarming: bool = False) -> Figure:
+        """What is worked out from the entries themselves: the command prints them whole, `note` says how."""
+        question = self.question(query, "--sort", "seq", "--output", "json")
+        return Figure(label, value, question, f"its query prints the entries as JSON: {note}", alarming)
+
+    def dropped(self) -> Figure:
+        """How many events producers say that they had to drop."""
+        value = sum(
+            count for entry in self.entries(_LOSSES) if isinstance(count := entry.get("metadata", {}).get("count"), int)
+        )
+        note = "add up `metadata.count`"
+        return self.added_up("events that producers dropped", _LOSSES, value, note, alarming=value > 0)
+
 
 def period_sections(
     ask: Asker,
@@ -116,24 +149,26 @@ def period_sections(
 
 
 def _summary(ask: Asker, period: Period) -> Section:
-    actors = ask.count_by("kind:event", "actor")
+    actors = ask.count_by(EVENTS, "actor")
     return Section(
         "In short",
-        f"What applications reported within the {period.kind}, and what the log says of itself.",
+        f"What applications reported within the {period.kind}, and what the log says of itself. What producers say of "
+        "themselves, `producer.closed` (a stream ended) and `audit.loss` (events were dropped), is not counted "
+        "among the applications' events, actors, days and results: it has lines of its own here.",
         [
-            ask.count("events", "kind:event"),
-            Figure(
-                "actors", len(actors), ask.question("kind:event", "--count-by", "actor"), "who did at least one thing"
-            ),
-            ask.count("denied", "kind:event result:denied"),
-            ask.count("failed", "kind:event result:failure"),
-            ask.count("reads of this log", READS),
+            ask.count("events", EVENTS),
+            Figure("actors", len(actors), ask.question(EVENTS, "--count-by", "actor"), "who did at least one thing"),
+            ask.count("denied", f"{EVENTS} result:denied"),
+            ask.count("failed", f"{EVENTS} result:failure"),
+            ask.dropped(),
+            ask.count("producers' statements of themselves", _OF_PRODUCERS, note="`producer.closed`, `audit.loss`"),
             ask.count(
                 "gaps noticed",
                 "kind:log action:producer.gap",
                 alarming_if_any=True,
                 note="numbers of a producer that never came",
             ),
+            ask.count("reads of this log", READS),
             ask.count("statements of the log", "-kind:event", note="its own life: segments, heartbeats, readers"),
         ],
     )
@@ -142,10 +177,10 @@ def _summary(ask: Asker, period: Period) -> Section:
 def _volume(ask: Asker, period: Period, began: datetime | None) -> Section:
     found: dict[str, dict[str, int]] = {}
     for result in RESULTS:
-        found[result] = dict(ask.count_by(f"kind:event result:{result}", "sealed_day"))
+        found[result] = dict(ask.count_by(f"{EVENTS} result:{result}", "sealed_day"))
     values = {result: [found[result].get(day.isoformat(), 0) for day in period.days] for result in RESULTS}
     questions = {
-        result: ask.question(f"kind:event result:{result}", "--count-by", "sealed_day", "--sort", "value")
+        result: ask.question(f"{EVENTS} result:{result}", "--count-by", "sealed_day", "--sort", "value")
         for result in RESULTS
     }
     totals = {day: sum(values[result][place] for result in RESULTS) for place, day in enumerate(period.days)}
@@ -160,7 +195,7 @@ def _volume(ask: Asker, period: Period, began: datetime | None) -> Section:
     notes = [f"Days that passed without an event: {_runs(quiet)} ({len(quiet)} of {len(lived)})."] if quiet else []
     if began is not None and period.begins < began < period.ends:
         notes.insert(0, f"The chain begins on {_day(began.date())}.")
-    total = ask.question("kind:event", "--count-by", "sealed_day", "--sort", "value")
+    total = ask.question(EVENTS, "--count-by", "sealed_day", "--sort", "value")
     return Section(
         "Volume by day",
         "By the day on which the log sealed an event (UTC); a late delivery counts on the day that it came.",
@@ -197,25 +232,25 @@ def _top(ask: Asker, title: str, query: str, field: str, heading: str, counted: 
 
 
 def _actors(ask: Asker) -> Section:
-    counts = ask.count_by("kind:event", "actor")
+    counts = ask.count_by(EVENTS, "actor")
     top = counts[:_SHOWN]
-    by_result = {result: dict(ask.count_by(f"kind:event result:{result}", "actor")) for result in RESULTS[1:]}
+    by_result = {result: dict(ask.count_by(f"{EVENTS} result:{result}", "actor")) for result in RESULTS[1:]}
     rows: list[Row] = [
         (actor, count, *(by_result[result].get(actor, 0) for result in RESULTS[1:])) for actor, count in top
     ]
-    question = ask.question("kind:event", "--count-by", "actor")
+    question = ask.question(EVENTS, "--count-by", "actor")
     return Section(
         "Actors",
         "Who did most. An actor's id is what the application says; the log holds its applications to nothing but that.",
         tables=[
             Table("Busiest actors", ("actor", "events", *RESULTS[1:]), rows, question, max(0, len(counts) - _SHOWN)),
-            _top(ask, "Kinds of actors", "kind:event", "actor_type", "kind"),
+            _top(ask, "Kinds of actors", EVENTS, "actor_type", "kind"),
         ],
     )
 
 
 def _denials(ask: Asker) -> Section:
-    refused = "kind:event result:denied"
+    refused = f"{EVENTS} result:denied"
     return Section(
         "Denials and failures",
         "What was tried and not allowed, or allowed and not achieved.",
@@ -223,7 +258,7 @@ def _denials(ask: Asker) -> Section:
             _top(ask, "Who was denied", refused, "actor", "actor"),
             _top(ask, "What was denied", refused, "action", "action"),
             _top(ask, "On what kind of resource", refused, "resource_type", "resource"),
-            _top(ask, "Who failed", "kind:event result:failure", "actor", "actor"),
+            _top(ask, "Who failed", f"{EVENTS} result:failure", "actor", "actor"),
         ],
     )
 
@@ -231,7 +266,7 @@ def _denials(ask: Asker) -> Section:
 def _privileged(ask: Asker, privileged: Mapping[str, str]) -> Section:
     figures, tables = [], []
     for name, query in privileged.items():
-        figure = ask.count(name, f"kind:event {query}", note=query)
+        figure = ask.count(name, f"kind:event {query}", note=f"`{query}`")
         figures.append(figure)
         if not figure.value:
             continue
@@ -255,10 +290,14 @@ def _privileged(ask: Asker, privileged: Mapping[str, str]) -> Section:
         tables.append(Table(f"Privileged: {name}", headings, rows, ask.question(f"kind:event {query}"), left_out))
     return Section(
         "Privileged actions",
-        "What needs a reason. Below each number stands the search that decides what counts; [report.privileged] in the "
-        "settings has others. One action may be of several kinds.",
+        "What needs a reason. Below each number stands the search that decides what counts: 0 says that it finds none, "
+        "not that nothing of the kind was done under another name; the month's actions are listed below. "
+        "`[report.privileged]` in the settings has others. One action may be of several kinds.",
         figures,
-        tables=tables,
+        tables=[
+            *tables,
+            _top(ask, "Actions by name, to see what the searches leave out", EVENTS, "action", "action"),
+        ],
     )
 
 
@@ -297,6 +336,13 @@ def _verification(chain: str, verified: Mapping[str, Report | str]) -> Section:
         rows.append((store, found.verdict, found.entries, found.size, found.root.hex()[:16], assurance))
         faults += [(store, str(fault.kind), fault.seqs(), fault.place, fault.detail) for fault in found.faults]
         notes += [f"{store}: {note}" for note in found.notes]
+    notes += [f"{word}: {meaning}." for word, meaning in _MEANINGS.items() if word in _assurances(verified)]
+    read = {store: found.entries for store, found in verified.items() if isinstance(found, Report)}
+    if "archive" in read and read["archive"] < max(read.values()):
+        notes.append(
+            f"The archive holds {read['archive']:,} entries where another store holds {max(read.values()):,}: entries "
+            "are archived when their segment closes, and those of the open segment are not there yet."
+        )
     headings = ("store", "verdict", "entries read", "signed size", "root", "assurance")
     tables = [Table("Verdict by store", headings, rows, _verify(chain, "all"), empty="not verified for this report")]
     if faults:
@@ -333,41 +379,31 @@ def _gaps(ask: Asker) -> Section:
             )
     refused = sum(
         int(item["last"]) - int(item["first"]) + 1
-        for entry in ask.entries("kind:log action:input.passed")
+        for entry in ask.entries(_PASSED)
         for item in entry.get("metadata", {}).get("items", [])
         if item.get("what") == "refused"
     )
     dismissed = sum(len(entry.get("metadata", {}).get("letters", [])) for entry in ask.entries(_DISMISSED))
-    lost = sum(
-        count
-        for entry in ask.entries("kind:event action:audit.loss")
-        if isinstance(count := entry.get("metadata", {}).get("count"), int)
-    )
     return Section(
         "Gaps",
         "What is missing, and what was refused. A number that a producer gave and that never came is a gap.",
         [
-            Figure(
+            ask.added_up(
                 "records refused",
+                _PASSED,
                 refused,
-                ask.question("kind:log action:input.passed"),
-                "the sum over the items of these entries; `sealstream deadletter list` has the bytes",
-                refused > 0,
+                "of each item of `metadata.items` whose `what` is `refused`, count the records from `first` to `last`, "
+                "both included; `sealstream deadletter list` has their bytes",
+                alarming=refused > 0,
             ),
             ask.count("records sent again, corrected", _RETRIED, note="each by whoever says that it is a correction"),
-            Figure(
+            ask.added_up(
                 "records dismissed",
+                _DISMISSED,
                 dismissed,
-                ask.question(_DISMISSED),
-                "the sum of `letters` in these entries, each with who decided it and why",
+                "count the items of `metadata.letters`; each entry says who decided it and why",
             ),
-            Figure(
-                "events that applications say they lost",
-                lost,
-                ask.question("kind:event action:audit.loss"),
-                "the sum of `count` in these entries",
-                lost > 0,
-            ),
+            ask.dropped(),
         ],
         tables=[
             Table(
@@ -388,7 +424,6 @@ def _retention(ask: Asker, retention: Retention) -> Section:
     for entry in ask.entries(query):
         moment = str(entry.get("metadata", {}).get("retain_until", ""))
         until = [min(until[0], moment), max(until[1], moment)] if until else [moment, moment]
-    question = ask.question(query)
     online = "for ever" if retention.online_days is None else _days(retention.online_days)
     chain = Question(("chain", "retention", ask.chain))
     figures = [
@@ -398,8 +433,9 @@ def _retention(ask: Asker, retention: Retention) -> Section:
         ask.count("segments archived", query, note="each one Parquet object under COMPLIANCE lock"),
     ]
     if until:
-        figures.append(Figure("the earliest lock ends", until[0][:10], question, "the least `retain_until`"))
-        figures.append(Figure("the latest lock ends", until[1][:10], question, "the greatest `retain_until`"))
+        least, greatest = "the least `metadata.retain_until`", "the greatest `metadata.retain_until`"
+        figures.append(ask.added_up("the earliest lock ends", query, until[0][:10], least))
+        figures.append(ask.added_up("the latest lock ends", query, until[1][:10], greatest))
     return Section(
         "Retention and locks",
         "How long entries are kept, and until when nobody, its administrator included, can delete their objects.",
@@ -421,12 +457,16 @@ def verdict_of(verified: Mapping[str, Report | str]) -> tuple[str, bool | None]:
     unsure = [store for store, found in verified.items() if isinstance(found, str) or found.exit_code]
     if unsure:
         return f"Could not verify {_listed(unsure)}: see Verification.", None
-    assurance = sorted({word for found in verified.values() if isinstance(found, Report) for word in found.assurance})
+    assurance = [f"{word} ({_MEANINGS[word]})" if word in _MEANINGS else word for word in _assurances(verified)]
     return (
         f"Verified: every hash, link, root and signature in {_listed(list(verified))} holds. "
-        f"Assurance: {', '.join(assurance) or 'none'}.",
+        f"Assurance: {'; '.join(assurance) or 'none'}.",
         True,
     )
+
+
+def _assurances(verified: Mapping[str, Report | str]) -> list[str]:
+    return sorted({word for found in verified.values() if isinstance(found, Report) for word in found.assurance})
 
 
 def _listed(names: Sequence[str]) -> str:

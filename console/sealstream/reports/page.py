@@ -6,14 +6,19 @@ The page forbids itself scripts and requests (Content-Security-Policy), since wh
 from __future__ import annotations
 
 import itertools
+import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sealstream.reports.charts import bars
 from sealstream.reports.figures import PeriodReport, Question, Series
 
 __all__ = ["render"]
+
+# A term of a search, whole with what it has in quotes; a quote that is never closed is a character like others.
+_TERM = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*"|")+')
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def render(report: PeriodReport) -> str:
@@ -35,7 +40,7 @@ def render(report: PeriodReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": _shown, "css_text": _css_text}
+    environment.filters |= {"shown": _shown, "css_text": _css_text, "told": _told, "command": _command}
     return environment.get_template("page.html.j2").render(
         report=report, questions=questions, number=number, chart=chart
     )
@@ -53,3 +58,29 @@ def _shown(value: int | str) -> str:
 def _css_text(text: str) -> Markup:
     """Inside a CSS string: a log's name has only a-z, 0-9, `.`, `_`, `/` and `-`, whatever else is left out."""
     return Markup("".join(character for character in text if character.isalnum() or character in "._/-"))
+
+
+def _terms(text: str, before: str = "") -> Markup:
+    """Text of which no line ends within a term: what is copied from paper is what was printed."""
+    first, *others = _TERM.findall(text) or [""]
+    return Markup(" ").join(Markup('<span class="term">{}</span>').format(term) for term in (before + first, *others))
+
+
+def _command(question: Question) -> Markup:
+    """A command that can be copied: a line ends within its quoted search, where it is as good as a space, or after a
+    backslash, and nowhere else.
+    """
+    words = question.words()
+    if words[1] != "search":
+        return _terms(" ".join(words))
+    options = Markup('<span class="term">{}</span>').format(" ".join(words[3:]))
+    return _terms(words[2], before="sealstream search ") + Markup(" \\<br>") + options
+
+
+def _told(text: str) -> Markup:
+    """Words with what stands between backticks as code."""
+    pieces = _CODE.split(_shown(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(_terms(piece)) if place % 2 else escape(piece)
+        for place, piece in enumerate(pieces)
+    )

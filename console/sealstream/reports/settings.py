@@ -17,8 +17,9 @@ class ReportSection(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     privileged: dict[str, str] = Field(default_factory=dict)
-    """By name, a search for what counts as a privileged action; empty: administrators, acting for another, rights and
-    roles, exports, deletions, break glass.
+    """By name, a search for what counts as a privileged action, as in `"exports" = "action:*export*"`, which finds
+    `export_all` and `invoice.export`; empty: administrators, acting for another, and by the action's name logins as
+    another, rights and roles, exports, deletions, break glass.
     """
 
     @field_validator("privileged")

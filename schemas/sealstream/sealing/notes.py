@@ -149,7 +149,7 @@ def open_note(note: bytes, vkey: str | Verifier) -> str:
     text, signatures = split_note(note)
     ours = [signature for name, key_id, signature in signatures if (name, key_id) == verifier[:2]]
     if not ours:
-        signed_by = ", ".join(sorted({name for name, _, _ in signatures}))
+        signed_by = ", ".join(sorted({f"{name}+{key_id.hex()}" for name, key_id, _ in signatures}))
         raise BadNote(f"no signature by {verifier.name}+{verifier.key_id.hex()}: the note is signed by {signed_by}")
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -59,7 +59,7 @@ def translated(doing: str) -> Iterator[None]:
         detail = f" ({error.detail})" if getattr(error, "detail", None) else ""
         raise _ours(error)(f"{doing}: Postgres says {error}{detail} [{getattr(error, 'sqlstate', '')}]") from error
     except (TimeoutError, asyncpg.InterfaceError, OSError, asyncio.IncompleteReadError) as error:
-        raise Unavailable(f"{doing}: no answer from Postgres: {error or type(error).__name__}") from error
+        raise Unavailable(f"{doing}: no answer from Postgres: {str(error) or type(error).__name__}") from error
     except asyncpg.InternalClientError as error:
         raise Unavailable(f"{doing}: the connection to Postgres is out of step: {error}") from error
 

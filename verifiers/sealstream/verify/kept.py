@@ -8,6 +8,7 @@ a store may lag behind another. They only ever grow, hold no secret, and losing 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from sealstream.errors import SealstreamError
@@ -33,19 +34,36 @@ def kept_notes(state_dir: Path, origin: str, vkey: str, store: str) -> list[Stor
     Raises when a file was damaged or is another key's, since a verifier that forgets silently protects nobody.
     """
     kept = []
+    failing: dict[Path, SealstreamError] = {}
     for file in sorted(state_dir.glob(_file(state_dir, origin, "*").name)):
         note = file.read_bytes()
         seen_in = file.name.rpartition("@")[2].removesuffix(".checkpoint")
         try:
             open_checkpoint(note, vkey)
         except SealstreamError as error:
-            raise type(error)(
-                f"the checkpoint that this verifier kept in {file} does not hold ({error}): if the file was damaged or "
-                "the chain has another key for a good reason, remove it; until then the verification can't be trusted"
-            ) from error
+            failing[file] = error
+            continue
         place = f"this verifier's own, seen in {seen_in} before"
         kept.append(StoredNote(note, place, must_reach=seen_in == store))
+    if failing:
+        first = next(iter(failing.values()))
+        raise type(first)(_cannot_hold_to(state_dir, failing)) from first
     return kept
+
+
+def _cannot_hold_to(state_dir: Path, failing: dict[Path, SealstreamError]) -> str:
+    """What is wrong with the files, why that may be, and what to do for each cause."""
+    files = [str(file) for file in failing]
+    those = " ".join(map(shlex.quote, files))
+    more = f" (nor do {len(files) - 1} more of this chain)" if len(files) > 1 else ""
+    return (
+        f"the checkpoint that this verifier kept in {files[0]} does not hold{more}: {next(iter(failing.values()))}. "
+        "Either another log of the same name was verified on this machine, such as an older local stack: keep them "
+        "apart with `--state-dir DIR` (or XDG_STATE_HOME), or, if that log is no more, forget it: "
+        f"`rm {those}`. Or this chain's key was replaced, or a file was damaged: if you know of no good reason, "
+        f"somebody may have put another log in this one's place, so keep what is in {state_dir} and see "
+        "docs/runbooks/wrong-root.md; until then the verification can't be trusted"
+    )
 
 
 def keep_checkpoint(state_dir: Path, origin: str, vkey: str, store: str, note: bytes) -> Path:
