@@ -18,7 +18,7 @@ from tests.pipeline import Pipeline, say, sql, wait_until
 
 from sealstream.cli.settings import write_settings
 from sealstream.layout import Retention, SegmentLimits
-from sealstream.reports import PRIVILEGED, Asker, Period, period_sections
+from sealstream.reports import PRIVILEGED, Asker, Period, PeriodReport, period_sections
 from sealstream.reports.page import render
 from sealstream.reports.pdf import find_chromium, print_pdf
 from sealstream.reports.settings import ReportSection
