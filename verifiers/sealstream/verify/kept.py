@@ -46,8 +46,8 @@ def kept_notes(state_dir: Path, origin: str, vkey: str, store: str) -> list[Stor
         place = f"this verifier's own, seen in {seen_in} before"
         kept.append(StoredNote(note, place, must_reach=seen_in == store))
     if failing:
-        error = next(iter(failing.values()))
-        raise type(error)(_cannot_hold_to(state_dir, failing)) from error
+        first = next(iter(failing.values()))
+        raise type(first)(_cannot_hold_to(state_dir, failing)) from first
     return kept
 
 
