@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long simulate demo rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch simulate demo rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -49,7 +49,10 @@ rebuild: setup ## every test of reconcile, repair and replay, the long ones too:
 long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/systemd tests/e2e/test_killing.py \
 		tests/devstack/test_stack.py tests/verify/test_verify_ahead.py tests/verify/test_verify_archive.py \
-		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py tests/anomaly tests/lookout tests/reviews
+		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py
+
+watch: setup ## the watch's long tests: workers and roll-up killed and rebalanced at random, states that stay small
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/lookout tests/reviews
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
