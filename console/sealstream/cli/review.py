@@ -135,7 +135,9 @@ def start(
     )
     for line in document_lines(document):
         out.print(line)
-    out.print(told(f"\n{files.document}\n{files.page}"), soft_wrap=True)
+    out.print()
+    for written in (files.document, files.page):
+        out.print(told(str(written)), soft_wrap=True)
     step = f"sealstream review sign --period {wanted} --chain {chain} --note '...'"
     out.print(told(f"next: look at the page, work off its alerts, then {step}", "dim"), soft_wrap=True)
 
