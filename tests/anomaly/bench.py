@@ -71,7 +71,7 @@ class WatchBench:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.config = folder / "sealstream.toml"
         self.more_settings = ""
-        self.write_settings(silent_s, still_s, partitions)
+        self.write_settings(silent_s, still_s)
         create_topics(
             kafka,
             self.topics.configs(partitions)
@@ -81,11 +81,11 @@ class WatchBench:
         self.places = [Place(topic, n) for topic in self.topics[:2] for n in range(partitions)]
         self._producer: Producer | None = None
 
-    def write_settings(self, silent_s: float, still_s: float, partitions: int = 4) -> None:
+    def write_settings(self, silent_s: float, still_s: float) -> None:
         """For processes that are started from now on."""
         self.config.write_text(
             f'[kafka]\nbootstrap = "{self.kafka.bootstrap}"\nprefix = "{self.prefix}"\n'
-            f"[anomaly]\npartitions = {partitions}\nworker_silent_seconds = {silent_s}\n"
+            f"[anomaly]\nworker_silent_seconds = {silent_s}\n"
             f"worker_still_seconds = {still_s}\n{self.more_settings}"
         )
 

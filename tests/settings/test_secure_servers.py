@@ -37,6 +37,7 @@ from sealstream.kafka import (
     Place,
     committed_offsets,
     create_topics,
+    partition_counts,
     produce,
     read_until_end,
     topic_ids,
@@ -146,7 +147,8 @@ def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> N
     try:
         control = ChainTopics.of(CHAIN, world.prefix).control
         group = worker_group(world.prefix)
-        places = [Place(activity.activity, n) for n in range(world.settings("anomaly").anomaly.partitions)]
+        counts = partition_counts(admin, [activity.activity])
+        places = [Place(topic, n) for topic, count in counts.items() for n in range(count)]
 
         def raised_and_committed() -> bool:
             said = any(b"alert.raised" in (record.value or b"") for record in read_all(admin, control))
