@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.forward.receivers import Collector, HttpReceiver, MailReceiver, SyslogReceiver
-from tests.settings.conftest import Authority
+from tests.settings.authority import Authority
 
 from sealstream.layout.alerts import Alert, alert_id
 

@@ -18,6 +18,7 @@ from sealstream.events import format_timestamp
 from sealstream.layout import Entry, Retention, WrittenFields
 from sealstream.layout.alerts import Alert, alert_id
 from sealstream.reports import PERIOD_KINDS, Asker, Period, PeriodKind, PeriodReport, period_sections
+from sealstream.reports.gathering import EVENTS
 from sealstream.reviews import (
     Cadence,
     alerts_of,
@@ -211,7 +212,7 @@ class Log:
     def count_by(self, text: str, field: str) -> list[tuple[str, int]]:
         if "deadletter.retried" in text:
             return [("control", 1)]
-        if text.startswith("kind:event sealed") or text.startswith("kind:event result:success"):
+        if text.startswith((f"{EVENTS} sealed", f"{EVENTS} result:success")):
             return [({"actor": "ann", "sealed_day": "2026-11-03"}.get(field, "event"), self.events)]
         return []
 

@@ -34,7 +34,7 @@ def serve_anomaly(
     warm_up: WarmUp | None = None,
 ) -> int:
     """Run until told to stop; the exit code. `warm_up`: what history knows, asked on the very first start."""
-    if find_spec("faust") is None:
+    if "faust" not in sys.modules and find_spec("faust") is None:
         raise ModuleNotFoundError("No module named 'faust'", name="faust")
     kafka, prefix, section = settings.kafka_settings(), settings.kafka.prefix, settings.anomaly
     command = [sys.executable, "-m", "sealstream.cli.anomaly_worker", "--config", str(config.absolute())]

@@ -89,7 +89,7 @@ def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False)
             for process in ("checkpointing", "postgres-sink", "archive-sink")
         ]
     specs.append(spec("activity", "activity"))
-    if find_spec("faust") is not None:
+    if "faust" in sys.modules or find_spec("faust") is not None:
         specs.append(spec("anomaly", "anomaly"))
     if forward:
         specs.append(spec("forward", "forward"))

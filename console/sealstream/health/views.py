@@ -90,7 +90,5 @@ class ChainView(NamedTuple):
             part = getattr(self, name)
             parts[name] = {"trouble": part.reason} if isinstance(part, Trouble) else part and part._asdict()
         since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since", "untold_since")}
-        return {"chain": self.chain, "closed": self.closed, **parts, **since}
-        since = {name: getattr(self, name) for name in ("behind_since", "began_at", "unarchived_since")}
         late = self.late_reviews and [each._asdict() for each in self.late_reviews]
         return {"chain": self.chain, "closed": self.closed, **parts, **since, "late_reviews": late}

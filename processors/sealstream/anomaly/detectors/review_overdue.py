@@ -17,9 +17,9 @@ _PLACE = {"day": 0, "week": 1, "month": 2}
 
 
 class _Thresholds(Thresholds, frozen=True):
-    """With so many `older` periods overdue besides, it is high."""
+    """With `older_periods` overdue besides, it is high."""
 
-    older: int = 1
+    older_periods: int = 1
 
 
 class _State(msgspec.Struct):
@@ -48,7 +48,7 @@ class ReviewOverdue:
             older = f"; {counted(len(others), 'older one')} {verb} overdue, too, since {second_at(others[0].due_s)}"
         begun = f"begun by {newest.started_by} and not signed" if newest.started_by else "nobody has begun it"
         finding = Finding(
-            severity="high" if len(others) >= self.thresholds.older else "medium",
+            severity="high" if len(others) >= self.thresholds.older_periods else "medium",
             confidence=1.0,
             summary=(
                 f"the review of {newest.period} of chain {seen.chain} is overdue since {second_at(newest.due_s)}, "
