@@ -51,7 +51,8 @@ _LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers that the workers will share."""
+    """Start the servers that the workers will share. Output is as wide as in a pipe, as it is without workers."""
+    os.environ.pop("COLUMNS", None)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and _SHARED not in os.environ:
         servers = ExitStack()
         config.add_cleanup(servers.close)
