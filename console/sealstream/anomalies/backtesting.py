@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sealstream.anomalies.history import History, seconds_of
+from sealstream.anomalies.history import History, stretches_of
 from sealstream.anomalies.working import Tell, in_processes
-from sealstream.anomaly.detecting import second_at
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.sharing import Share, ShareWatch
 from sealstream.anomaly.watching import chosen
@@ -102,14 +101,15 @@ def _try(trial: Trial, share: Share, tell: Tell) -> Outcome:
             tell(untold)
             untold.clear()
 
-    begins = second_at(int(trial.history.since.timestamp()))
-    for second in seconds_of(trial.history.spanning(trial.learned_from), share, read):
-        alerts = present.see(second)
-        others = changed.see(second) if changed is not None else ()
-        if second.second >= begins:
+    begins = int(trial.history.since.timestamp())
+    history = trial.history.spanning(trial.learned_from)
+    for first, records in stretches_of(history, share, read, cut_at=begins):
+        alerts = present.see_all(records)
+        others = changed.see_all(records) if changed is not None else ()
+        if first >= begins:
             found += alerts
             found_changed += others
-            actors.update(record.actor_id for record in second.actors if record.cells)
+            actors.update(name for name, seen in records.actors.items() if any(each.cells for each in seen))
     tell(untold)
     return Outcome(found, found_changed, dict(entries), len(actors))
 

@@ -6,10 +6,12 @@ same alerts as the workers do from the topics. Nothing is stored; who stops begi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from sealstream.anomaly.bulk import BySubject
 from sealstream.anomaly.detecting import Detector
 from sealstream.anomaly.rolling import Counted, RollUp, Second
 from sealstream.anomaly.watching import Subject, Watch
@@ -28,6 +30,13 @@ class Share(NamedTuple):
     def has(self, subject: str) -> bool:
         """Whether an actor or an address is in it."""
         return self.of == 1 or crc32(subject.encode(errors="surrogatepass")) % self.of == self.number
+
+
+    def knowing(self) -> Callable[[str], bool]:
+        """The same as `has`, which remembers whom it was asked about."""
+        if self.of == 1:
+            return lambda _subject: True
+        return lru_cache(100_000)(self.has)
 
 
 class ShareRollUp:
@@ -99,4 +108,25 @@ class ShareWatch:
             if place is None:
                 place = self.addresses[address.ip_address] = Subject()
             alerts += self.of_addresses.see(place, address)
+        return alerts
+
+    def see_all(self, records: BySubject) -> list[Alert]:
+        """What follows from a stretch of time: one subject after another, each of whose states is fetched once."""
+        alerts: list[Alert] = []
+        see, subjects = self.of_actors.see, self.actors
+        for actor_id, seconds in records.actors.items():
+            subject = subjects.get(actor_id)
+            if subject is None:
+                subject = subjects[actor_id] = Subject()
+            for record in seconds:
+                if found := see(subject, record):
+                    alerts += found
+        watch, places = self.of_addresses.see, self.addresses
+        for name, tried in records.addresses.items():
+            place = places.get(name)
+            if place is None:
+                place = places[name] = Subject()
+            for address in tried:
+                if found := watch(place, address):
+                    alerts += found
         return alerts
