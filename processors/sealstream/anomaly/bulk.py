@@ -84,6 +84,7 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
             shared[row[0]].add(row[1])
             if row[4] in ACCOUNT_TYPES:
                 shared[row[5]].add(row[1])
+    texts = {second: second_text(second) for second in set(rows.seconds)}
     actors: dict[str, list[Activity]] = {}
     others: list[_Row] = []
     digests = _digests
@@ -100,7 +101,7 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
         actors[actor_id] = [
             Activity(
                 chain,
-                second_text(second),
+                texts[second],
                 actor_id,
                 [
                     Cell(

@@ -7,11 +7,12 @@ what it must keep in one value is the `Subject`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from sealstream.anomaly.actions import ALL, traits_of
 from sealstream.anomaly.detecting import Detector, Finding, epoch_of, news_of, second_at
 from sealstream.errors import NotCanonical
 from sealstream.layout.activity import Activity, AddressActivity
@@ -43,9 +44,8 @@ class Watch(Generic[Seen]):
 
     def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
-        self._detects: list[tuple[str, Any, Detector[Any, Seen]]] = [
-            (each.name, each.detect, each) for each in detectors
-        ]
+        self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
+        self._asked = _Asked(detectors)
         states = [(name, each.state | None, None) for name, each in self._detectors.items()]
         self._states = msgspec.defstruct("States", states, omit_defaults=True)
         self._kept = msgspec.defstruct(
@@ -63,14 +63,18 @@ class Watch(Generic[Seen]):
 
     def see(self, subject: Subject[Seen], record: Seen) -> list[Alert]:
         """What follows from one record; `subject` is changed in place."""
-        news = news_of(record, subject.last.get(record.chain))
-        if news is None:
-            return []
+        news = record
+        earlier = subject.last.get(record.chain)
+        if earlier is not None and record.second <= earlier.second:
+            grown = news_of(record, earlier)
+            if grown is None:
+                return []
+            news = grown
         subject.last[record.chain] = record
         second = epoch_of(record.second)
         alerts = []
         states = subject.states
-        for name, detect, detector in self._detects:
+        for name, detect, detector in self._asked[self._traits(news)]:
             state = states.get(name)
             if state is None:
                 state = states[name] = detector.state()
@@ -100,6 +104,22 @@ class Watch(Generic[Seen]):
             raise NotCanonical(f"not what is known of a subject: {error}: {value[:80]!r}") from error
         states = {name: state for name in self._detectors if (state := getattr(kept.states, name)) is not None}
         return Subject(states, kept.last, kept.incident, kept.last_alert_s)
+
+
+class _Asked(dict[int, Sequence[tuple[str, Any, Any]]]):
+    """Which detectors a record concerns, by its traits: their names, their `detect`, themselves."""
+
+    def __init__(self, detectors: Sequence[Detector[Any, Any]]) -> None:
+        super().__init__()
+        self._all = [(each.name, each.detect, each, getattr(each, "concerns", ALL)) for each in detectors]
+
+    def __missing__(self, traits: int) -> Sequence[tuple[str, Any, Any]]:
+        asked = self[traits] = [each[:3] for each in self._all if each[3] == ALL or each[3] & traits]
+        return asked
+
+
+def _any(_record: object) -> int:
+    return ALL
 
 
 def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, finding: Finding) -> Alert:

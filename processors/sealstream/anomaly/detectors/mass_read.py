@@ -79,6 +79,7 @@ class MassRead:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = _TAKES
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not traits_of(seen) & _TAKES:
