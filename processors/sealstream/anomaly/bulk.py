@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from sealstream.anomaly.counts import digest_of_resource
 from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, Second, WrittenCounted
-from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, Cell, is_login
+from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, AddressCell, Cell, is_login
 
 __all__ = ["BySubject", "Rows", "roll_up", "rows_of"]
 
@@ -56,7 +56,9 @@ class Rows(NamedTuple):
         """One after another."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(list(joined_up.from_iterable(columns)) for columns in zip(*parts, strict=True))) if parts else _NONE
+        return (
+            cls(*(list(joined_up.from_iterable(columns)) for columns in zip(*parts, strict=True))) if parts else _NONE
+        )
 
     def cut(self, second: int) -> tuple[Rows, Rows]:
         """Those before this second, and the others."""
@@ -77,14 +79,21 @@ class BySubject(NamedTuple):
 def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject: True) -> BySubject:
     """Whole seconds; `has`: whose records are wanted. Entries that concern none of them may be left out."""
     of: defaultdict[str, list[_Row]] = defaultdict(list)
-    shared: defaultdict[str, set[int]] = defaultdict(set)
+    together: list[_Row] = []
     for row in zip(*rows, strict=True):
         of[row[0]].append(row)
         if not row[-1]:
-            shared[row[0]].add(row[1])
-            if row[4] in ACCOUNT_TYPES:
-                shared[row[5]].add(row[1])
+            together.append(row)
     texts = {second: second_text(second) for second in set(rows.seconds)}
+    addresses: dict[str, list[AddressActivity]] = {}
+    told: set[tuple[str, str]] = set()
+    shared = _shared(together)
+    for row in together:
+        address = row[8]
+        if address is not None and row[1] not in shared.get(row[0], ()) and has(address):
+            cell = AddressCell(row[0], row[3], row[6], 1, [[row[2], row[2]]])
+            addresses.setdefault(address, []).append(AddressActivity(chain, texts[row[1]], address, [cell]))
+            told.add((address, texts[row[1]]))
     actors: dict[str, list[Activity]] = {}
     others: list[_Row] = []
     digests = _digests
@@ -92,7 +101,7 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
         digests.clear()
     for actor_id, own in of.items():
         if not has(actor_id):
-            others += [row for row in own if not row[-1]]
+            others += [row for row in own if row[1] in shared.get(actor_id, ())]
             continue
         alone = own
         if (crowded := _crowded(own, shared.get(actor_id))) is not None:
@@ -143,9 +152,8 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
                 _,
             ) in alone
         ]
-    addresses: dict[str, list[AddressActivity]] = {}
     if others:
-        _through_roll_up(chain, others, has, actors, addresses)
+        _through_roll_up(chain, others, texts, has, told, actors, addresses)
     return BySubject(actors, addresses)
 
 
@@ -205,6 +213,23 @@ class _Digests(dict[str, str]):
 _digests = _Digests()
 
 
+def _shared(rows: Sequence[_Row]) -> dict[str, set[int]]:
+    """Of rows that are not alone: whose seconds hold more than one entry of an actor and, perhaps, of an address."""
+    shared: defaultdict[str, set[int]] = defaultdict(set)
+    of_address: dict[tuple[str, int], _Row] = {}
+    for row in rows:
+        actor_id, second, address = row[0], row[1], row[8]
+        if row[4] in ACCOUNT_TYPES:
+            shared[actor_id].add(second)
+            shared[row[5]].add(second)
+        if address is not None:
+            other = of_address.setdefault((address, second), row)
+            if other is not row:
+                shared[actor_id].add(second)
+                shared[other[0]].add(second)
+    return shared
+
+
 def _crowded(rows: Sequence[_Row], shared: set[int] | None) -> set[int] | None:
     """The seconds in which there is more of an actor than one entry that is its own alone; None: there are none."""
     seen = {row[1] for row in rows}
@@ -223,16 +248,19 @@ def _crowded(rows: Sequence[_Row], shared: set[int] | None) -> set[int] | None:
 def _through_roll_up(
     chain: str,
     rows: list[_Row],
+    texts: dict[int, str],
     has: Callable[[str], bool],
+    told: set[tuple[str, str]],
     actors: dict[str, list[Activity]],
     addresses: dict[str, list[AddressActivity]],
 ) -> None:
     """Roll these up one by one, and put the records to those that there are."""
     rows.sort(key=lambda row: row[2])
     one_by_one = RollUp(chain)
-    seconds: list[Second | None] = [one_by_one.take(_entry(row)) for row in rows]
+    seconds: list[Second | None] = [one_by_one.take(_entry(row, texts[row[1]])) for row in rows]
     seconds.append(one_by_one.so_far())
-    grown = set()
+    grown: set[str] = set()
+    tried: set[str] = set()
     for second in seconds:
         if second is None:
             continue
@@ -241,13 +269,16 @@ def _through_roll_up(
                 actors.setdefault(record.actor_id, []).append(record)
                 grown.add(record.actor_id)
         for address in second.addresses:
-            if has(address.ip_address):
+            if has(address.ip_address) and (address.ip_address, address.second) not in told:
                 addresses.setdefault(address.ip_address, []).append(address)
+                tried.add(address.ip_address)
     for actor_id in grown:
         actors[actor_id].sort(key=attrgetter("second"))
+    for name in tried:
+        addresses[name].sort(key=attrgetter("second"))
 
 
-def _entry(row: _Row) -> Counted:
+def _entry(row: _Row, second: str) -> Counted:
     (
         actor_id,
         _,
@@ -259,7 +290,7 @@ def _entry(row: _Row) -> Counted:
         actor_type,
         address,
         tenant,
-        _,
+        hour,
         reasons,
         browsers,
         behalf,
@@ -268,14 +299,14 @@ def _entry(row: _Row) -> Counted:
         _,
     ) = row
     return Counted(
-        _text(happened_us),
+        second if hour is None else _text(happened_us),
         actor_id,
         actor_type,
         action,
         resource_type,
         resource_id,
         result,
-        WrittenCounted("event", seq, _text(sealed_us)),
+        WrittenCounted("event", seq, second if hour is None else _text(sealed_us)),
         address,
         BROWSER if browsers else None,
         "" if behalf else None,
