@@ -151,10 +151,11 @@ def _together(parts: list[BySubject]) -> BySubject:
     """Of several chains; in the same second, those of the first chain come first."""
     if len(parts) == 1:
         return parts[0]
-    whole = BySubject({}, {})
+    whole = BySubject({}, {}, {})
     for part in parts:
         _put(part.actors, whole.actors)
         _put(part.addresses, whole.addresses)
+        whole.epochs.update(part.epochs)
     return whole
 
 

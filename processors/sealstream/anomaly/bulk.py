@@ -70,10 +70,11 @@ _NONE = Rows(*([] for _ in Rows._fields))
 
 
 class BySubject(NamedTuple):
-    """Records by actor and by address, each one's in the order of time."""
+    """Records by actor and by address, each one's in the order of time. `epochs`: their seconds since 1970."""
 
     actors: dict[str, list[Activity]]
     addresses: dict[str, list[AddressActivity]]
+    epochs: dict[str, int]
 
 
 def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject: True) -> BySubject:
@@ -154,7 +155,7 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
         ]
     if others:
         _through_roll_up(chain, others, texts, has, told, actors, addresses)
-    return BySubject(actors, addresses)
+    return BySubject(actors, addresses, {text: second for second, text in texts.items()})
 
 
 def rows_of(entries: Iterable[Counted]) -> Rows:

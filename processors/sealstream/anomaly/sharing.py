@@ -113,20 +113,17 @@ class ShareWatch:
     def see_all(self, records: BySubject) -> list[Alert]:
         """What follows from a stretch of time: one subject after another, each of whose states is fetched once."""
         alerts: list[Alert] = []
-        see, subjects = self.of_actors.see, self.actors
+        epoch = records.epochs.__getitem__
+        see_all, subjects = self.of_actors.see_all, self.actors
         for actor_id, seconds in records.actors.items():
             subject = subjects.get(actor_id)
             if subject is None:
                 subject = subjects[actor_id] = Subject()
-            for record in seconds:
-                if found := see(subject, record):
-                    alerts += found
-        watch, places = self.of_addresses.see, self.addresses
-        for name, tried in records.addresses.items():
-            place = places.get(name)
+            alerts += see_all(subject, seconds, epoch)
+        see_tries, places = self.of_addresses.see_all, self.addresses
+        for address, tries in records.addresses.items():
+            place = places.get(address)
             if place is None:
-                place = places[name] = Subject()
-            for address in tried:
-                if found := watch(place, address):
-                    alerts += found
+                place = places[address] = Subject()
+            alerts += see_tries(place, tries, epoch)
         return alerts

@@ -7,7 +7,7 @@ what it must keep in one value is the `Subject`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -63,30 +63,32 @@ class Watch(Generic[Seen]):
 
     def see(self, subject: Subject[Seen], record: Seen) -> list[Alert]:
         """What follows from one record; `subject` is changed in place."""
-        news = record
-        earlier = subject.last.get(record.chain)
-        if earlier is not None and record.second <= earlier.second:
-            grown = news_of(record, earlier)
-            if grown is None:
-                return []
-            news = grown
-        subject.last[record.chain] = record
-        second = epoch_of(record.second)
-        alerts = []
-        states = subject.states
-        for name, detect, detector in self._asked[self._traits(news)]:
-            state = states.get(name)
-            if state is None:
-                state = states[name] = detector.state()
-            after, findings = detect(state, news, second)
-            if after is not state:
-                states[name] = after
-            for finding in findings:
-                alert = alert_of(detector, news, finding)
-                if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
-                    subject.incident = alert.id
-                subject.last_alert_s = max(second, subject.last_alert_s)
-                alerts.append(msgspec.structs.replace(alert, incident=subject.incident))
+        return self.see_all(subject, (record,), epoch_of)
+
+    def see_all(self, subject: Subject[Seen], records: Iterable[Seen], epoch: Callable[[str], int]) -> list[Alert]:
+        """The same of several, one after another. `epoch`: `epoch_of`, of these records' seconds at least."""
+        alerts: list[Alert] = []
+        asked, traits = self._asked, self._traits
+        states, last = subject.states, subject.last
+        for record in records:
+            news, chain = record, record.chain
+            earlier = last.get(chain)
+            if earlier is not None and record.second <= earlier.second:
+                grown = news_of(record, earlier)
+                if grown is None:
+                    continue
+                news = grown
+            last[chain] = record
+            second = epoch(record.second)
+            for name, detect, detector in asked[traits(news)]:
+                state = states.get(name)
+                if state is None:
+                    state = states[name] = detector.state()
+                after, findings = detect(state, news, second)
+                if after is not state:
+                    states[name] = after
+                if findings:
+                    alerts += _told(subject, detector, news, second, findings)
         return alerts
 
     def encode(self, subject: Subject[Seen]) -> bytes:
@@ -116,6 +118,20 @@ class _Asked(dict[int, Sequence[tuple[str, Any, Any]]]):
     def __missing__(self, traits: int) -> Sequence[tuple[str, Any, Any]]:
         asked = self[traits] = [each[:3] for each in self._all if each[3] == ALL or each[3] & traits]
         return asked
+
+
+def _told(
+    subject: Subject[Any], detector: Detector[Any, Any], news: Any, second: int, findings: Iterable[Finding]
+) -> list[Alert]:
+    """The alerts that findings are, each part of an incident."""
+    alerts = []
+    for finding in findings:
+        alert = alert_of(detector, news, finding)
+        if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
+            subject.incident = alert.id
+        subject.last_alert_s = max(second, subject.last_alert_s)
+        alerts.append(msgspec.structs.replace(alert, incident=subject.incident))
+    return alerts
 
 
 def _any(_record: object) -> int:
