@@ -44,6 +44,19 @@ _COLUMNS = (
 )
 
 
+_ENCODED = (
+    "kind",
+    "actor_id",
+    "actor_type",
+    "action",
+    "resource_type",
+    "resource_id",
+    "result",
+    "ip_address",
+    "tenant",
+)
+
+
 def archive_size(store: ArchiveStore, since: datetime, until: datetime) -> int:
     """How many entries the segments hold in which the span lies."""
     return sum(name.last_seq - name.first_seq + 1 for name, _key, _version in _segments(store, since, until))
@@ -53,14 +66,14 @@ def archive_rows(
     store: ArchiveStore, since: datetime, until: datetime, share: Share, read: Callable[[int], object]
 ) -> Iterator[Rows]:
     """In the order of the chain, some thousands at a time: events of the span that concern the share."""
-    texts = _Texts()
+    texts, has = _Texts(), share.knowing() if share.of > 1 else None
     for _name, key, version in _segments(store, since, until):
-        for table in read_groups(store.read(key, version), _COLUMNS):
-            alone = _alone(table)
-            wanted = _concerned(table, alone, since, until, share)
-            rows = table.append_column("alone", alone).filter(wanted)
-            if rows.num_rows:
-                yield _rows(rows, texts)
+        for table in read_groups(store.read(key, version), _COLUMNS, encoded=_ENCODED):
+            for batch in table.to_batches():
+                alone = _alone(batch)
+                wanted = batch.append_column("alone", alone).filter(_concerned(batch, alone, since, until, has))
+                if wanted.num_rows:
+                    yield _rows(wanted, texts)
             read(table.num_rows)
 
 
@@ -93,54 +106,54 @@ class _Unlisted(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Unlisted).decode
 
 
-def _rows(table: pa.Table, texts: _Texts) -> Rows:
+def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
-        bodies = [_decode(body) for body in table["body"].cast(pa.binary()).to_pylist()]
+        bodies = [_decode(body) for body in batch["body"].cast(pa.binary()).to_pylist()]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotCanonical(f"an entry's body is not as it must be: {error}; run `sealstream verify`") from error
-    sealed, happened = _numbers(table["sequenced_at"]), _numbers(table["timestamp"])
+    sealed, happened = _numbers(batch["sequenced_at"]), _numbers(batch["timestamp"])
     hours: list[str | None] = [None] * len(sealed)
-    apart = pc.abs(pc.subtract(table["sequenced_at"].cast(pa.int64()), table["timestamp"].cast(pa.int64())))
+    apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
     for place in pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist():
         hours[place] = late_hour(happened[place], sealed[place])
     return Rows(
-        _texts_of(table["actor_id"], texts),
-        _numbers(pc.divide(table["sequenced_at"].cast(pa.int64()), 1_000_000)),
-        _numbers(table["seq"]),
-        _texts_of(table["action"], texts),
-        _texts_of(table["resource_type"], texts),
-        _texts_of(table["resource_id"], texts),
-        _texts_of(table["result"], texts),
-        _texts_of(table["actor_type"], texts),
-        _texts_of(table["ip_address"], texts),
-        _texts_of(table["tenant"], texts),
+        _texts_of(batch["actor_id"], texts),
+        _numbers(pc.divide(batch["sequenced_at"].cast(pa.int64()), 1_000_000)),
+        _numbers(batch["seq"]),
+        _texts_of(batch["action"], texts),
+        _texts_of(batch["resource_type"], texts),
+        _texts_of(batch["resource_id"], texts),
+        _texts_of(batch["result"], texts),
+        _texts_of(batch["actor_type"], texts),
+        _texts_of(batch["ip_address"], texts),
+        _texts_of(batch["tenant"], texts),
         hours,
         [0 if body.reason is None else 1 for body in bodies],
         [1 if (agent := body.user_agent) is not None and agent.startswith(BROWSER) else 0 for body in bodies],
         [0 if body.on_behalf_of is None else 1 for body in bodies],
         sealed,
         happened,
-        table["alone"].to_pylist(),
+        batch["alone"].to_pylist(),
     )
 
 
-def _texts_of(column: pa.ChunkedArray[Any], texts: _Texts) -> list[Any]:
+def _texts_of(column: pa.Array[Any], texts: _Texts) -> list[Any]:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    encoded = column.combine_chunks().cast(pa.binary()).dictionary_encode()
-    values: list[str | None] = [texts[each] for each in encoded.dictionary.to_pylist()]
+    encoded = _fewer(column)
+    values: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
     values.append(None)
-    places = encoded.indices.fill_null(-1)
-    return [values[place] for place in _ints(places, "i")]
+    return [values[place] for place in _ints(pc.fill_null(encoded.indices, -1), "i")]
 
 
-def _numbers(column: pa.ChunkedArray[Any]) -> list[int]:
+def _numbers(column: pa.Array[Any]) -> list[int]:
     import pyarrow as pa
 
-    return _ints(column.cast(pa.int64()).combine_chunks(), "q")
+    return _ints(column.cast(pa.int64()), "q")
 
 
 def _ints(array: Any, code: str) -> list[int]:
@@ -150,60 +163,58 @@ def _ints(array: Any, code: str) -> list[int]:
     return numbers
 
 
-def _alone(table: pa.Table) -> Any:
+def _alone(batch: pa.RecordBatch) -> Any:
     """Which rows are their actors' alone, as `sealstream.anomaly.bulk.is_alone` says it."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    accounts = pc.is_in(table["resource_type"], value_set=pa.array(sorted(ACCOUNT_TYPES), pa.string()))
-    return pc.invert(pc.or_(accounts, pc.and_(_told(table), pc.is_valid(table["ip_address"]))))
+    return pc.invert(pc.or_(_account(batch), pc.and_(_tried(batch), pc.is_valid(batch["ip_address"]))))
 
 
-def _told(table: pa.Table) -> Any:
+def _account(batch: pa.RecordBatch) -> Any:
+    """Which rows are about an account."""
+    return _where(batch["resource_type"], ACCOUNT_TYPES.__contains__)
+
+
+def _tried(batch: pa.RecordBatch) -> Any:
     """Which rows are part of an address's record, if they name one."""
+    import pyarrow.compute as pc
+
+    return pc.or_(_where(batch["result"], lambda result: result != "success"), _where(batch["action"], is_login))
+
+
+def _concerned(batch: pa.RecordBatch, alone: Any, since: datetime, until: datetime, has: Callable[[str], bool] | None) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    logins = [action for action in pc.unique(table["action"]).to_pylist() if is_login(action)]
-    return pc.or_(
-        pc.not_equal(table["result"], "success"), pc.is_in(table["action"], value_set=pa.array(logins, pa.string()))
-    )
-
-
-def _concerned(table: pa.Table, alone: Any, since: datetime, until: datetime, share: Share) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    at = table["sequenced_at"].cast(pa.int64())
+    at = batch["sequenced_at"].cast(pa.int64())
     inside = pc.and_(pc.greater_equal(at, _us(since)), pc.less(at, _us(until)))
-    wanted = pc.and_(pc.equal(table["kind"], "event"), inside)
-    if share.of == 1:
+    wanted = pc.and_(_where(batch["kind"], "event".__eq__), inside)
+    if has is None:
         return wanted
-    concerned = _of_share(table["actor_id"], share).combine_chunks()
-    shared = pc.invert(alone).combine_chunks()
-    together = table.filter(shared)
+    concerned = _where(batch["actor_id"], has)
+    shared = pc.invert(alone)
+    together = batch.filter(shared)
     if together.num_rows:
-        accounts = pc.is_in(together["resource_type"], value_set=pa.array(sorted(ACCOUNT_TYPES), pa.string()))
-        account = pc.and_(accounts, _of_share(together["resource_id"], share))
-        address = pc.and_(_told(together), _of_share(together["ip_address"], share))
+        account = pc.and_(_account(together), _where(together["resource_id"], has))
+        address = pc.and_(_tried(together), _where(together["ip_address"], has))
         theirs = pc.or_(pc.filter(concerned, shared), pc.or_(account, address))
-        concerned = pc.replace_with_mask(concerned, shared, theirs.combine_chunks())
+        concerned = pc.replace_with_mask(concerned, shared, theirs)
     return pc.and_(wanted, concerned)
 
 
-def _of_share(column: Any, share: Share) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.is_in(column, value_set=_own(column, share))
-
-
-def _own(column: Any, share: Share) -> Any:
-    """Of a column's values those that are subjects of the share."""
+def _where(column: pa.Array[Any], holds: Callable[[str], bool]) -> Any:
+    """Of which values of an encoded column it holds, each asked once; it holds of no null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = pc.unique(column).to_pylist()
-    return pa.array([value for value in values if value is not None and share.has(value)], pa.string())
+    encoded = _fewer(column)
+    held = pa.array([holds(value) for value in encoded.dictionary.to_pylist()], pa.bool_())
+    return pc.fill_null(held.take(encoded.indices), False)
+
+
+def _fewer(column: Any) -> Any:
+    """A dictionary without the values of which none is left, where those are most."""
+    return column if 2 * len(column) >= len(column.dictionary) else column.dictionary_decode().dictionary_encode()
 
 
 def _us(moment: datetime) -> int:
