@@ -50,11 +50,11 @@ _ENCODED = (
     "actor_type",
     "action",
     "resource_type",
-    "resource_id",
     "result",
     "ip_address",
     "tenant",
-)
+)  # nearly every resource id is another
+_SHARED = ("action", "resource_type", "resource_id", "result", "ip_address")
 
 
 def archive_size(store: ArchiveStore, since: datetime, until: datetime) -> int:
@@ -125,7 +125,7 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
         _numbers(batch["seq"]),
         _texts_of(batch["action"], texts),
         _texts_of(batch["resource_type"], texts),
-        _texts_of(batch["resource_id"], texts),
+        batch["resource_id"].to_pylist(),
         _texts_of(batch["result"], texts),
         _texts_of(batch["actor_type"], texts),
         _texts_of(batch["ip_address"], texts),
@@ -136,7 +136,7 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
         [0 if body.on_behalf_of is None else 1 for body in bodies],
         sealed,
         happened,
-        batch["alone"].to_pylist(),
+        _ints(batch["alone"].cast(pa.uint8()), "B"),
     )
 
 
@@ -193,7 +193,7 @@ def _concerned(batch: pa.RecordBatch, alone: Any, since: datetime, until: dateti
         return wanted
     concerned = _where(batch["actor_id"], has)
     shared = pc.invert(alone)
-    together = batch.filter(shared)
+    together = batch.select(_SHARED).filter(shared)
     if together.num_rows:
         account = pc.and_(_account(together), _where(together["resource_id"], has))
         address = pc.and_(_tried(together), _where(together["ip_address"], has))
@@ -213,7 +213,11 @@ def _where(column: pa.Array[Any], holds: Callable[[str], bool]) -> Any:
 
 
 def _fewer(column: Any) -> Any:
-    """A dictionary without the values of which none is left, where those are most."""
+    """A column as a dictionary, without the values of which none is left, where those are most."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode()
     return column if 2 * len(column) >= len(column.dictionary) else column.dictionary_decode().dictionary_encode()
 
 

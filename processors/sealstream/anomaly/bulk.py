@@ -24,13 +24,14 @@ from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity,
 __all__ = ["BySubject", "Rows", "roll_up", "rows_of"]
 
 _MOST_DIGESTS = 100_000
+_SECONDS = [f"{second:02d}Z" for second in range(60)]
 
 
 class Rows(NamedTuple):
     """Events of one chain in the order of their seqs, a list for each thing that the roll-up needs of them.
 
     `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds. `hours`: as a cell has it. `reasons`,
-    `browsers`, `behalf`: 1 where it is so, else 0. `alone`: whether an entry is nobody's but its actor's.
+    `browsers`, `behalf`: 1 where it is so, else 0. `alone`: 1 where an entry is nobody's but its actor's.
     """
 
     actor_ids: Sequence[str]
@@ -49,7 +50,7 @@ class Rows(NamedTuple):
     behalf: Sequence[int]
     sealed_us: Sequence[int]
     happened_us: Sequence[int]
-    alone: Sequence[bool]
+    alone: Sequence[int]
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
@@ -180,7 +181,7 @@ def rows_of(entries: Iterable[Counted]) -> Rows:
         [int(entry.on_behalf_of is not None) for entry in events],
         sealed,
         happened,
-        [is_alone(entry.action, entry.resource_type, entry.result, entry.ip_address) for entry in events],
+        [int(is_alone(entry.action, entry.resource_type, entry.result, entry.ip_address)) for entry in events],
     )
 
 
@@ -196,13 +197,17 @@ def late_hour(happened_us: int, sealed_us: int) -> str | None:
     return second_text(happened_us // 1_000_000)[:13]
 
 
-@lru_cache(maxsize=4_096)
 def second_text(second: int) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`."""
-    return f"{(_EPOCH + timedelta(seconds=second)).isoformat()[:19]}Z"
+    return _minute(second // 60) + _SECONDS[second % 60]
 
 
-_Row = tuple[str, int, int, str, str, str, str, str, str | None, str | None, str | None, int, int, int, int, int, bool]
+@lru_cache(maxsize=4_096)
+def _minute(minute: int) -> str:
+    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
+
+
+_Row = tuple[str, int, int, str, str, str, str, str, str | None, str | None, str | None, int, int, int, int, int, int]
 
 
 class _Digests(dict[str, str]):

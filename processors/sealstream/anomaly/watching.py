@@ -45,7 +45,7 @@ class Watch(Generic[Seen]):
     def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
         self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
-        self._asked = _Asked(detectors)
+        self._asked = _Asked(list(self._detectors.values()))
         states = [(name, each.state | None, None) for name, each in self._detectors.items()]
         self._states = msgspec.defstruct("States", states, omit_defaults=True)
         self._kept = msgspec.defstruct(
@@ -70,6 +70,7 @@ class Watch(Generic[Seen]):
         alerts: list[Alert] = []
         asked, traits = self._asked, self._traits
         states, last = subject.states, subject.last
+        at_hand = [states.get(name) for name in self._detectors]
         for record in records:
             news, chain = record, record.chain
             earlier = last.get(chain)
@@ -80,13 +81,13 @@ class Watch(Generic[Seen]):
                 news = grown
             last[chain] = record
             second = epoch(record.second)
-            for name, detect, detector in asked[traits(news)]:
-                state = states.get(name)
+            for place, detect, detector in asked[traits(news)]:
+                state = at_hand[place]
                 if state is None:
-                    state = states[name] = detector.state()
+                    state = states[detector.name] = at_hand[place] = detector.state()
                 after, findings = detect(state, news, second)
                 if after is not state:
-                    states[name] = after
+                    states[detector.name] = at_hand[place] = after
                 if findings:
                     alerts += _told(subject, detector, news, second, findings)
         return alerts
@@ -108,15 +109,17 @@ class Watch(Generic[Seen]):
         return Subject(states, kept.last, kept.incident, kept.last_alert_s)
 
 
-class _Asked(dict[int, Sequence[tuple[str, Any, Any]]]):
-    """Which detectors a record concerns, by its traits: their names, their `detect`, themselves."""
+class _Asked(dict[int, list[tuple[int, Any, Any]]]):
+    """Which detectors a record concerns, by its traits: their places, their `detect`, themselves."""
 
     def __init__(self, detectors: Sequence[Detector[Any, Any]]) -> None:
         super().__init__()
-        self._all = [(each.name, each.detect, each, getattr(each, "concerns", ALL)) for each in detectors]
+        self._all = [(place, each, getattr(each, "concerns", ALL)) for place, each in enumerate(detectors)]
 
-    def __missing__(self, traits: int) -> Sequence[tuple[str, Any, Any]]:
-        asked = self[traits] = [each[:3] for each in self._all if each[3] == ALL or each[3] & traits]
+    def __missing__(self, traits: int) -> list[tuple[int, Any, Any]]:
+        asked = self[traits] = [
+            (place, each.detect, each) for place, each, concerns in self._all if concerns == ALL or concerns & traits
+        ]
         return asked
 
 

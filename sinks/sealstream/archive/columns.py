@@ -135,7 +135,7 @@ def _as_wanted(column: pa.ChunkedArray[Any], kind: pa.DataType, is_encoded: bool
     if is_encoded:
         if column.type != pa.dictionary(pa.int32(), kind):
             column = column.cast(kind).dictionary_encode()
-        column = column.unify_dictionaries()
+        column = column if column.num_chunks == 1 else column.unify_dictionaries()
     elif column.type != kind:
         column = column.cast(kind)
     return column if column.num_chunks == 1 else pa.chunked_array([column.combine_chunks()])
