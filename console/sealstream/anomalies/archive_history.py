@@ -182,7 +182,9 @@ def _tried(batch: pa.RecordBatch) -> Any:
     return pc.or_(_where(batch["result"], lambda result: result != "success"), _where(batch["action"], is_login))
 
 
-def _concerned(batch: pa.RecordBatch, alone: Any, since: datetime, until: datetime, has: Callable[[str], bool] | None) -> Any:
+def _concerned(
+    batch: pa.RecordBatch, alone: Any, since: datetime, until: datetime, has: Callable[[str], bool] | None
+) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 

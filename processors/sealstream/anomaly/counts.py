@@ -162,7 +162,9 @@ class _ActorCount(msgspec.Struct, gc=False):
     def cell(self) -> Cell:
         """As a record has it."""
         _, action, resource_type, result, actor_type, address, hour = self.key
-        resources = list(self.digests.values()) if self.digests is not None else [digest_of_resource(self.resource or "")]
+        resources = (
+            list(self.digests.values()) if self.digests is not None else [digest_of_resource(self.resource or "")]
+        )
         counts = self.unlisted, self.reasons, self.browsers, self.behalf
         return Cell(
             action, resource_type, result, actor_type, self.count, _seqs(self), address, hour, resources, *counts

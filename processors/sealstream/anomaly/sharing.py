@@ -31,7 +31,6 @@ class Share(NamedTuple):
         """Whether an actor or an address is in it."""
         return self.of == 1 or crc32(subject.encode(errors="surrogatepass")) % self.of == self.number
 
-
     def knowing(self) -> Callable[[str], bool]:
         """The same as `has`, which remembers whom it was asked about."""
         if self.of == 1:
