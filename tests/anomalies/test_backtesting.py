@@ -65,6 +65,13 @@ def test_a_span_leaves_out_what_lies_outside(archived: Archived) -> None:
     assert max(seconds) < second_at(int(history.until.timestamp()))
 
 
+def test_a_history_without_chains_or_of_no_days_is_empty(archived: Archived) -> None:
+    history = history_of(archived)
+    assert list(stretches_of(history._replace(chains=()), Share())) == []
+    assert list(stretches_of(history._replace(until=history.since), Share())) == []
+    assert list(stretches_of(history._replace(chains=("nowhere",)), Share())) == []
+
+
 def test_stretches_follow_one_another_and_none_lies_on_both_sides(archived: Archived) -> None:
     cut_at = archived.company.scored_from
     spans = []

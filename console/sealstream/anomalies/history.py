@@ -85,7 +85,7 @@ def stretches_of(
                 break
             slowest.read_on()
         until = min((each.open_second for each in open_chains), default=_NEVER)
-        begin = min(each.first_second for each in chains)
+        begin = min((each.first_second for each in chains), default=_NEVER)
         if begin == _NEVER:
             return
         if begin < cut_at < until:
