@@ -45,7 +45,7 @@ def test_the_archive_gives_the_seconds_that_its_entries_give(archived: Archived)
                 history_of(archived), Share(number, of), lambda chain, entries: read.update({chain: entries})
             )
             for _first, part in parts:
-                for records in (*part.actors.values(), *part.addresses.values()):
+                for _name, records in (*part.actors, *part.addresses):
                     found.update(map(encode_activity, records))
         assert found == expected
         assert read == {"main": len(entries)} == size_of(history_of(archived))
@@ -76,7 +76,7 @@ def test_stretches_follow_one_another_and_none_lies_on_both_sides(archived: Arch
     cut_at = archived.company.scored_from
     spans = []
     for first, part in stretches_of(history_of(archived), Share(), cut_at=cut_at):
-        seconds = [epoch_of(record.second) for each in part.actors.values() for record in each]
+        seconds = [epoch_of(record.second) for _, each in part.actors for record in each]
         assert first == min(seconds)
         spans.append((first, max(seconds)))
         assert all(a.second < b.second for each in part.actors.values() for a, b in pairwise(each))

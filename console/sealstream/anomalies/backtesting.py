@@ -103,13 +103,21 @@ def _try(trial: Trial, share: Share, tell: Tell) -> Outcome:
 
     begins = int(trial.history.since.timestamp())
     history = trial.history.spanning(trial.learned_from)
-    for first, records in stretches_of(history, share, read, cut_at=begins):
-        alerts = present.see_all(records)
-        others = changed.see_all(records) if changed is not None else ()
-        if first >= begins:
-            found += alerts
-            found_changed += others
-            actors.update(name for name, seen in records.actors.items() if any(each.cells for each in seen))
+    watches = [(present, found)] if changed is None else [(present, found), (changed, found_changed)]
+    for first, stretch in stretches_of(history, share, read, cut_at=begins):
+        epoch, counts = stretch.epochs.__getitem__, first >= begins
+        for actor_id, records in stretch.actors:
+            for watch, told in watches:
+                alerts = watch.see_actor(actor_id, records, epoch)
+                if counts:
+                    told += alerts
+            if counts and any(record.cells for record in records):
+                actors.add(actor_id)
+        for address, tries in stretch.addresses:
+            for watch, told in watches:
+                alerts = watch.see_address(address, tries, epoch)
+                if counts:
+                    told += alerts
     tell(untold)
     return Outcome(found, found_changed, dict(entries), len(actors))
 

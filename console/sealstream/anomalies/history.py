@@ -24,6 +24,7 @@ from sealstream.anomaly.rolling import Counted
 from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import Misconfigured, NotCanonical
+from sealstream.layout.activity import Activity, AddressActivity
 
 __all__ = ["History", "Read", "decoded", "size_of", "stretches_of"]
 
@@ -151,22 +152,23 @@ def _together(parts: list[BySubject]) -> BySubject:
     """Of several chains; in the same second, those of the first chain come first."""
     if len(parts) == 1:
         return parts[0]
-    whole = BySubject({}, {}, {})
+    actors: dict[str, list[Activity]] = {}
+    addresses: dict[str, list[AddressActivity]] = {}
+    epochs: dict[str, int] = {}
     for part in parts:
-        _put(part.actors, whole.actors)
-        _put(part.addresses, whole.addresses)
-        whole.epochs.update(part.epochs)
-    return whole
+        for actor_id, records in part.actors:
+            _put(actors, actor_id, records)
+        for address, tries in part.addresses:
+            _put(addresses, address, tries)
+        epochs |= part.epochs
+    return BySubject(actors.items(), addresses.items(), epochs)
 
 
-def _put(part: dict[str, list[Any]], whole: dict[str, list[Any]]) -> None:
-    for name, records in part.items():
-        known = whole.get(name)
-        if known is None:
-            whole[name] = records
-        else:
-            known += records
-            known.sort(key=attrgetter("second"))
+def _put(whole: dict[str, list[Any]], name: str, records: list[Any]) -> None:
+    known = whole.setdefault(name, records)
+    if known is not records:
+        known += records
+        known.sort(key=attrgetter("second"))
 
 
 def _rows(history: History, chain: str, share: Share, read: Read) -> Iterator[Rows]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain as joined_up
@@ -71,10 +71,14 @@ _NONE = Rows(*([] for _ in Rows._fields))
 
 
 class BySubject(NamedTuple):
-    """Records by actor and by address, each one's in the order of time. `epochs`: their seconds since 1970."""
+    """Records by actor and by address, each subject once, its records in the order of time. To be gone through once:
+    an actor's records are made when its turn comes, so that what is made and watched is still at hand, and then gone.
 
-    actors: dict[str, list[Activity]]
-    addresses: dict[str, list[AddressActivity]]
+    `epochs`: the records' seconds since 1970.
+    """
+
+    actors: Iterable[tuple[str, list[Activity]]]
+    addresses: Iterable[tuple[str, list[AddressActivity]]]
     epochs: dict[str, int]
 
 
@@ -96,20 +100,32 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
             cell = AddressCell(row[0], row[3], row[6], 1, [[row[2], row[2]]])
             addresses.setdefault(address, []).append(AddressActivity(chain, texts[row[1]], address, [cell]))
             told.add((address, texts[row[1]]))
-    actors: dict[str, list[Activity]] = {}
+    alone: dict[str, list[_Row]] = {}
     others: list[_Row] = []
-    digests = _digests
-    if len(digests) > _MOST_DIGESTS:
-        digests.clear()
     for actor_id, own in of.items():
         if not has(actor_id):
             others += [row for row in own if row[1] in shared.get(actor_id, ())]
-            continue
-        alone = own
-        if (crowded := _crowded(own, shared.get(actor_id))) is not None:
-            alone = [row for row in own if row[1] not in crowded]
+        elif (crowded := _crowded(own, shared.get(actor_id))) is not None:
+            alone[actor_id] = [row for row in own if row[1] not in crowded]
             others += [row for row in own if row[1] in crowded]
-        actors[actor_id] = [
+        else:
+            alone[actor_id] = own
+    more: dict[str, list[Activity]] = {}
+    if others:
+        _through_roll_up(chain, others, texts, has, told, more, addresses)
+    epochs = {text: second for second, text in texts.items()}
+    return BySubject(_actors(chain, texts, alone, more), addresses.items(), epochs)
+
+
+def _actors(
+    chain: str, texts: dict[int, str], alone: dict[str, list[_Row]], more: dict[str, list[Activity]]
+) -> Iterator[tuple[str, list[Activity]]]:
+    """The records of entries that are `alone`, and those that there are already."""
+    digests = _digests
+    if len(digests) > _MOST_DIGESTS:
+        digests.clear()
+    for actor_id, rows in alone.items():
+        records = [
             Activity(
                 chain,
                 texts[second],
@@ -152,11 +168,13 @@ def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject
                 _,
                 _,
                 _,
-            ) in alone
+            ) in rows
         ]
-    if others:
-        _through_roll_up(chain, others, texts, has, told, actors, addresses)
-    return BySubject(actors, addresses, {text: second for second, text in texts.items()})
+        if (others := more.pop(actor_id, None)) is not None:
+            records += others
+            records.sort(key=attrgetter("second"))
+        yield actor_id, records
+    yield from more.items()
 
 
 def rows_of(entries: Iterable[Counted]) -> Rows:
@@ -265,7 +283,6 @@ def _through_roll_up(
     one_by_one = RollUp(chain)
     seconds: list[Second | None] = [one_by_one.take(_entry(row, texts[row[1]])) for row in rows]
     seconds.append(one_by_one.so_far())
-    grown: set[str] = set()
     tried: set[str] = set()
     for second in seconds:
         if second is None:
@@ -273,13 +290,10 @@ def _through_roll_up(
         for record in second.actors:
             if has(record.actor_id):
                 actors.setdefault(record.actor_id, []).append(record)
-                grown.add(record.actor_id)
         for address in second.addresses:
             if has(address.ip_address) and (address.ip_address, address.second) not in told:
                 addresses.setdefault(address.ip_address, []).append(address)
                 tried.add(address.ip_address)
-    for actor_id in grown:
-        actors[actor_id].sort(key=attrgetter("second"))
     for name in tried:
         addresses[name].sort(key=attrgetter("second"))
 

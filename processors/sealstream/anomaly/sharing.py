@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from sealstream.anomaly.bulk import BySubject
 from sealstream.anomaly.detecting import Detector
 from sealstream.anomaly.rolling import Counted, RollUp, Second
 from sealstream.anomaly.watching import Subject, Watch
@@ -109,20 +108,16 @@ class ShareWatch:
             alerts += self.of_addresses.see(place, address)
         return alerts
 
-    def see_all(self, records: BySubject) -> list[Alert]:
-        """What follows from a stretch of time: one subject after another, each of whose states is fetched once."""
-        alerts: list[Alert] = []
-        epoch = records.epochs.__getitem__
-        see_all, subjects = self.of_actors.see_all, self.actors
-        for actor_id, seconds in records.actors.items():
-            subject = subjects.get(actor_id)
-            if subject is None:
-                subject = subjects[actor_id] = Subject()
-            alerts += see_all(subject, seconds, epoch)
-        see_tries, places = self.of_addresses.see_all, self.addresses
-        for address, tries in records.addresses.items():
-            place = places.get(address)
-            if place is None:
-                place = places[address] = Subject()
-            alerts += see_tries(place, tries, epoch)
-        return alerts
+    def see_actor(self, actor_id: str, records: list[Activity], epoch: Callable[[str], int]) -> list[Alert]:
+        """What follows from an actor's next records. `epoch`: as `Watch.see_all` has it."""
+        subject = self.actors.get(actor_id)
+        if subject is None:
+            subject = self.actors[actor_id] = Subject()
+        return self.of_actors.see_all(subject, records, epoch)
+
+    def see_address(self, address: str, records: list[AddressActivity], epoch: Callable[[str], int]) -> list[Alert]:
+        """The same of an address."""
+        place = self.addresses.get(address)
+        if place is None:
+            place = self.addresses[address] = Subject()
+        return self.of_addresses.see_all(place, records, epoch)
