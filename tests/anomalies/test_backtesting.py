@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from examples.company.watching import counted
 from tests.anomalies.conftest import Archived
 
 from sealstream.anomalies import History, HistoryWarmUp, Trial, backtest, explained, size_of, stretches_of
+from sealstream.anomalies import history as history_module
 from sealstream.anomalies.working import in_processes
+from sealstream.anomaly.bulk import rows_of
 from sealstream.anomaly.detecting import epoch_of, second_at
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.rolling import RollUp
@@ -28,7 +32,15 @@ def history_of(archived: Archived, from_day: int = 0) -> History:
     return History(("main",), begins, begins + timedelta(days=30), archive=archived.folder)
 
 
-def test_the_archive_gives_the_seconds_that_its_entries_give(archived: Archived) -> None:
+def watch_all(history: History, watching: ShareWatch) -> None:
+    for _first, part in stretches_of(history, Share()):
+        for actor_id, records in part.actors:
+            watching.see_actor(actor_id, records, epoch_of)
+        for address, tries in part.addresses:
+            watching.see_address(address, tries, epoch_of)
+
+
+def test_the_archive_gives_the_records_that_its_entries_give(archived: Archived) -> None:
     roll_up = RollUp("main")
     entries = [counted(each, seq) for seq, each in enumerate(archived.happened)]
     seconds = [second for entry in entries if (second := roll_up.take(entry)) is not None]
@@ -56,10 +68,7 @@ def test_a_span_leaves_out_what_lies_outside(archived: Archived) -> None:
         until=datetime.fromtimestamp(archived.company.scored_from, UTC) + timedelta(hours=9)
     )
     seconds = {
-        record.second
-        for _first, part in stretches_of(history, Share())
-        for each in part.actors.values()
-        for record in each
+        record.second for _first, part in stretches_of(history, Share()) for _, each in part.actors for record in each
     }
     assert second_at(int(history.since.timestamp())) <= min(seconds)
     assert max(seconds) < second_at(int(history.until.timestamp()))
@@ -69,17 +78,16 @@ def test_a_history_without_chains_or_of_no_days_is_empty(archived: Archived) -> 
     history = history_of(archived)
     assert list(stretches_of(history._replace(chains=()), Share())) == []
     assert list(stretches_of(history._replace(until=history.since), Share())) == []
-    assert list(stretches_of(history._replace(chains=("nowhere",)), Share())) == []
 
 
 def test_stretches_follow_one_another_and_none_lies_on_both_sides(archived: Archived) -> None:
     cut_at = archived.company.scored_from
     spans = []
     for first, part in stretches_of(history_of(archived), Share(), cut_at=cut_at):
-        seconds = [epoch_of(record.second) for _, each in part.actors for record in each]
-        assert first == min(seconds)
-        spans.append((first, max(seconds)))
-        assert all(a.second < b.second for each in part.actors.values() for a, b in pairwise(each))
+        actors = [[epoch_of(record.second) for record in each] for _, each in part.actors]
+        assert all(seconds == sorted(set(seconds)) for seconds in actors)
+        assert first == min(seconds[0] for seconds in actors)
+        spans.append((first, max(seconds[-1] for seconds in actors)))
     assert all(before[1] < after[0] for before, after in pairwise(spans))
     assert any(last < cut_at for _first, last in spans)
     assert not any(first < cut_at <= last for first, last in spans)
@@ -128,8 +136,7 @@ def test_alerts_do_not_depend_on_the_processes_and_changed_thresholds_stand_besi
 def test_history_warms_up_to_the_states_that_watching_it_gives(archived: Archived) -> None:
     history = history_of(archived)
     watching = ShareWatch(chosen(DETECTORS, {}))
-    for _first, records in stretches_of(history, Share()):
-        watching.see_all(records)
+    watch_all(history, watching)
     warm_up = HistoryWarmUp(history, {}, processes=2)
     actors = {name: watching.of_actors.encode(subject) for name, subject in warm_up("actor")}
     addresses = {name: watching.of_addresses.encode(subject) for name, subject in warm_up("address")}
@@ -139,8 +146,7 @@ def test_history_warms_up_to_the_states_that_watching_it_gives(archived: Archive
 
 def test_what_is_known_of_somebody_is_said_by_each_detector(archived: Archived) -> None:
     watching = ShareWatch(chosen(DETECTORS, {}))
-    for _first, records in stretches_of(history_of(archived), Share()):
-        watching.see_all(records)
+    watch_all(history_of(archived), watching)
     subject = max(watching.actors.values(), key=lambda each: len(each.states))
     lines = explained("actor", subject, {"denied_scan": {"resources": 77}}, archived.company.ends)
     words = {each.detector: " ".join(each.known) for each in lines}
@@ -168,3 +174,37 @@ def _dies(code: int, _tell: object) -> None:
     import os
 
     os._exit(code)
+
+
+def test_a_subjects_records_of_several_chains_come_in_the_order_of_time(
+    archived: Archived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one second after another, of the first chain first, however the chains' row groups lie to one another."""
+    entries = [counted(each, seq) for seq, each in enumerate(archived.happened[:9_000])]
+    chains = {"main": entries[::2], "phi": entries[1::2], "empty": []}
+    sizes = {"main": 700, "phi": 1_900, "empty": 1}
+    monkeypatch.setattr(
+        history_module,
+        "_rows",
+        lambda _history, chain, _share, _read: (
+            rows_of(chains[chain][first : first + sizes[chain]]) for first in range(0, len(chains[chain]), sizes[chain])
+        ),
+    )
+    seconds = []
+    for chain, its in chains.items():
+        roll_up = RollUp(chain)
+        told = [second for entry in its if (second := roll_up.take(entry)) is not None]
+        if (last := roll_up.so_far()) is not None:
+            told.append(last)
+        seconds.append(told)
+    expected: dict[str, list[bytes]] = {}
+    for second in merge(*seconds, key=attrgetter("second")):
+        for record in second.actors:
+            expected.setdefault(record.actor_id, []).append(encode_activity(record))
+    for at_once in (1, 2_500, 50_000):
+        monkeypatch.setattr(history_module, "_AT_ONCE", at_once)
+        found: dict[str, list[bytes]] = {}
+        for _first, part in stretches_of(history_of(archived)._replace(chains=tuple(chains)), Share()):
+            for actor_id, records in part.actors:
+                found.setdefault(actor_id, []).extend(map(encode_activity, records))
+        assert found == expected

@@ -7,9 +7,9 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from msgspec.json import decode
 from examples.company import Company
 from examples.company.watching import counted
+from msgspec.json import decode
 
 from sealstream.anomaly.bulk import BySubject, Rows, roll_up, rows_of, second_text
 from sealstream.anomaly.detecting import epoch_of

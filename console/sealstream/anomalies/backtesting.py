@@ -110,14 +110,14 @@ def _try(trial: Trial, share: Share, tell: Tell) -> Outcome:
             for watch, told in watches:
                 alerts = watch.see_actor(actor_id, records, epoch)
                 if counts:
-                    told += alerts
+                    told.extend(alerts)
             if counts and any(record.cells for record in records):
                 actors.add(actor_id)
         for address, tries in stretch.addresses:
             for watch, told in watches:
                 alerts = watch.see_address(address, tries, epoch)
                 if counts:
-                    told += alerts
+                    told.extend(alerts)
     tell(untold)
     return Outcome(found, found_changed, dict(entries), len(actors))
 

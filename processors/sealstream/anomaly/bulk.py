@@ -30,8 +30,8 @@ _SECONDS = [f"{second:02d}Z" for second in range(60)]
 class Rows(NamedTuple):
     """Events of one chain in the order of their seqs, a list for each thing that the roll-up needs of them.
 
-    `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds. `hours`: as a cell has it. `reasons`,
-    `browsers`, `behalf`: 1 where it is so, else 0. `alone`: 1 where an entry is nobody's but its actor's.
+    `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds. `hours`: as a cell has it.
+    `reasons`, `browsers`, `behalf`: 1 where it is so, else 0. `alone`: 1 where an entry is nobody's but its actor's.
     """
 
     actor_ids: Sequence[str]
