@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -156,7 +156,7 @@ def _numbers(column: pa.Array[Any]) -> list[int]:
     return _ints(column.cast(pa.int64()), "q")
 
 
-def _ints(array: Any, code: str) -> list[int]:
+def _ints(array: Any, code: Literal["B", "i", "q"]) -> list[int]:
     """An array without nulls."""
     buffer = array.buffers()[1]
     numbers: list[int] = memoryview(buffer).cast(code)[array.offset : array.offset + len(array)].tolist()

@@ -64,7 +64,7 @@ class Rows(NamedTuple):
     def cut(self, second: int) -> tuple[Rows, Rows]:
         """Those before this second, and the others."""
         place = bisect_left(self.seconds, second)
-        return Rows(*(column[:place] for column in self)), Rows(*(column[place:] for column in self))
+        return Rows._make(column[:place] for column in self), Rows._make(column[place:] for column in self)
 
 
 _NONE = Rows(*([] for _ in Rows._fields))
