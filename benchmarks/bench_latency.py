@@ -2,9 +2,9 @@
 
 The pipeline's four processes run as `sealstream up` starts them, without the watch's (`bench_raised.py` has those), on
 this benchmark's own servers. A client emits at a steady pace in this process; one thread reads the chain as committed,
-another asks Postgres every few milliseconds, and each event's times are compared. All three share one interpreter and the cores with everything else, so what is measured
-is the upper bound of what a reader elsewhere would see. Then a load as fast as the client can send it, and the peak of
-each process's memory (VmHWM) after each half of it.
+another asks Postgres every few milliseconds, and each event's times are compared. All three share one interpreter and
+the cores with everything else, so what is measured is the upper bound of what a reader elsewhere would see. Then a load
+as fast as the client can send it, and the peak of each process's memory (VmHWM) after each half of it.
 """
 
 from __future__ import annotations

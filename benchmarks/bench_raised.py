@@ -1,8 +1,8 @@
 """From the event that makes an attack of it to the alert that is sealed in the chain, at 1,000 events/s.
 
 All processes run as `sealstream up` starts them. Among a thousand events a second, as many each second as make a burst
-of failed logins are of an account that nobody has attacked yet; one thread reads the chain as committed, and the time of
-`alert.raised` is compared with that of the emit that reached the detector's threshold.
+of failed logins are of an account that nobody has attacked yet; one thread reads the chain as committed, and the time
+of `alert.raised` is compared with that of the emit that reached the detector's threshold.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def measure(bench: Workbench) -> list[Row]:
             for number in bench.each_round("alerts at 1,000 events/s"):
                 attacked = _attacked(client, f"round-{number}", seconds)
                 taken = _wait(raised, attacked, _LATE_S)
-                p99s.append(quantile(taken, 0.99) / 1e9)
-                medians.append(quantile(taken, 0.5) / 1e9)
+                p99s.append(quantile(taken, 0.99) / 1e6)
+                medians.append(quantile(taken, 0.5) / 1e6)
                 _wait_until_read(bench.kafka)
     finally:
         raised.stopping.set()
@@ -123,9 +123,7 @@ def _wait(raised: _Raised, attacked: dict[str, float], timeout_s: float) -> list
     deadline = time.monotonic() + timeout_s
     while missing := attacked.keys() - raised.at.keys():
         if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"{len(missing)} attacks were not raised within {timeout_s:.0f} s: {sorted(missing)[:3]}"
-            )
+            raise RuntimeError(f"{len(missing)} attacks not raised within {timeout_s:.0f} s: {sorted(missing)[:3]}")
         time.sleep(0.05)
     return sorted(int((raised.at[account] - at) * 1e9) for account, at in attacked.items())
 
