@@ -26,6 +26,7 @@ from tests.forward.receivers import HttpReceiver
 from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, sql
 
+from sealstream.anomaly.raising import alert_statement
 from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.forward.deadletters import write_letter
@@ -258,6 +259,16 @@ def api(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def alerts(reader: Reader) -> Iterator[None]:
+    """The page's alert is there."""
+    alert = make_alert()
+    reader.pipeline.send([alert_statement(alert)], topic=reader.pipeline.topics.control)
+    reader.pipeline.wait_stored(reader.pipeline.wait_sealed())
+    reader.names["0f9d584a"] = alert.id[:8]
+    yield
+
+
+@contextmanager
 def forwarding(reader: Reader) -> Iterator[None]:
     """The page's targets, with a receiver that is here; and what a receiver's program has at hand."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -292,6 +303,7 @@ def forwarding(reader: Reader) -> Iterator[None]:
 
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
+    "docs/alerts.md": alerts,
     "docs/client.md": client,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,
