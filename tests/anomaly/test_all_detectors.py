@@ -30,7 +30,7 @@ _NO_UNIT = re.compile(
     r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day"
     r"|fresh_hour|fresh_day|\w+_factor)$"
 )
-_UNIT = re.compile(r"(_s|_days|_weeks|_hours|bits|hours_away)$")
+_UNIT = re.compile(r"(_s|_days|_weeks|_periods|_hours|bits|hours_away)$")
 
 
 def hostile(records: int) -> Iterator[Activity]:
