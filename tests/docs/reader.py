@@ -90,7 +90,9 @@ class Reader:
             "python": lambda: self.python(block.body),
             "toml": lambda: self.settings(block.body),
             "json": lambda: self.sample(block.body),
-            "yaml": lambda: self.alert_rules(block.body),
+            "yaml": lambda: (
+                self.sigma_rules(block.body) if "logsource:" in block.body else self.alert_rules(block.body)
+            ),
             "properties": lambda: self.properties(block.body),
             "sql": lambda: sql(self.pipeline.reader_dsn, self.named(block.body)),
         }
@@ -192,6 +194,14 @@ class Reader:
         real = json.loads(self.said.out)
         found = differences(json.loads(body), real)
         assert not found, f"{found}\nin {real}"
+
+    def sigma_rules(self, body: str) -> None:
+        """Each rule runs."""
+        folder = self.folder / "rules"
+        folder.mkdir(exist_ok=True)
+        (folder / "page.yml").write_text(body)
+        self.said = self.pipeline.command("anomaly", "rules", str(folder))
+        assert self.said.code == 0, self.said.out
 
     def alert_rules(self, body: str) -> None:
         """Each figure that they look at is served by a process of this chain."""
