@@ -38,7 +38,7 @@ def errands(seed: str, staff: Sequence[Person], begins: date, days: int, attacke
         if person.left:
             _do(rng, staff, person, person.left + timedelta(days=1), ("role.revoke", "account.disable"), "leaver", out)
         if person.before:
-            back = next(last for first, last in person.away if first > person.before)
+            back = next(last for first, last in person.away if first == person.before + timedelta(days=1))
             _do(rng, staff, person, back, ("account.enable",), "back from leave", out)
     ends = begins + timedelta(days=days)
     return [each for each in out if begins.isoformat() <= each.event["timestamp"][:10] < ends.isoformat()]

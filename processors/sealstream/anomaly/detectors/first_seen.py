@@ -41,7 +41,7 @@ class _Thresholds(Thresholds, frozen=True):
 
     bits: float = 8.0
     power_bits: float = 2.0
-    hour_bits: float = 2.0
+    hour_bits: float = 4.0
     window_s: int = 3_600
     min_days: int = 5
     types: int = 32
