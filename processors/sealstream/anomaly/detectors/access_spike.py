@@ -34,8 +34,8 @@ class _Thresholds(Thresholds, frozen=True):
     """
 
     least_short: int = 60
-    least_long: int = 120
-    factor: float = 2.0
+    least_long: int = 150
+    factor: float = 3.5
     quantile: float = 0.99
     deviations: float = 6.0
     peak_factor: float = 1.5

@@ -179,7 +179,7 @@ class FirstSeen:
         told = ", ".join(f"{each.kind.replace('_', ' ')} {each.name}" for each in new[:4])
         more = f" and {len(new) - 4} more" if len(new) > 4 else ""
         if self._hour_bits(new):
-            more += f", at an hour of surprise {self._hour_bits(new):.1f} bits"
+            more += f", at an hour that 1 of {2 ** self._hour_bits(new):.0f} days sees"
         known = f"{len(state.networks.known)} networks, {len(state.types.known)} resource types"
         return Finding(
             severity="medium" if bits >= 1.25 * limits.bits else "low",

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 
 from sealstream.anomaly.actions import EXPORT, traits, traits_of
-from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
+from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
 from sealstream.anomaly.habits import short
 from sealstream.anomaly.tallies import Tally
 from sealstream.anomaly.wording import counted, span
@@ -23,9 +23,7 @@ __all__ = ["MassExport"]
 
 _DAY_S = 86_400
 _WEEK = 7
-_MAX_KINDS = 6
-_SHOWN_RANGES = 12
-_MAX_CHAINS = 2
+_MAX_KINDS = 5
 _PERSONS = ("user", "admin")
 
 
@@ -34,8 +32,8 @@ class _Thresholds(Thresholds, frozen=True):
     day before, or more than `least_week` in seven days and than `peak_factor` times the greatest such week before; each
     greatest is forgotten by half in `half_life_days`. Weeks count for types that have been exported for
     `min_known_days`, and for those that were not before this week. Before an actor is known for `min_days` the limit is
-    `fresh_day` in a day, for persons. While it goes on it is told once in `again_days`, or when it has doubled; from
-    `high_factor` times the limit it is high.
+    `fresh_day` in a day, for persons. While it goes on it is told once in `again_days`, and once more on a day on which
+    it has become critical, which it is from `high_factor` times the limit on.
     """
 
     least_day: int = 15
@@ -46,32 +44,24 @@ class _Thresholds(Thresholds, frozen=True):
     fresh_day: int = 40
     half_life_days: float = 60.0
     again_days: int = 7
-    high_factor: float = 2.0
-
-
-class _Kind(msgspec.Struct, array_like=True):
-    """Exports of one resource type. `seqs`: the newest entries, by chain."""
-
-    tally: Tally = msgspec.field(default_factory=Tally)
-    seqs: dict[str, list[list[int]]] = {}
+    high_factor: float = 5.0
 
 
 class _State(msgspec.Struct):
-    """`begun`: the day on which the actor was first seen. `kinds`: by resource type (`habits.short`), or `OTHERS`.
-
-    `told_day`, `told_score`: the newest finding.
+    """`begun`: the day on which the actor was first seen. `kinds`: its exports by resource type (`habits.short`), or
+    `OTHERS`. `told_day`: of the newest finding; `is_critical`: whether that was so.
     """
 
     begun: int = 0
-    kinds: dict[str, _Kind] = {}
+    kinds: dict[str, Tally] = {}
     told_day: int = 0
-    told_score: float = 0.0
+    is_critical: bool = False
 
 
 class _Mass(NamedTuple):
     score: float
     name: str
-    kind: _Kind
+    tally: Tally
     days: int
     count: int
     limit: int
@@ -97,48 +87,51 @@ class MassExport:
             return state, ()
         masses = []
         for cell in exports:
-            name, kind = self._kind(state, cell, second // _DAY_S)
-            kind.tally.add(second, cell.count, self.thresholds.half_life_days)
-            _keep(kind.seqs, seen.chain, cell.seqs)
-            masses += self._masses(state, name, kind, second // _DAY_S, is_person=cell.actor_type in _PERSONS)
+            name = self._name(state, cell, second // _DAY_S)
+            tally = state.kinds.setdefault(name, Tally())
+            tally.add(second, cell.count, seen.chain, cell.seqs, half_life_days=self.thresholds.half_life_days)
+            masses += self._masses(state, name, tally, second // _DAY_S, is_person=cell.actor_type in _PERSONS)
         mass = max(masses, key=lambda each: each.score, default=None)
         if mass is None or not self._tells(state, mass.score, second // _DAY_S):
             return state, ()
         return state, (self._finding(state, seen, second, mass),)
 
-    def _kind(self, state: _State, cell: Cell, day: int) -> tuple[str, _Kind]:
-        """Where there are too many kinds, a new one is one of the others, unless one was not seen for long."""
+    def _name(self, state: _State, cell: Cell, day: int) -> str:
+        """What a cell's exports are counted as: where there are too many kinds, a new one is one of the others, unless
+        one was not seen for long.
+        """
         name = short(cell.resource_type)
-        if name not in state.kinds and len(state.kinds) >= _MAX_KINDS:
-            oldest = min(state.kinds, key=lambda each: (state.kinds[each].tally.newest, each))
-            if day - state.kinds[oldest].tally.newest > 3 * self.thresholds.half_life_days:
-                del state.kinds[oldest]
-            else:
-                name = OTHERS
-        return name, state.kinds.setdefault(name, _Kind())
+        if name in state.kinds or len(state.kinds) < _MAX_KINDS:
+            return name
+        oldest = min(state.kinds, key=lambda each: (state.kinds[each].newest, each))
+        if day - state.kinds[oldest].newest <= 3 * self.thresholds.half_life_days:
+            return OTHERS
+        del state.kinds[oldest]
+        return name
 
-    def _masses(self, state: _State, name: str, kind: _Kind, day: int, *, is_person: bool) -> list[_Mass]:
-        limits, tally = self.thresholds, kind.tally
+    def _masses(self, state: _State, name: str, tally: Tally, day: int, *, is_person: bool) -> list[_Mass]:
+        limits = self.thresholds
         if day - state.begun < limits.min_days:
-            return [_mass(name, kind, 1, limits.fresh_day, 0)] if is_person else []
-        days, weeks = tally.greatest_day(limits.half_life_days), tally.greatest_week(limits.half_life_days)
-        found = [_mass(name, kind, 1, max(limits.least_day, limits.peak_factor * days), round(days))]
+            return [_mass(name, tally, 1, limits.fresh_day, 0)] if is_person else []
+        in_day, in_week = tally.greatest_day(limits.half_life_days), tally.greatest_week(limits.half_life_days)
+        found = [_mass(name, tally, 1, max(limits.least_day, limits.peak_factor * in_day), in_day)]
         known_days = day - tally.begun
         if known_days < _WEEK or known_days >= limits.min_known_days:
-            found.append(_mass(name, kind, _WEEK, max(limits.least_week, limits.peak_factor * weeks), round(weeks)))
+            found.append(_mass(name, tally, _WEEK, max(limits.least_week, limits.peak_factor * in_week), in_week))
         return found
 
     def _tells(self, state: _State, score: float, day: int) -> bool:
-        """Whether it is so and to be told; no two on one day."""
+        """Whether it is so, and to be told: once in some days, unless it has become critical; never twice on one."""
         if score <= 1 or day <= state.told_day:
             return False
-        if day - state.told_day < self.thresholds.again_days and score < 2 * state.told_score:
+        is_critical = score >= self.thresholds.high_factor
+        if day - state.told_day < self.thresholds.again_days and (state.is_critical or not is_critical):
             return False
-        state.told_day, state.told_score = day, round(score, 2)
+        state.told_day, state.is_critical = day, is_critical
         return True
 
     def _finding(self, state: _State, seen: Activity, second: int, mass: _Mass) -> Finding:
-        limits, tally, name = self.thresholds, mass.kind.tally, mass.name
+        limits, tally, name = self.thresholds, mass.tally, mass.name
         day = second // _DAY_S
         begin = tally.start(mass.days)
         of = "of other types" if name == OTHERS else f"of {name}"
@@ -147,16 +140,16 @@ class MassExport:
         elif day - tally.begun < _WEEK:
             usual = f"there was none before, in {counted(day - state.begun, 'day')}"
         else:
-            usual = f"the most in {span(mass.days * _DAY_S)} was {mass.usual_most}"
+            usual = f"the most in {counted(mass.days, 'day')} was {mass.usual_most}"
         terms = [] if name == OTHERS or name.startswith("#") else [f"resource_type:{quoted(name)}"]
         return Finding(
-            severity="high" if mass.score >= limits.high_factor else "medium",
+            severity="critical" if state.is_critical else "high" if mass.days == 1 else "medium",
             confidence=min(0.99, 1 - 0.5 / mass.score),
-            summary=f"{seen.actor_id} made {counted(mass.count, 'export')} {of} in {_within(begin, second)}; {usual}",
+            summary=f"{seen.actor_id} made {counted(mass.count, 'export')} {of} in {span(second - begin + 1)}; {usual}",
             window=(begin, second),
             key_s=day * _DAY_S,
             query=window_query(
-                sorted({*mass.kind.seqs, seen.chain}),
+                sorted({*tally.chains(mass.days), seen.chain}),
                 begin,
                 second,
                 f"actor:{quoted(seen.actor_id)}",
@@ -166,24 +159,10 @@ class MassExport:
             score=mass.score,
             seen={"exports": mass.count, "days": mass.days, "type": name},
             usual={"most": mass.usual_most, "limit": mass.limit, "known_days": day - tally.begun},
-            seqs=merged_ranges(mass.kind.seqs.get(seen.chain, ())),
+            seqs=tally.seqs(mass.days, seen.chain),
         )
 
 
-def _mass(name: str, kind: _Kind, days: int, limit: float, usual_most: int) -> _Mass:
-    count = kind.tally.sum(days)
-    return _Mass(count / limit, name, kind, days, count, round(limit), usual_most)
-
-
-def _within(begin: int, end: int) -> str:
-    return span(end - begin + 1)
-
-
-def _keep(known: dict[str, list[list[int]]], chain: str, seqs: Sequence[Sequence[int]]) -> None:
-    """The newest entries; those before are let go."""
-    ranges = known.get(chain)
-    if ranges is None:
-        if len(known) >= _MAX_CHAINS:
-            return
-        ranges = known[chain] = []
-    known[chain] = merged_ranges([*ranges, *seqs])[-_SHOWN_RANGES:]
+def _mass(name: str, tally: Tally, days: int, limit: float, usual_most: float) -> _Mass:
+    count = tally.sum(days)
+    return _Mass(count / limit, name, tally, days, count, round(limit), round(usual_most))

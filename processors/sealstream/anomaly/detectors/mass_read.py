@@ -32,17 +32,16 @@ _PERSONS = ("user", "admin")
 
 
 class _Thresholds(Thresholds, frozen=True):
-    """A mass is more different resources than `least_hour` in an hour, or `least_day` in a day, and than `hour_factor`
-    or `day_factor` times the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations,
+    """A mass is more different resources than `least_hour` in an hour, or `least_day` in a day, and than `factor` times
+    (in a day `day_factor`) the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations,
     and `peak_factor` times its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs
-    `fading`. Before an actor
-    has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. It is
-    over after `quiet_s`; from `high_factor` times the limit it is critical.
+    `fading`. Before an actor has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and
+    `fresh_day`, for persons. It is over after `quiet_s`; from `high_factor` times the limit it is critical.
     """
 
     least_hour: int = 60
     least_day: int = 60
-    hour_factor: float = 3.5
+    factor: float = 3.5
     day_factor: float = 1.5
     quantile: float = 0.99
     deviations: float = 4.0
@@ -166,7 +165,7 @@ def _judging(limits: _Thresholds, width_s: int) -> Judging:
     return Judging(
         width_s=width_s,
         least=limits.least_hour if width_s == _HOUR_S else limits.least_day,
-        factor=limits.hour_factor if width_s == _HOUR_S else limits.day_factor,
+        factor=limits.factor if width_s == _HOUR_S else limits.day_factor,
         quantile=limits.quantile,
         deviations=limits.deviations,
         peak_factor=limits.peak_factor,
