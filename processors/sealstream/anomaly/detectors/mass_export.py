@@ -63,7 +63,7 @@ class _Mass(NamedTuple):
     name: str
     tally: Tally
     days: int
-    count: int
+    exports: int
     limit: int
     usual_most: int
 
@@ -134,7 +134,7 @@ class MassExport:
         limits, tally, name = self.thresholds, mass.tally, mass.name
         day = second // _DAY_S
         begin = tally.start(mass.days)
-        of = "of other types" if name == OTHERS else f"of {name}"
+        what = f"{counted(mass.exports, 'export')} of {'other types' if name == OTHERS else name}"
         if day - state.begun < limits.min_days:
             usual = f"what is usual is not known yet, up to {mass.limit} a day are passed over"
         elif day - tally.begun < _WEEK:
@@ -145,7 +145,7 @@ class MassExport:
         return Finding(
             severity="critical" if state.is_critical else "high" if mass.days == 1 else "medium",
             confidence=min(0.99, 1 - 0.5 / mass.score),
-            summary=f"{seen.actor_id} made {counted(mass.count, 'export')} {of} in {span(second - begin + 1)}; {usual}",
+            summary=f"{seen.actor_id} made {what} in {span(second - begin + 1)}; {usual}",
             window=(begin, second),
             key_s=day * _DAY_S,
             query=window_query(
@@ -157,7 +157,7 @@ class MassExport:
                 "result:success",
             ),
             score=mass.score,
-            seen={"exports": mass.count, "days": mass.days, "type": name},
+            seen={"exports": mass.exports, "days": mass.days, "type": name},
             usual={"most": mass.usual_most, "limit": mass.limit, "known_days": day - tally.begun},
             seqs=tally.seqs(mass.days, seen.chain),
         )
