@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from tests.anomaly.stories import HOUR, Story, at, watched
 
@@ -142,6 +143,8 @@ def test_a_tally_holds_the_open_week_against_weeks_that_are_over() -> None:
     assert len(tally.days) <= 14
     assert len(tally.seqs(7, "main")) <= 12 + 6 * 2
     assert tally.chains(7) == {"main"}
+    encoded = msgspec.json.encode(tally)
+    assert msgspec.json.encode(msgspec.json.decode(encoded, type=Tally)) == encoded
 
 
 def test_a_tally_forgets_by_half_and_learns_little_from_a_flood() -> None:

@@ -111,4 +111,4 @@ def _faded(peak: float, days: int, half_life_days: float) -> float:
 
 
 def _taught(count: int, before: float) -> float:
-    return min(count, max(_TEACHES_LEAST, round(_TEACHES_TIMES * before, 2)))
+    return min(float(count), max(_TEACHES_LEAST, round(_TEACHES_TIMES * before, 2)))
