@@ -27,7 +27,7 @@ _ACTIONS = ("login", "read", "report.export", "role.grant", "user.delete", "brea
 _NO_UNIT = re.compile(
     r"^(failures|slow_failures|actors|slow_actors|resources|slow_resources|types|slow_types|denials|slow_denials|entries"
     r"|uses|actions|grants|powers|networks|addresses|missing|high_missing|refused|quantile|deviations|fading|factor"
-    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day|least_week"
+    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day|least_week|least_new_week"
     r"|fresh_hour|fresh_day|older_periods|\w+_factor)$"
 )
 _UNIT = re.compile(r"(_s|_days|_weeks|_hours|bits|hours_away)$")

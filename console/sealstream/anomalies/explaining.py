@@ -112,7 +112,7 @@ def _mass_export(asked: _Asked) -> list[str]:
         if day - tally.begun >= limits.min_known_days:
             line += f", {max(limits.least_week, limits.peak_factor * in_week):.0f} in seven"
         lines.append(line)
-    lines.append(f"alerts above {limits.least_week} in seven days of what it has never exported")
+    lines.append(f"alerts above {limits.least_new_week} in seven days of what it has never exported")
     if day - state.begun < limits.min_days:
         lines.append(f"not known well enough yet: {day - state.begun} of {limits.min_days} days")
     if state.told_day:

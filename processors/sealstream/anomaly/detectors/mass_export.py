@@ -31,13 +31,14 @@ class _Thresholds(Thresholds, frozen=True):
     """A mass is more exports of one resource type than `least_day` in a day and than `peak_factor` times the greatest
     day before, or more than `least_week` in seven days and than `peak_factor` times the greatest such week before; each
     greatest is forgotten by half in `half_life_days`. Weeks count for types that have been exported for
-    `min_known_days`, and for those that were not before this week. Before an actor is known for `min_days` the limit is
-    `fresh_day` in a day, for persons. While it goes on it is told once in `again_days`, and once more on a day on which
-    it has become critical, which it is from `high_factor` times the limit on.
+    `min_known_days`; for those that were not before this week, `least_new_week` are a mass. Before an actor is known
+    for `min_days` the limit is `fresh_day` in a day, for persons. While it goes on it is told once in `again_days`, and
+    once more on a day on which it has become critical, which it is from `high_factor` times the limit on.
     """
 
     least_day: int = 15
-    least_week: int = 12
+    least_week: int = 20
+    least_new_week: int = 12
     peak_factor: float = 2.0
     min_days: int = 10
     min_known_days: int = 35
@@ -116,7 +117,9 @@ class MassExport:
         in_day, in_week = tally.greatest_day(limits.half_life_days), tally.greatest_week(limits.half_life_days)
         found = [_mass(name, tally, 1, max(limits.least_day, limits.peak_factor * in_day), in_day)]
         known_days = day - tally.begun
-        if known_days < _WEEK or known_days >= limits.min_known_days:
+        if known_days < _WEEK:
+            found.append(_mass(name, tally, _WEEK, limits.least_new_week, 0))
+        elif known_days >= limits.min_known_days:
             found.append(_mass(name, tally, _WEEK, max(limits.least_week, limits.peak_factor * in_week), in_week))
         return found
 
