@@ -168,4 +168,4 @@ class MassExport:
 
 def _mass(name: str, tally: Tally, days: int, limit: float, usual_most: float) -> _Mass:
     count = tally.sum(days)
-    return _Mass(count / limit, name, tally, days, count, round(limit), round(usual_most))
+    return _Mass(count / max(limit, 1), name, tally, days, count, round(limit), round(usual_most))
