@@ -158,7 +158,11 @@ class Activity(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AddressCell(msgspec.Struct, omit_defaults=True, gc=False):
-    """How often one actor did one thing from this address, where that is a login or was not a success."""
+    """How often one actor did one thing from this address, where that is a login or was not a success.
+
+    `actor_id`: where an `anonymous` actor tries to sign in to an account (a resource of one of `ACCOUNT_TYPES`), that
+    account: whoever is not known yet is everybody, and the account is what is tried.
+    """
 
     actor_id: str
     action: str
