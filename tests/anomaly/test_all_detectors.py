@@ -16,6 +16,7 @@ from tests.anomaly.ordinary import company
 from tests.anomaly.stories import BEGIN, DAY, Story, at, watched
 from tests.long_runs import long_run
 
+from sealstream.anomaly.actions import traits_of
 from sealstream.anomaly.detecting import Thresholds, epoch_of, second_at
 from sealstream.anomaly.detectors import DETECTORS, PIPELINE_DETECTORS
 from sealstream.anomaly.watching import chosen
@@ -198,3 +199,18 @@ def test_a_state_that_knows_less_mostly_gives_the_same_alert(name: str) -> None:
         each for each in records if each.second >= "2026-09-09" and not begin <= each.second < begin[:17] + "02Z"
     ]
     assert [each.id for each in watched(without, [name], noticing)][-1:] == [alert.id]
+
+
+@pytest.mark.parametrize("name", [name for name, kind in DETECTORS.items() if hasattr(kind, "concerns")])
+def test_what_does_not_concern_it_changes_nothing(name: str) -> None:
+    (detector,) = chosen({name: DETECTORS[name]}, {})
+    state, passed_over = detector.state(), 0
+    records = [each for each in (*hostile(2_000), *habits()) if isinstance(each, Activity)]
+    for record in records:
+        before = msgspec.json.encode(state)
+        state, findings = detector.detect(state, record, epoch_of(record.second))
+        if not traits_of(record) & detector.concerns:
+            passed_over += 1
+            assert not findings
+            assert msgspec.json.encode(state) == before
+    assert 100 < passed_over < len(records)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from sealstream.layout.activity import Activity, is_login
 
 __all__ = [
+    "ALL",
     "BREAK_GLASS",
     "DENIED",
     "ENABLE",
@@ -23,6 +24,7 @@ __all__ = [
     "LOGIN",
     "POWER",
     "READ",
+    "RECEIVED",
     "is_named",
     "traits",
     "traits_of",
@@ -49,6 +51,11 @@ DENIED = 128
 """Of a record alone: something in it was denied."""
 LATE = 256
 """Of a record alone: something in it happened long before it was sealed."""
+
+RECEIVED = 1 << 16
+"""Of a record alone: others did something to the account."""
+ALL = -1
+"""As what concerns a detector: any record."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -107,7 +114,7 @@ def traits(action: str) -> int:
 
 
 def traits_of(record: Activity) -> int:
-    """What holds of any of a record's own cells, added up; with `DENIED` and `LATE`.
+    """What holds of any of a record's own cells, added up; with `DENIED`, `LATE` and `RECEIVED`.
 
     Each detector asks it first, one after the other of the same record: so the last answer is kept.
     """
@@ -115,7 +122,7 @@ def traits_of(record: Activity) -> int:
     asked, found = _answer
     if asked is record:
         return found
-    found = 0
+    found = RECEIVED if record.received else 0
     for cell in record.cells:
         found |= traits(cell.action)
         if cell.result == "denied":

@@ -70,10 +70,11 @@ class Week(msgspec.Struct, array_like=True):
         """
         if not self.slots:
             return 1.0
-        unit = self._unit(half_life_days)
-        places = [(hour.weekday * 24 + hour.hour + step) % 168 for step in (-1, 0, 1)]
-        on_weekday = sum(self.slots[place] for place in places) / unit
-        on_all = sum(sum(self.slots[place % 24 :: 24]) for place in places) / unit
+        unit, slots = self._unit(half_life_days), self.slots
+        here = hour.weekday * 24 + hour.hour
+        before, behind = (here - 1) % 168, (here + 1) % 168
+        on_weekday = (slots[before] + slots[here] + slots[behind]) / unit
+        on_all = (sum(slots[before % 24 :: 24]) + sum(slots[hour.hour :: 24]) + sum(slots[behind % 24 :: 24])) / unit
         return min(_smoothed(on_all, sum(self.days) / unit), _smoothed(on_weekday, self.days[hour.weekday] / unit))
 
     def hours_away(self, hour: LocalHour, usual_from: float) -> int:

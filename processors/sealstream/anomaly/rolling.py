@@ -14,10 +14,12 @@ import msgspec
 from sealstream.anomaly.counts import Counts
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 
-__all__ = ["Counted", "RollUp", "Second", "WrittenCounted"]
+__all__ = ["BROWSER", "LATE_S", "Counted", "RollUp", "Second", "WrittenCounted"]
 
-_LATE_S = 600
-_BROWSER = "Mozilla/"
+LATE_S = 600
+"""An event that is sealed later than this is counted by its own hour."""
+BROWSER = "Mozilla/"
+"""How a browser's user agent begins."""
 _NOBODY = "anonymous"
 
 
@@ -100,7 +102,7 @@ class RollUp:
             cell.note(resource_id)
         if entry.reason is not None:
             cell.reasons += 1
-        if entry.user_agent is not None and entry.user_agent.startswith(_BROWSER):
+        if entry.user_agent is not None and entry.user_agent.startswith(BROWSER):
             cell.browsers += 1
         if entry.on_behalf_of is not None:
             cell.behalf += 1
@@ -118,7 +120,7 @@ class RollUp:
 
 def _late_hour(happened: str, sealed: str) -> str | None:
     apart = datetime.fromisoformat(sealed) - datetime.fromisoformat(happened)
-    return happened[:13] if abs(apart.total_seconds()) > _LATE_S else None
+    return happened[:13] if abs(apart.total_seconds()) > LATE_S else None
 
 
 _is_login = lru_cache(4_096)(is_login)

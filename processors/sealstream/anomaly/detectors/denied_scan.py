@@ -69,6 +69,7 @@ class DeniedScan:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = DENIED
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not traits_of(seen) & DENIED:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits, traits_of
+from sealstream.anomaly.actions import LOGIN, RECEIVED, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -66,6 +66,7 @@ class FailedLoginBurst:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = LOGIN | RECEIVED
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not seen.received and not traits_of(seen) & LOGIN:

@@ -77,6 +77,7 @@ class MassRead:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = _TAKES
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not traits_of(seen) & _TAKES:
@@ -102,10 +103,10 @@ class MassRead:
         if seen.chain not in hour.baseline.seqs:
             hour.baseline.seqs.setdefault(seen.chain, [])
             day.baseline.seqs.setdefault(seen.chain, [])
-        if not new or (
-            hour.resources.least < min(hour.baseline.gate, _HOUR_SURE)
-            and day.resources.least < min(day.baseline.gate, _DAY_SURE)
-        ):
+        if not new:
+            return state, ()
+        least, of_day = hour.resources.least, day.resources.least
+        if (least < hour.baseline.gate and least < _HOUR_SURE) and (of_day < day.baseline.gate and of_day < _DAY_SURE):
             return state, ()
         return state, self._beyond_gate(state, seen, second, reads)
 
