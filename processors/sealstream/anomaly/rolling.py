@@ -110,7 +110,7 @@ class RollUp:
             cell.tenant, cell.tenant_at = entry.tenant, seq
         is_account = resource_type in ACCOUNT_TYPES
         if is_account and resource_id != actor_id:
-            counts.of_account((resource_id, actor_id, action, resource_type, result), seq)
+            counts.of_account((resource_id, actor_id, action, resource_type, result, address or ""), seq)
         if address is not None:
             is_login = _is_login(action)
             if is_login or result != "success":

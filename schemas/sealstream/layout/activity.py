@@ -138,6 +138,7 @@ class Received(msgspec.Struct, omit_defaults=True, gc=False):
     result: str
     count: int
     seqs: list[list[int]]
+    ip_address: str | None = None
 
 
 class Activity(msgspec.Struct, omit_defaults=True, gc=False):
