@@ -1,10 +1,10 @@
 """From `emit()` to sealed and to a row in Postgres at 1,000 events/s; then what 300,000 events do to the processes.
 
-The pipeline's four processes run as `sealstream up` starts them, on this benchmark's own servers. A client emits at a
-steady pace in this process; one thread reads the chain as committed, another asks Postgres every few milliseconds, and
-each event's times are compared. All three share one interpreter and the cores with everything else, so what is measured
-is the upper bound of what a reader elsewhere would see. Then a load as fast as the client can send it, and the peak of
-each process's memory (VmHWM) after each half of it.
+The pipeline's four processes run as `sealstream up` starts them, without the watch's (`bench_raised.py` has those), on
+this benchmark's own servers. A client emits at a steady pace in this process; one thread reads the chain as committed,
+another asks Postgres every few milliseconds, and each event's times are compared. All three share one interpreter and
+the cores with everything else, so what is measured is the upper bound of what a reader elsewhere would see. Then a load
+as fast as the client can send it, and the peak of each process's memory (VmHWM) after each half of it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sealstream.layout import ChainTopics, decode_entry
 
 RATE = 1_000
 ASKING_S = 0.004
+_WATCH = ("activity", "anomaly", "watch")
 
 
 class _Seen(threading.Thread):
@@ -149,7 +150,8 @@ def measure(bench: Workbench) -> list[Row]:
     bench.say("latency: starting the pipeline")
     config = bench.folder / "pipeline" / "sealstream.toml"
     settings = prepare(config, bench.endpoints)
-    bench.stack.start_processes(process_specs(config, ["main"]))
+    pipeline = [spec for spec in process_specs(config, ["main"]) if spec.name not in _WATCH]
+    bench.stack.start_processes(pipeline)
     topics = ChainTopics.of("main")
     in_chain, in_postgres = _InTheChain(bench.kafka, topics.chain), _InPostgres(settings.postgres.reader_dsn)
     for seen in (in_chain, in_postgres):

@@ -26,6 +26,7 @@ import bench_client
 import bench_latency
 import bench_outbox
 import bench_postgres
+import bench_raised
 import bench_row_by_row
 import bench_search
 import bench_sequencer
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "emit": bench_client.measure,
     "outbox": bench_outbox.measure,
     "latency": bench_latency.measure,
+    "raised": bench_raised.measure,
 }
 RESULTS = Path(__file__).parent / "results.md"
 

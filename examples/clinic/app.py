@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import uuid4
 
-from examples.clinic.people import Clinic, Role, Session
+from examples.clinic.people import USERS, Clinic, Role, Session
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 
@@ -108,7 +108,8 @@ def _add_routes(app: FastAPI, audit: AuditClient, clinic: Clinic) -> None:
 
     @app.post("/login")
     async def login(asked: Login) -> dict[str, str]:
-        describe(action="login", resource_type="user_account", resource_id=asked.name)
+        known = USERS.get(asked.name)  # nobody has shown yet who asks; whose account it is, is known all the same
+        describe(action="login", resource_type="user_account", resource_id=known.id if known else asked.name)
         made = clinic.log_in(asked.name, asked.password)
         if made is None:
             raise HTTPException(401, "name or password is wrong")

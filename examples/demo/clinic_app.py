@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import httpx
+from examples.clinic.attack import Attack, attack
 from examples.clinic.load import Done, run
 
 from sealstream.devstack import ProcessSpec, Stack
@@ -26,7 +27,8 @@ _STOP_TIMEOUT_S = 30.0
 class Clinic:
     """`start()` it, `drive()` it, `stop()` it; what it must have emitted is known from what was asked of it."""
 
-    def __init__(self, stack: Stack, bootstrap: str, chain: str) -> None:
+    def __init__(self, stack: Stack, bootstrap: str, chain: str, name: str = "clinic") -> None:
+        self._name = name
         self._stack = stack
         self._port = free_port()
         self._environment = {"SEALSTREAM_BOOTSTRAP": bootstrap, "SEALSTREAM_CHAIN": chain}
@@ -43,7 +45,7 @@ class Clinic:
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning"]
         command += ["--no-proxy-headers", "--timeout-keep-alive", "75"]
         spec = ProcessSpec(
-            name="clinic",
+            name=self._name,
             argv=command,
             env=self._environment,
             ready=lambda _: self._answers(),
@@ -68,6 +70,13 @@ class Clinic:
         if self._done.unexpected:
             raise RuntimeError(f"the clinic answered otherwise than expected: {self._done.unexpected[:3]}")
 
+    def attack(self, account: str) -> Attack:
+        """Guess this account's password, and get in. Raises `RuntimeError` as `drive` does."""
+        try:
+            return attack(f"http://127.0.0.1:{self._port}", account)
+        except httpx.HTTPError as error:
+            raise RuntimeError(f"the clinic did not answer: {type(error).__name__} {error}") from error
+
     def stop(self) -> int:
         """Stop the web server in order; its client flushes and says goodbye. Returns how many events it emitted."""
         pid = self._pid()
@@ -82,4 +91,4 @@ class Clinic:
         return self._done.events + 1  # and `producer.closed`
 
     def _pid(self) -> int | None:
-        return next((status.pid for status in self._stack.status() if status.name == "clinic"), None)
+        return next((status.pid for status in self._stack.status() if status.name == self._name), None)

@@ -1,4 +1,4 @@
-"""`make demo`: the whole pipeline on real servers, from web requests to tampering that is found out.
+"""`make demo`: the whole pipeline on real servers, from web requests to an attack raised and tampering found out.
 
 Starts the stack in its own data directory and stops it at the end, whatever happens; Ctrl-C and a kill -9 leave nothing
 running, and the next run goes on with the same data. Exit code 0 only if everything held.
@@ -19,7 +19,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit, urlunsplit
 
-from examples.demo import tampering
+from examples.clinic.attack import ADDRESS
+from examples.demo import tampering, watching
 from examples.demo.clinic_app import Clinic
 from examples.demo.story import Tampering, Teller
 from rich.console import Console
@@ -50,6 +51,7 @@ from sealstream.verify import (
 CHAIN = "main"
 PORTS = {"kafka": 19192, "postgres": 15532, "s3": 18433}
 SEGMENTS = SegmentLimits(entries=250, seconds=4)
+RAISED_WITHIN_S = 5.0
 _PATIENCE_S = 90.0
 
 
@@ -76,9 +78,11 @@ class Demo:
         self._work()
         self.teller.chapter(3, "Ask: an auditor's questions, from Postgres")
         self._ask()
-        self.teller.chapter(4, "Verify: every hash, link, root and signature, in all three stores")
+        self.teller.chapter(4, "Watch: somebody guesses a password, and what people do about it")
+        self._watch()
+        self.teller.chapter(5, "Verify: every hash, link, root and signature, in all three stores")
         self._verify()
-        self.teller.chapter(5, "Tamper: with copies, and with all the power that each culprit has")
+        self.teller.chapter(6, "Tamper: with copies, and with all the power that each culprit has")
         self._tamper()
         return self.held
 
@@ -130,6 +134,53 @@ class Demo:
         )
         self.teller.question("Who failed or was denied more than five times in 24 hours?", failing_table(failing))
         self.held &= bool(actions and accesses and failing)
+
+    def _watch(self) -> None:
+        with self.teller.doing("the roll-up and the watch's worker, ready"):
+            for process in ("activity", "anomaly"):
+                self._until(f"{process} to be ready", lambda _, name=process: watching.is_ready(self.settings, name))  # type: ignore[misc]
+        account = watching.account_to_attack(self.settings, CHAIN, datetime.now(UTC))
+        clinic = Clinic(self.stack, self.settings.kafka.bootstrap, CHAIN, "clinic-at-night")
+        clinic.start()
+        begins = datetime.now(UTC)
+        done = clinic.attack(account)
+        self.teller.say(
+            f"{done.guesses} wrong passwords for {account} ({done.account}) from {ADDRESS}, then the right one, and "
+            f"{done.records} patients looked at: over HTTP, as anybody could"
+        )
+        with self.teller.doing("the watch's alerts, sealed in the chain"):
+            raised = self._raised(done.account, begins)
+        in_time = raised.after_s <= RAISED_WITHIN_S
+        self.held &= in_time
+        self.teller.alerts(raised.cases, raised.after_s, RAISED_WITHIN_S)
+        worst, ids = raised.cases[-1].id[:8], [case.id[:8] for case in raised.cases]
+        self._type("alerts", "show", worst)
+        self._type("alerts", "ack", *ids, "--note", f"calling {account}, who should be on the ward")
+        reason = "nobody on the ward: account locked, sessions ended, patients told"
+        self._type("alerts", "close", *ids, "--as", "true-positive", "--reason", reason)
+        span = watching.span_of(begins)
+        clinic.stop()  # its last event stands behind the span: so the span is whole
+        with self.teller.doing("Postgres to hold it"):
+            self._until("Postgres to hold it", lambda now: now.waiting == 0 and now.postgres_size == now.size)
+        self._type("review", "start", "--period", span, "--verify", "postgres")
+        self._type("review", "sign", "--period", span, "--note", "one guessed password, dealt with; nothing else")
+
+    def _raised(self, account: str, begins: datetime) -> watching.Raised:
+        found: list[watching.Raised] = []
+
+        def reached(_: ChainProgress) -> bool:
+            raised = watching.raised_after(self.settings, CHAIN, account, begins, self._chain)
+            found.extend([raised] if raised else [])
+            return bool(found)
+
+        self._until("the watch to raise the attack", reached)
+        return found[0]
+
+    def _type(self, *words: str) -> None:
+        command = watching.run_command(self.config, *words)
+        self.held &= command.code == 0
+        self.teller.command(command)
+        self._pump()
 
     def _verify(self) -> None:
         for store, verify in self._verifications().items():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from examples.demo.watching import Command
 from rich.console import Console
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from sealstream.alerts import Case
 from sealstream.verify import Report
 
 __all__ = ["Tampering", "Teller"]
+
+_SHOWN_LINES = 28
 
 
 class Tampering(NamedTuple):
@@ -84,6 +89,30 @@ class Teller:
         self.console.print()
         self.console.print(Text(f"“{question}”", style="italic"))
         self.console.print(table)
+
+    def alerts(self, cases: Sequence[Case], after_s: float, within_s: float) -> None:
+        """What was raised, and how soon."""
+        for case in cases:
+            self.console.print(
+                Text.assemble((f"  {case.severity:<9}", "bold red" if case.severity == "critical" else "yellow")),
+                Text(str(case.facts["summary"])),
+                soft_wrap=False,
+            )
+        words = f"sealed {after_s:.1f} s after the guess that made it an attack (aim: {within_s:.0f} s)"
+        held = after_s <= within_s
+        self.console.print(Text(f"✓ {words}" if held else f"✗ {words}", style="green" if held else "bold red"))
+
+    def command(self, command: Command) -> None:
+        """A command that a person would type, with what it printed."""
+        self.console.print()
+        self.console.print(Text(f"$ sealstream {shlex.join(command.words)}", style="cyan"), soft_wrap=True)
+        lines = command.output.splitlines()
+        for line in lines[:_SHOWN_LINES]:
+            self.console.print(Text(f"  {line}"), soft_wrap=True)
+        if len(lines) > _SHOWN_LINES:
+            self.console.print(Text(f"  ... and {len(lines) - _SHOWN_LINES} lines more", style="dim"))
+        if command.code:
+            self.console.print(Text(f"✗ it ended with exit code {command.code}", style="bold red"))
 
     def tampering(self, number: int, act: Tampering) -> None:
         """What was done, and what the verifier found on its own."""

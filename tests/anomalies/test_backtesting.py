@@ -154,6 +154,7 @@ def test_what_is_known_of_somebody_is_said_by_each_detector(archived: Archived) 
     assert "last active 2026-10-" in words["dormant_actor"]
     assert "networks: " in words["first_seen"]
     assert "entries in an hour: usually" in words["access_spike"]
+    assert "in seven days of what it has never exported" in words["mass_export"]
     denied = next(each for each in watching.actors.values() if "denied_scan" in each.states)
     said = explained("actor", denied, {"denied_scan": {"resources": 77}}, archived.company.ends)
     assert any("alerts at 77 resources" in sentence for each in said for sentence in each.known)

@@ -28,10 +28,10 @@ _ACTIONS = ("login", "read", "report.export", "role.grant", "user.delete", "brea
 _NO_UNIT = re.compile(
     r"^(failures|slow_failures|actors|slow_actors|resources|slow_resources|types|slow_types|denials|slow_denials|entries"
     r"|uses|actions|grants|powers|networks|addresses|missing|high_missing|refused|quantile|deviations|fading|factor"
-    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day"
-    r"|fresh_hour|fresh_day|\w+_factor)$"
+    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day|least_week|least_new_week"
+    r"|fresh_hour|fresh_day|older_periods|\w+_factor)$"
 )
-_UNIT = re.compile(r"(_s|_days|_weeks|_hours|bits|hours_away)$")
+_UNIT = re.compile(r"(_s|_days|_weeks|_periods|_hours|bits|hours_away)$")
 
 
 def hostile(records: int) -> Iterator[Activity]:
@@ -168,7 +168,8 @@ def attack(name: str, chains: tuple[str, str] = ("main", "phi")) -> list[Activit
             grant = {"actor_id": "root", "action": "role.grant", "resource_type": "user", "resource_id": "user-0"}
             story.add(moment, **(grant if number < 5 else who | {"action": "patient.delete", "chain": chain}))
         else:
-            what = {"action": "payroll.export" if name == "first_seen" else "payroll.read", "resource_type": "payroll"}
+            exports = name in ("first_seen", "mass_export")
+            what = {"action": "payroll.export" if exports else "payroll.read", "resource_type": "payroll"}
             story.add(moment, resource_id=f"x-{number}", chain=chain, **what, **who)
     return habits() + story.records()
 

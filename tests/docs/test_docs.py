@@ -26,12 +26,13 @@ from tests.forward.receivers import HttpReceiver
 from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, sql
 
+from sealstream.anomaly.raising import alert_statement
 from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.forward.deadletters import write_letter
 from sealstream.forward.messages import alert_message
-from sealstream.kafka import StandingProducer, create_topics
-from sealstream.layout import SegmentLimits, TopicConfig
+from sealstream.kafka import StandingProducer
+from sealstream.layout import SegmentLimits
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import encode_alert
 from sealstream.layout.forwarding import ForwardTopics, Place
@@ -258,6 +259,16 @@ def api(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def alerts(reader: Reader) -> Iterator[None]:
+    """The page's alert is there."""
+    alert = make_alert()
+    reader.pipeline.send([alert_statement(alert)], topic=reader.pipeline.topics.control)
+    reader.pipeline.wait_stored(reader.pipeline.wait_sealed())
+    reader.names["0f9d584a"] = alert.id[:8]
+    yield
+
+
+@contextmanager
 def forwarding(reader: Reader) -> Iterator[None]:
     """The page's targets, with a receiver that is here; and what a receiver's program has at hand."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -275,15 +286,14 @@ def forwarding(reader: Reader) -> Iterator[None]:
             f"headers = signed_headers(identity, body, signing_keys({secret!r}), int(time.time()))",
         ]
     )
-    topics = [TopicConfig(ActivityTopics.of(reader.pipeline.prefix).alerts, {})]
-    create_topics(reader.pipeline.kafka, topics)
+    topic = ActivityTopics.of(reader.pipeline.prefix).alerts
     with HttpReceiver() as receiver:
         soc = {"kind": "webhook", "url": receiver.url, "secret": secret, "allow_networks": ["127.0.0.0/8"]}
         write_settings(reader.config, {"forward": {"targets": {"soc": soc}}})
         refused = alert_message(encode_alert(make_alert()))
         with StandingProducer(reader.pipeline.kafka) as producer:
             write_letter(
-                *(producer, ForwardTopics.of(reader.pipeline.prefix).deadletter, "soc", Place(topics[0].name), 0),
+                *(producer, ForwardTopics.of(reader.pipeline.prefix).deadletter, "soc", Place(topic), 0),
                 **{"what": "alert", "identity": refused.id, "value": refused.value, "reason": "422"},
             )
         yield
@@ -292,6 +302,7 @@ def forwarding(reader: Reader) -> Iterator[None]:
 
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
+    "docs/alerts.md": alerts,
     "docs/client.md": client,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,

@@ -30,15 +30,36 @@ DAYS = st.dates(date(1, 2, 1), date(9998, 11, 30))
 )
 def test_a_period_is_what_is_written(written: str, kind: PeriodKind, first: date, after: date) -> None:
     period = Period.parse(written)
-    assert period == (kind, first, after)
+    assert period == (kind, first, after, None)
     assert str(period) == written
     assert period.begins == datetime(first.year, first.month, first.day, tzinfo=UTC)
     assert period.ends - period.begins == after - first
 
 
+def test_a_span_is_the_moments_that_are_written_and_has_their_days() -> None:
+    span = Period.parse("2026-11-29T20:10:00Z..2026-11-30T00:00:00Z")
+    assert (span.kind, span.days) == ("span", [date(2026, 11, 29)])
+    assert (span.begins, span.ends) == (datetime(2026, 11, 29, 20, 10, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC))
+    assert (span.since, span.until) == ("2026-11-29T20:10:00Z", "2026-11-30T00:00:00Z")
+    assert str(span) == "2026-11-29T20:10:00Z..2026-11-30T00:00:00Z"
+    assert ":" not in span.file_name
+    assert Period.parse("2026-11-29T23:59:59Z..2026-11-30T00:00:01Z").days == [date(2026, 11, 29), date(2026, 11, 30)]
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-11-29T20:10:00Z..2026-11-29T20:10:00Z", "2026-11-30T00:00:00Z..2026-11-29T00:00:00Z"]
+)
+def test_a_span_without_length_is_refused(written: str) -> None:
+    with pytest.raises(Misconfigured, match="no length"):
+        Period.parse(written)
+
+
 @pytest.mark.parametrize(
     "written",
     [
+        "..", "2026-11-29..2026-11-30", "2026-11-29T20:10:00Z..", "2026-11-29T20:10:00..2026-11-29T21:10:00",
+        "2026-11-29T20:10:00Z..2026-11-29T21:00:00Z..2026-11-29T22:00:00Z",
+        "9999-12-31T00:00:00Z..9999-12-31T01:00:00Z",
         "2025-W53", "2026-W00", "2026-W1", "2026-w48", "2026-13", "2026-00", "2026-1", "2026-02-29", "2026-11-31",
         "0000-01", "9999-12", "26-11", "2026", "2026-11-29T00:00", " 2026-11", "２０２６-11", "november", "",
     ],

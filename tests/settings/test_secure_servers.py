@@ -36,14 +36,13 @@ from sealstream.kafka import (
     Outgoing,
     Place,
     committed_offsets,
-    create_topics,
     partition_counts,
     produce,
     read_until_end,
     topic_ids,
     trim,
 )
-from sealstream.layout import ChainTopics, Figures, TopicConfig, figures
+from sealstream.layout import ChainTopics, Figures, figures
 from sealstream.layout.activity import ActivityTopics, encode_activity
 from sealstream.layout.workers import worker_group
 from sealstream.postgres import PostgresSink
@@ -118,8 +117,6 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
     assert "not recorded" not in report.out
-    alerts = TopicConfig(ActivityTopics.of(world.prefix).alerts, {})
-    create_topics(KafkaSettings(world.servers.kafka_plain), [alerts])
     with HttpReceiver() as receiver:
         hook = {"kind": "webhook", "url": receiver.url, "secret": SECRET, "allow_networks": ["127.0.0.0/8"]}
         everything = {"start": "earliest", "what": "entries"}
@@ -139,7 +136,7 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
 def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> None:
     activity = ActivityTopics.of(world.prefix)
     records = [(activity.activity, encode_activity(record), record.actor_id.encode()) for record in logins("eve", 12)]
-    admin = KafkaSettings(world.servers.kafka_plain)
+    admin = KafkaSettings(world.servers.kafka["plain"])
     with closing(AcknowledgedProducer(admin)) as producer:
         producer.send([Outgoing(*record) for record in records])
     command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(world.config("anomaly")), "run", "anomaly"]

@@ -54,7 +54,10 @@ def report_command(
     period: Annotated[
         str | None,
         typer.Option(
-            "--period", help="Instead of a month a week or a day, as in 2026-W48 or 2026-11-29.", show_default=False
+            "--period",
+            help="Instead of a month a week, a day or a span of time (UTC), as in 2026-W48, 2026-11-29 or "
+            "2026-11-29T20:10:00Z..2026-11-29T21:00:00Z.",
+            show_default=False,
         ),
     ] = None,
     chain: Annotated[str, typer.Option("--chain", help="The chain.")] = "main",
@@ -70,7 +73,7 @@ def report_command(
     verify: VerifyOption = None,
     state_dir: StateOption = None,
 ) -> None:
-    """Write a month of the log (or a week, or a day) as one HTML file for an auditor, which prints well.
+    """Write a month of the log (or a week, a day, a span of time) as one HTML file for an auditor, which prints well.
 
     Volume by day, actors, denials, privileged actions, who read the log, the verdict of a verification that is made
     now, gaps, retention and locks. Each number has the `sealstream search` behind it, to be asked again.
@@ -88,12 +91,12 @@ def report_command(
     stores = stores_to_verify(settings, verify)
     verified = verified_stores(settings, chain, stores, state_dir=state_dir, quiet=as_json)
     made = made_report(settings, chain, wanted, now=now, source=source, verified=verified)
-    asked = f"sealed_after:{wanted.first} sealed_before:{wanted.after}"
+    asked = f"sealed_after:{wanted.since} sealed_before:{wanted.until}"
     ReadLog(settings, "report", asked, [chain]).counted(made.source, {chain: rows_of(made.sections)})
     if as_json:
         print(json.dumps(made.to_json(), indent=2, ensure_ascii=False))
     else:
-        _write(made, file or Path(f"audit-{chain}-{wanted}.html"), pdf=pdf)
+        _write(made, file or Path(f"audit-{chain}-{wanted.file_name}.html"), pdf=pdf)
     codes = [2 if isinstance(found, str) else found.exit_code for found in verified.values()]
     raise typer.Exit(1 if 1 in codes else max(codes, default=0))
 
@@ -101,7 +104,8 @@ def report_command(
 def _wanted(month: str | None, period: str | None) -> Period:
     if (month is None) == (period is None):
         raise Misconfigured(
-            "expected --month (2026-11) or --period (2026-11, 2026-W48, 2026-11-29), and one of the two"
+            "expected --month (2026-11) or --period (2026-11, 2026-W48, 2026-11-29, or a span of time), and one of the "
+            "two"
         )
     return Period.parse_month(month) if month is not None else Period.parse(period or "")
 

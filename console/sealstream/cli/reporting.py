@@ -130,7 +130,7 @@ def _source(settings: Settings, chain: str, period: Period, source: str) -> Sear
     """Who answers: Postgres, the archive, or both where Postgres no longer has all of the period."""
     if source not in SOURCES:
         raise Misconfigured(f"--source {source}: expected {', '.join(SOURCES)}")
-    asked = parse(f"sealed_after:{period.first} sealed_before:{period.after}", now=period.ends)
+    asked = parse(f"sealed_after:{period.since} sealed_before:{period.until}", now=period.ends)
     archive = archive_settings(settings) if settings.archive.bucket else None
     stores = Stores(settings.postgres.reader_dsn, archive, timeout_s=_PATIENCE_S)
     said = Console(stderr=True, soft_wrap=True)

@@ -55,7 +55,7 @@ from sealstream.verify import Report
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Reviews: look at a day, a week or a month of the log, say what of it, and sign; sealed in the chain.",
+    help="Reviews: look at a day, a week, a month or any span of the log, say what of it, and sign; all sealed.",
     no_args_is_help=True,
 )
 
@@ -63,7 +63,8 @@ PeriodOption = Annotated[
     str | None,
     typer.Option(
         "--period",
-        help="2026-11 (a month), 2026-W48 (a week) or 2026-11-29 (a day). Default: the newest that is over and not "
+        help="2026-11 (a month), 2026-W48 (a week), 2026-11-29 (a day), or a span of time such as an incident's, "
+        "2026-11-29T20:10:00Z..2026-11-29T21:00:00Z. Default: the newest that is over and not "
         "signed, of the kind that the settings' section reviews names, else of months.",
         show_default=False,
     ),
@@ -216,7 +217,7 @@ def sign(
     reviews, now = read_reviews(settings, chain), datetime.now(UTC)
     wanted = _wanted(settings, chain, reviews, period, now, lambda each: bool(each.started) and not each.signatures)
     if now < wanted.ends:
-        raise Misconfigured(f"{wanted} is not over: it can be signed from {wanted.ends:%Y-%m-%d %H:%M}Z on")
+        raise Misconfigured(f"{wanted} is not over: it can be signed from {wanted.ends:%Y-%m-%d %H:%M:%S}Z on")
     identity, review = review_id(origin, wanted), reviews.of(chain, wanted)
     files = ReviewFiles.of(settings, chain, wanted)
     data = files.read()

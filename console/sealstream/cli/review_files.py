@@ -32,8 +32,8 @@ class ReviewFiles(NamedTuple):
     @classmethod
     def of(cls, settings: Settings, chain: str, period: Period) -> ReviewFiles:
         """Where the settings say."""
-        folder = Path(settings.reviews.folder)
-        return cls(folder / f"review-{chain}-{period}.json", folder / f"review-{chain}-{period}.html")
+        named = Path(settings.reviews.folder) / f"review-{chain}-{period.file_name}"
+        return cls(Path(f"{named}.json"), Path(f"{named}.html"))
 
     def read(self) -> bytes | None:
         """The document's bytes; None: there is none here."""

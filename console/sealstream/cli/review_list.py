@@ -1,4 +1,4 @@
-"""`sealstream review list`: which periods were reviewed, which are due, which are late."""
+"""`sealstream review list`: which periods were reviewed, which are due, which are late; and reviewed spans."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def list_reviews(
     for chain in named:
         reviews, cadence = read_reviews(settings, chain), settings.reviews.cadence(chain, named)
         found = list(periods_over(kind, now, began_at(settings, chain)))[: limit - 1]
-        for period in [*reversed(found), Period.holding(kind, now.date())]:
+        running = Period.holding(kind, now.date())
+        first = found[-1].begins if found else running.begins
+        spans = [each for of, each in reviews.found if of == chain and each.kind == "span" and each.begins >= first]
+        for period in sorted([*found, running, *spans], key=lambda each: (each.ends, each.begins))[-limit:]:
             review = reviews.of(chain, period)
             state = state_of(review, now, cadence)
             duty = cadence is not None and (cadence.since is None or period.first >= cadence.since)

@@ -55,8 +55,8 @@ def not_whole(settings: Settings, chain: str, period: Period) -> str:
         return ""
     has = "nothing" if newest is None else f"entries up to {datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M:%S}Z"
     return (
-        f"{who} has {has} of chain {chain}, and {period} ends on {period.ends:%Y-%m-%d %H:%M}Z: its figures may still "
-        "grow. An entry comes at least once a minute while the sequencer runs; try again then"
+        f"{who} has {has} of chain {chain}, and {period} ends on {period.ends:%Y-%m-%d %H:%M:%S}Z: its figures may "
+        "still grow. An entry comes at least once a minute while the sequencer runs; try again then"
     )
 
 

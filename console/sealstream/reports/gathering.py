@@ -83,7 +83,7 @@ class Asker:
         self.now = now
         self.chain = chain
         self._counted: dict[tuple[str, str], Sequence[tuple[str, int]]] = {}
-        self.within = f"sealed_after:{period.first} sealed_before:{period.after}"
+        self.within = f"sealed_after:{period.since} sealed_before:{period.until}"
 
     def text(self, query: str) -> str:
         """The question, within the period."""
@@ -199,7 +199,7 @@ def _volume(ask: Asker, period: Period, began: datetime | None) -> Section:
     return Section(
         "Volume by day",
         "By the day on which the log sealed an event (UTC); a late delivery counts on the day that it came.",
-        series=[Series("Events a day, by result", period.days, values, questions)] if period.kind != "day" else [],
+        series=[Series("Events a day, by result", period.days, values, questions)] if len(period.days) > 1 else [],
         tables=[Table("The same in numbers", ("day", *RESULTS, "all"), rows, total)],
         notes=notes,
     )

@@ -47,7 +47,7 @@ def alerts_of(book: Book, chain: str, period: Period) -> Alerts:
 
 def alerts_section(alerts: Alerts, chain: str, period: Period) -> Section:
     """The section."""
-    within = ("--since", str(period.first), "--until", str(period.after), "--chain", chain)
+    within = ("--since", period.since, "--until", period.until, "--chain", chain)
     limit = ("--limit", str(max(len(alerts.cases), 1)))
     every, work = (
         Question(("alerts", "list", "--all", *within, *limit)),

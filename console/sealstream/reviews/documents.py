@@ -33,7 +33,7 @@ _MAIN = {
     "gaps noticed": "gaps",
     "records refused": "refused",
     "refused records sent again": "sent_again",
-    "events that applications say they lost": "lost",
+    "events that producers dropped": "lost",
     "alerts raised": "alerts",
     LEFT_TO_DO: "alerts_left_to_do",
     "alerts: true positives": "true_positives",

@@ -17,6 +17,7 @@ __all__ = [
     "ALL",
     "BREAK_GLASS",
     "DENIED",
+    "ENABLE",
     "EXPORT",
     "GRANT",
     "LATE",
@@ -43,9 +44,12 @@ POWER = 16
 BREAK_GLASS = 32
 """Emergency access."""
 
-DENIED = 64
+ENABLE = 64
+"""Lets an account be used again."""
+
+DENIED = 128
 """Of a record alone: something in it was denied."""
-LATE = 128
+LATE = 256
 """Of a record alone: something in it happened long before it was sealed."""
 
 RECEIVED = 1 << 16
@@ -76,6 +80,7 @@ _POWERS = _set(
     "assume config configuration configure decrypt delete deleted destroy disable drop impersonate purge restore secret"
     " secrets setting settings shutdown sudo truncate wipe"
 )
+_ENABLES = _set("enable enabled reactivate reactivated reenable unsuspend")
 _EMERGENCIES = _set("breakglass emergency")
 _NO_EMERGENCIES = _set("contact contacts department room")
 
@@ -88,7 +93,7 @@ def words_of(name: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8_192)
 def traits(action: str) -> int:
-    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
+    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, `ENABLE`, added up."""
     words = words_of(action)
     found = LOGIN if is_login(action) else 0
     exports = bool(words & _EXPORTS)
@@ -103,6 +108,8 @@ def traits(action: str) -> int:
         found |= POWER
     if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
         found |= BREAK_GLASS
+    if words & _ENABLES:
+        found |= ENABLE
     return found
 
 

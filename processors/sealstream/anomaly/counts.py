@@ -29,7 +29,7 @@ from sealstream.layout.activity import (
 __all__ = ["Counts", "digest_of_resource"]
 
 _ActorKey = tuple[str, str, str, str, str, str | None, str | None]
-_AccountKey = tuple[str, str, str, str, str]
+_AccountKey = tuple[str, str, str, str, str, str]
 _AddressKey = tuple[str, str, str, str]
 
 
@@ -62,14 +62,14 @@ class Counts:
         return found
 
     def of_account(self, key: _AccountKey, seq: int) -> None:
-        """One more of: account, by whom, action, resource type, result."""
+        """One more of: account, by whom, action, resource type, result, address or nothing."""
         found = self._by_account.get(key)
         if found is None:
             account = self._actor(key[0])
             if account.received is None:
                 account.received = []
             if not account.takes(len(account.received), len(key[1]) + len(key[2]) + len(key[3])):
-                key = (key[0], OTHERS, OTHERS, OTHERS, key[4])
+                key = (key[0], OTHERS, OTHERS, OTHERS, key[4], "")
                 found = self._by_account.get(key)
             if found is None:
                 found = self._by_account[key] = _Count(key, seq, seq)
@@ -195,8 +195,8 @@ class _Actor(_Subject, gc=False):
                 tenant, tenant_at = each.tenant, each.tenant_at
         received = []
         for count in self.received or ():
-            _, by, action, resource_type, result = count.key
-            received.append(Received(by, action, resource_type, result, count.count, _seqs(count)))
+            _, by, action, resource_type, result, address = count.key
+            received.append(Received(by, action, resource_type, result, count.count, _seqs(count), address or None))
         return Activity(chain, second, actor_id, [each.cell() for each in self.cells], received, tenant)
 
 

@@ -20,6 +20,7 @@ LATE_S = 600
 """An event that is sealed later than this is counted by its own hour."""
 BROWSER = "Mozilla/"
 """How a browser's user agent begins."""
+_NOBODY = "anonymous"
 
 
 class WrittenCounted(msgspec.Struct, gc=False):
@@ -107,10 +108,14 @@ class RollUp:
             cell.behalf += 1
         if entry.tenant is not None:
             cell.tenant, cell.tenant_at = entry.tenant, seq
-        if resource_type in ACCOUNT_TYPES and resource_id != actor_id:
-            counts.of_account((resource_id, actor_id, action, resource_type, result), seq)
-        if address is not None and (result != "success" or _is_login(action)):
-            counts.of_address((address, actor_id, action, result), seq)
+        is_account = resource_type in ACCOUNT_TYPES
+        if is_account and resource_id != actor_id:
+            counts.of_account((resource_id, actor_id, action, resource_type, result, address or ""), seq)
+        if address is not None:
+            is_login = _is_login(action)
+            if is_login or result != "success":
+                tries = is_login and is_account and entry.actor_type == _NOBODY
+                counts.of_address((address, resource_id if tries else actor_id, action, result), seq)
 
 
 def _late_hour(happened: str, sealed: str) -> str | None:

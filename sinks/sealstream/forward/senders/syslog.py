@@ -9,7 +9,6 @@ What the receiver does with what it has read is beyond what syslog can say.
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from sealstream.forward.formats.syslog import framed, syslog_message
 from sealstream.forward.messages import Message
 from sealstream.forward.outcomes import Outcome, later, taken
 from sealstream.forward.senders.sending import Prepared
+from sealstream.forward.senders.tls_line import TlsLine
 from sealstream.forward.targets import Target
 
 __all__ = ["SyslogSender"]
@@ -46,9 +46,9 @@ class SyslogSender:
 
     def send(self, messages: Sequence[Prepared]) -> Outcome:
         try:
-            with self._opened() as connection:
-                connection.sendall(b"".join(each.body for each in messages))
-                self._end(connection)
+            with self._opened() as line:
+                line.send(b"".join(each.body for each in messages))
+                self._end(line)
         except (NotAllowed, Unavailable) as error:
             return later(str(error))
         except OSError as error:  # TLS errors and timeouts are such
@@ -58,28 +58,27 @@ class SyslogSender:
     def try_out(self) -> str:
         """Connects, and closes as after messages, without one."""
         try:
-            with self._opened() as connection:
-                version = connection.version()
-                self._end(connection)
-                return f"{self._name} takes connections with {version}"
+            with self._opened() as line:
+                self._end(line)
+                return f"{self._name} takes connections with {line.version}"
         except OSError as error:
             raise Unavailable(f"{self._name}:{self._port}: {error}") from error
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _opened(self) -> ssl.SSLSocket:
-        plain = connected(self._guard, self._name, self._port, self._timeout_s)
+    def _opened(self) -> TlsLine:
+        line = TlsLine(connected(self._guard, self._name, self._port, self._timeout_s), self._context, self._name)
         try:
-            return self._context.wrap_socket(plain, server_hostname=self._name)
+            return line.open()
         except BaseException:
-            plain.close()
+            line.close()
             raise
 
-    def _end(self, connection: ssl.SSLSocket) -> None:
+    def _end(self, line: TlsLine) -> None:
         """Closes our side and waits for the receiver's. Raises `Unavailable` when it does not close in order."""
         try:
-            connection.unwrap().close()
+            line.end()
         except OSError as error:
             raise Unavailable(
                 f"{self._name}:{self._port} did not say that it has read everything (close_notify): {error}"
