@@ -1,4 +1,4 @@
-"""Sigma rules in a running `sealstream run anomaly`: read again when they change; a wrong one is named, the others run."""
+"""Sigma rules of a running `sealstream run anomaly`: read again as they change; a wrong one is named, others run."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.anomaly.bench import logins, read_all
-from tests.forward.conftest import SECRET
+from tests.forward.conftest import SECRET, make_alert
 from tests.forward.receivers import HttpReceiver
 from tests.long_runs import LONG
 from tests.pipeline import say, sql, wait_until
@@ -25,6 +25,7 @@ from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.forward_process import sources_of
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import make_log_watch
 from sealstream.client import AuditClient, Outbox
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.running import spawn
@@ -44,7 +45,9 @@ from sealstream.kafka import (
 )
 from sealstream.layout import ChainTopics, Figures, figures
 from sealstream.layout.activity import ActivityTopics, encode_activity
+from sealstream.layout.pipeline_watch import watch_topic
 from sealstream.layout.workers import worker_group
+from sealstream.lookout import Raising
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -156,6 +159,18 @@ def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> N
     finally:
         process.terminate()
         assert process.wait(15) == 0
+
+
+@pytest.mark.timeout(240)
+def test_who_watches_the_pipeline_needs_no_more_than_its_acls(world: World) -> None:
+    settings = world.settings("watch")
+    watch = make_log_watch(settings, [CHAIN], Figures())
+    admin, topic = KafkaSettings(world.servers.kafka["plain"]), watch_topic(world.prefix).name
+    step_until(watch, lambda: bool(read_all(admin, topic)))
+    raising = Raising(world.prefix, AcknowledgedProducer(settings.kafka_settings()), lambda _chain, _ids: set())
+    assert raising.raise_all(CHAIN, [make_alert(chain=CHAIN)]).raised == 1
+    said = read_all(admin, ChainTopics.of(CHAIN, world.prefix).control)
+    assert any(b"alert.raised" in (record.value or b"") for record in said)
 
 
 def test_an_applications_user_may_write_events_and_nothing_else(world: World) -> None:
