@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, get_type_hints
 from zlib import crc32
@@ -19,14 +20,16 @@ from tests.long_runs import long_run
 from sealstream.anomaly.actions import traits_of
 from sealstream.anomaly.detecting import Thresholds, epoch_of, second_at
 from sealstream.anomaly.detectors import DETECTORS, PIPELINE_DETECTORS
+from sealstream.anomaly.settings import checked_thresholds, thresholds_of
 from sealstream.anomaly.watching import chosen
+from sealstream.errors import Misconfigured
 from sealstream.layout.activity import Activity, AddressActivity, AddressCell, Cell, Received
 
 EVERY = {**DETECTORS, **PIPELINE_DETECTORS}
 _LARGEST_BYTES = 8_192
 _ACTIONS = ("login", "read", "report.export", "role.grant", "user.delete", "break_glass", "write")
 _NO_UNIT = re.compile(
-    r"^(failures|slow_failures|actors|slow_actors|resources|slow_resources|types|slow_types|denials|slow_denials|entries"
+    r"^(failures|slow_failures|unnamed_failures|actors|slow_actors|resources|slow_resources|types|slow_types|denials|slow_denials|entries"
     r"|uses|actions|grants|powers|networks|addresses|missing|high_missing|refused|quantile|deviations|fading|factor"
     r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day|least_week|least_new_week"
     r"|fresh_hour|fresh_day|older_periods|\w+_factor)$"
@@ -104,6 +107,32 @@ def test_an_actor_of_a_whole_season_is_small_too() -> None:
             for place, detector in enumerate(detectors):
                 states[place], _ = detector.detect(states[place], record, epoch_of(record.second))
     assert sum(len(msgspec.json.encode(state)) for state in states) < 8_192
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_no_threshold_that_is_taken_makes_a_detector_fail(name: str) -> None:
+    defaults = msgspec.structs.asdict(DETECTORS[name].thresholds)
+    numbers = {key: value for key, value in defaults.items() if type(value) in (int, float)}
+    assert numbers
+    taken = 0
+    for key in numbers:
+        with suppress(Misconfigured):
+            checked_thresholds({name: {key: 0}})
+            taken += 1
+            (detector,) = chosen({name: DETECTORS[name]}, {name: {key: 0}})
+            state: Any = detector.state()
+            for record in hostile(300):
+                seen = record if detector.subject == "actor" else from_one_address(record)
+                state, _ = detector.detect(state, seen, epoch_of(record.second))
+    assert taken < len(numbers)
+
+
+@pytest.mark.parametrize(
+    "assignment", ["failed_login_burst.failures=0", "password_spray.actors=0", "first_seen.window_s=1e11"]
+)
+def test_a_threshold_that_makes_no_sense_is_refused(assignment: str) -> None:
+    with pytest.raises(Misconfigured, match="expected"):
+        thresholds_of([assignment])
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -35,6 +35,18 @@ def test_it_says_who_and_how_many() -> None:
     )
 
 
+def test_failures_that_name_no_account_are_told_by_how_often_they_are() -> None:
+    nobody = {"actor_id": "anonymous", "actor_type": "anonymous", "resource_type": "http"}
+    story, few = Story(), Story()
+    for number in range(25):
+        story.login(at(0) + number, result="failure", action="post:/login", ip_address="203.0.113.9", **nobody)
+    (alert,) = story.alerts(NAME)
+    assert alert.summary == "20 failed logins from 203.0.113.9 in 20 s, for which no account is named; usual is none"
+    for number in range(19):
+        few.login(at(0) + number, result="failure", ip_address="203.0.113.9", **nobody)
+    assert few.alerts(NAME) == []
+
+
 def test_low_and_slow_is_found_within_the_day() -> None:
     assert spray(15, 45 * MINUTE).alerts(NAME) == []
     (alert,) = spray(30, 45 * MINUTE).alerts(NAME)

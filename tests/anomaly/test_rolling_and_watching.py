@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from sealstream.anomaly.actions import BREAK_GLASS, EXPORT, LOGIN, READ, traits
 from sealstream.anomaly.detecting import merged_ranges, news_of
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.rolling import Counted, RollUp, Second, WrittenCounted
@@ -131,6 +132,42 @@ def test_a_record_stays_small_however_much_one_second_holds() -> None:
     assert len(encode_activity(record)) < 500_000
 
 
+def test_what_is_counted_together_is_of_one_kind_so_nothing_hides_behind_a_flood() -> None:
+    flood = [entry(n, action=f"action-{n}") for n in range(400)]
+    hidden = [
+        entry(400 + n, action=action, result=result)
+        for n, (action, result) in enumerate(
+            [("break_glass", "success"), ("invoice.export", "success"), ("login", "failure"), ("read", "success")]
+        )
+    ]
+    (second,) = rolled([*flood, *hidden])
+    (record,) = second.actors
+    told = {(cell.action, cell.result): traits(cell.action) for cell in record.cells[MAX_CELLS:]}
+    assert told[f"{OTHERS}.break_glass", "success"] & BREAK_GLASS
+    assert told[f"{OTHERS}.export", "success"] & EXPORT
+    assert told[f"{OTHERS}.login", "failure"] & LOGIN
+    assert told[f"{OTHERS}.read", "success"] & READ
+
+
+def test_a_flood_from_one_address_hides_no_account_that_is_tried() -> None:
+    flood = [entry(n, action=f"login.j{n}", result="failure", ip_address="10.0.0.1") for n in range(400)]
+    tried = [
+        entry(400 + n, action="login", result="failure", ip_address="10.0.0.1", actor_id=f"user-{n}") for n in range(30)
+    ]
+    (second,) = rolled([*flood, *tried])
+    (record,) = second.addresses
+    assert {f"user-{n}" for n in range(30)} <= {cell.actor_id for cell in record.cells}
+    assert all(traits(cell.action) & LOGIN for cell in record.cells)
+
+
+@pytest.mark.parametrize(
+    ("reason", "given"), [("", 0), (" ", 0), ("\u200b", 0), ("\u00a0.", 0), ("ward 7", 1), ("痛", 1)]
+)
+def test_a_blank_is_no_reason(reason: str, given: int) -> None:
+    (second,) = rolled([entry(0, reason=reason)])
+    assert second.actors[0].cells[0].reasons == given
+
+
 def test_no_record_is_too_large_for_kafka_whatever_producers_send() -> None:
     """The longest texts that an event may have, of characters that JSON spells with six bytes each."""
     entries = [
@@ -194,7 +231,29 @@ def test_a_second_told_in_parts_counts_as_once_whole() -> None:
 
 @pytest.mark.parametrize(
     ("action", "login"),
-    [("login", True), ("user.login", True), ("ConsoleLogin", True), ("login:mfa", True), ("blogin", False)],
+    [
+        ("login", True),
+        ("user.login", True),
+        ("ConsoleLogin", True),
+        ("login:mfa", True),
+        ("blogin", False),
+        ("post:/login", True),
+        ("post:/api/v1/auth/login", True),
+        ("sign-in", True),
+        ("user_sign_in", True),
+        ("LOGIN_ERROR", True),
+        ("UserLogin", True),
+        ("login_failed", True),
+        ("session.create", True),
+        ("mfa.challenge", True),
+        ("auth", True),
+        ("auth.settings.read", False),
+        ("logout", False),
+        ("", False),
+        ("session.delete", False),
+        ("catalogue.read", False),
+        ("mfa.enable", False),
+    ],
 )
 def test_what_counts_as_a_login(action: str, login: bool) -> None:
     assert is_login(action) is login

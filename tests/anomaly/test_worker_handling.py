@@ -125,6 +125,16 @@ def test_a_record_at_which_a_detector_fails_is_as_if_it_had_never_been() -> None
     assert run([with_bad], watches) == run([without], watches)
 
 
+def test_where_one_detector_fails_the_others_see_the_record() -> None:
+    good = logins("user-1", 12)
+    cells = [msgspec.structs.replace(each.cells[0], count=2) for each in good]
+    bad = [msgspec.structs.replace(each, cells=[cell]) for each, cell in zip(good, cells, strict=True)]
+    handled = Handling(watches_of({}, [_Fails()]), _Stored()).handle(taken(bad))
+    assert handled.failed == len(bad)
+    assert handled.alerts
+    assert handled.alerts == Handling(watches_of({}), _Stored()).handle(taken(bad)).alerts
+
+
 def test_the_statement_of_an_alert_is_one_that_the_sequencer_takes() -> None:
     handled = Handling(watches_of({}), _Stored()).handle(taken(logins("user-1", 12)))
     ((alert, _),) = handled.alerts

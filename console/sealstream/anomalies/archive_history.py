@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealstream.anomaly.bulk import Rows, late_hour
-from sealstream.anomaly.rolling import BROWSER, LATE_S
+from sealstream.anomaly.rolling import BROWSER, LATE_S, gives_reason
 from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveStore, Version, read_groups
 from sealstream.errors import NotCanonical
@@ -131,7 +131,7 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
         _texts_of(batch["ip_address"], texts),
         _texts_of(batch["tenant"], texts),
         hours,
-        [0 if body.reason is None else 1 for body in bodies],
+        [int(gives_reason(body.reason)) for body in bodies],
         [1 if (agent := body.user_agent) is not None and agent.startswith(BROWSER) else 0 for body in bodies],
         [0 if body.on_behalf_of is None else 1 for body in bodies],
         sealed,

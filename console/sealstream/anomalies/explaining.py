@@ -74,7 +74,8 @@ def _password_spray(asked: _Asked) -> list[str]:
     return [
         f"actors who fail from here and don't get in: {rate(usual)}",
         f"alerts at {limits.actors} of them within {span(limits.window_s)}, or {limits.slow_actors} within "
-        f"{span(limits.slow_window_s)}, or {limits.usual_factor:g} times what is usual where that is more",
+        f"{span(limits.slow_window_s)}, or {limits.usual_factor:g} times what is usual where that is more; and at "
+        f"{limits.unnamed_failures} failures within {span(limits.window_s)} that name no account",
         *_told(asked),
     ]
 

@@ -13,9 +13,10 @@ from sealstream.cli.anomaly_rules import WithRules, sigma_folder, watches
 from sealstream.cli.service import Process, serve
 from sealstream.cli.settings import Settings
 from sealstream.cli.watched import watched_process
+from sealstream.errors import Unavailable
 from sealstream.health.watching import Question
 from sealstream.kafka import KafkaSettings, create_topics, partition_counts
-from sealstream.layout import Figures, TopicConfig
+from sealstream.layout import Figures, TopicConfig, figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.workers import WorkerTopics, worker_group
 
@@ -52,7 +53,8 @@ def serve_anomaly(
         )
         return watchdog if folder is None else WithRules(watchdog, folder)
 
-    with watched_process(settings, NAME, (), metrics_port, {"kafka": _kafka_answers(kafka, prefix)}, tally) as health:
+    questions = {"kafka": _kafka_answers(kafka, prefix), "worker": _worker_works(tally)}
+    with watched_process(settings, NAME, (), metrics_port, questions, tally) as health:
         return serve(NAME, build, vitals=health.vitals)
 
 
@@ -65,6 +67,14 @@ def watch_topics(settings: Settings) -> list[TopicConfig]:
     """How each of them is made."""
     prefix, partitions = settings.kafka.prefix, settings.activity.partitions
     return ActivityTopics.of(prefix).configs(partitions) + WorkerTopics.of(prefix).configs(partitions)
+
+
+def _worker_works(tally: Figures) -> Question:
+    def ask() -> None:
+        if not tally.value(figures.WORKER_READY):
+            raise Unavailable("the worker is starting, or waits for its partitions")
+
+    return ask
 
 
 def _kafka_answers(kafka: KafkaSettings, prefix: str) -> Question:

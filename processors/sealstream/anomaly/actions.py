@@ -81,7 +81,8 @@ _POWERS = _set(
     " secrets setting settings shutdown sudo truncate wipe"
 )
 _ENABLES = _set("enable enabled reactivate reactivated reenable unsuspend")
-_EMERGENCIES = _set("breakglass emergency")
+_BREAKS = _set("break breaks breaking broke broken")
+_EMERGENCIES = _set("breakglass glassbreak btg emergency")
 _NO_EMERGENCIES = _set("contact contacts department room")
 
 
@@ -106,7 +107,7 @@ def traits(action: str) -> int:
         found |= POWER if words & _WITHDRAWS else POWER | GRANT
     if exports or (words & _POWERS and not reads):
         found |= POWER
-    if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
+    if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or ("glass" in words and words & _BREAKS):
         found |= BREAK_GLASS
     if words & _ENABLES:
         found |= ENABLE

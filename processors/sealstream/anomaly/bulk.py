@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from sealstream.anomaly.counts import digest_of_resource
-from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, Second, WrittenCounted
+from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, Second, WrittenCounted, gives_reason
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, AddressCell, Cell, is_login
 
 __all__ = ["BySubject", "Rows", "roll_up", "rows_of"]
@@ -194,7 +194,7 @@ def rows_of(entries: Iterable[Counted]) -> Rows:
         [entry.ip_address for entry in events],
         [entry.tenant for entry in events],
         [late_hour(at, sealed_at) for at, sealed_at in zip(happened, sealed, strict=True)],
-        [int(entry.reason is not None) for entry in events],
+        [int(gives_reason(entry.reason)) for entry in events],
         [int(entry.user_agent is not None and entry.user_agent.startswith(BROWSER)) for entry in events],
         [int(entry.on_behalf_of is not None) for entry in events],
         sealed,
@@ -331,7 +331,7 @@ def _entry(row: _Row, second: str) -> Counted:
         BROWSER if browsers else None,
         "" if behalf else None,
         tenant,
-        "" if reasons else None,
+        "given" if reasons else None,
     )
 
 

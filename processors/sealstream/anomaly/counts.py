@@ -4,15 +4,18 @@ A count is one small object, found with one look by all that makes it one: there
 a chain where many do different things, so what a record holds is made when the second is told, and not before.
 
 The invariant: a record's cells stand in the order in which they began, and only grow; where it has room for no more,
-those to come are counted together, so that whatever producers send, a record is never too large for Kafka.
+those to come are counted together, so that whatever producers send, a record is never too large for Kafka. What is
+counted together is of one kind (`others_of`): nobody can hide a login or an export behind a flood of other things.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
 
+from sealstream.anomaly.actions import BREAK_GLASS, EXPORT, GRANT, LOGIN, POWER, READ, traits
 from sealstream.layout.activity import (
     MAX_CELLS,
     MAX_RANGES,
@@ -49,7 +52,7 @@ class Counts:
         if found is None:
             actor = self._actor(key[0])
             if not actor.takes(len(actor.cells), len(key[1]) + len(key[2])):
-                key = (key[0], OTHERS, OTHERS, key[3], key[4], None, None)
+                key = (key[0], others_of(key[1]), OTHERS, key[3], key[4], None, None)
                 found = self._by_actor.get(key)
             if found is None:
                 found = self._by_actor[key] = _ActorCount(key, seq, seq)
@@ -69,7 +72,7 @@ class Counts:
             if account.received is None:
                 account.received = []
             if not account.takes(len(account.received), len(key[1]) + len(key[2]) + len(key[3])):
-                key = (key[0], OTHERS, OTHERS, OTHERS, key[4], "")
+                key = (key[0], OTHERS, others_of(key[2]), OTHERS, key[4], "")
                 found = self._by_account.get(key)
             if found is None:
                 found = self._by_account[key] = _Count(key, seq, seq)
@@ -85,8 +88,11 @@ class Counts:
             if address is None:
                 address = self._addresses[key[0]] = _Address()
             if not address.takes(len(address.cells), len(key[1]) + len(key[2])):
-                key = (key[0], OTHERS, OTHERS, key[3])
+                key = (key[0], key[1], others_of(key[2]), key[3])
                 found = self._by_address.get(key)
+                if found is None and not address.takes(len(address.cells), len(key[1]) + len(key[2]), 2):
+                    key = (key[0], OTHERS, key[2], key[3])
+                    found = self._by_address.get(key)
             if found is None:
                 found = self._by_address[key] = _Count(key, seq, seq)
                 address.cells.append(found)
@@ -104,6 +110,23 @@ class Counts:
         if actor is None:
             actor = self._actors[actor_id] = _Actor()
         return actor
+
+
+@lru_cache(maxsize=4_096)
+def others_of(action: str) -> str:
+    """What actions of this one's kind are called where they are counted together."""
+    found = traits(action)
+    return next((f"{OTHERS}.{kind}" for trait, kind in _KINDS if found & trait), OTHERS)
+
+
+_KINDS = (
+    (BREAK_GLASS, "break_glass"),
+    (LOGIN, "login"),
+    (EXPORT, "export"),
+    (GRANT, "grant"),
+    (READ, "read"),
+    (POWER, "config"),
+)
 
 
 # None of these is looked at by the garbage collector, which there are too many for: none knows who holds it.
@@ -176,9 +199,9 @@ class _Subject(msgspec.Struct, gc=False):
 
     text: int = 0
 
-    def takes(self, cells: int, text: int) -> bool:
-        """Whether there is room for one more beside so many; if so, it is taken."""
-        if cells >= MAX_CELLS or self.text + text > MAX_TEXT:
+    def takes(self, cells: int, text: int, times: int = 1) -> bool:
+        """Whether there is room for one more beside so many, in `times` the usual room; if so, it is taken."""
+        if cells >= times * MAX_CELLS or self.text + text > times * MAX_TEXT:
             return False
         self.text += text
         return True

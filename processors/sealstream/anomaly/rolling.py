@@ -14,7 +14,7 @@ import msgspec
 from sealstream.anomaly.counts import Counts
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 
-__all__ = ["BROWSER", "LATE_S", "Counted", "RollUp", "Second", "WrittenCounted"]
+__all__ = ["BROWSER", "LATE_S", "Counted", "RollUp", "Second", "WrittenCounted", "gives_reason"]
 
 LATE_S = 600
 """An event that is sealed later than this is counted by its own hour."""
@@ -100,7 +100,7 @@ class RollUp:
         cell = counts.of_actor((actor_id, action, resource_type, result, entry.actor_type, address, hour), seq)
         if resource_id != cell.resource:
             cell.note(resource_id)
-        if entry.reason is not None:
+        if entry.reason is not None and gives_reason(entry.reason):
             cell.reasons += 1
         if entry.user_agent is not None and entry.user_agent.startswith(BROWSER):
             cell.browsers += 1
@@ -116,6 +116,11 @@ class RollUp:
             if is_login or result != "success":
                 tries = is_login and is_account and entry.actor_type == _NOBODY
                 counts.of_address((address, resource_id if tries else actor_id, action, result), seq)
+
+
+def gives_reason(reason: str | None) -> bool:
+    """Whether it says anything: a blank, or a lone dot, does not."""
+    return reason is not None and any(map(str.isalnum, reason))
 
 
 def _late_hour(happened: str, sealed: str) -> str | None:

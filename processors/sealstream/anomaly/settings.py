@@ -22,6 +22,9 @@ class Bounds(NamedTuple):
     le: float | None = None
 
 
+_LONGEST_DAYS = 3_650
+
+
 def thresholds_of(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
     """`detector.threshold=value` each; values as JSON. Raises `Misconfigured` that names the one at fault."""
     given: dict[str, dict[str, Any]] = {}
@@ -64,12 +67,16 @@ def checked_thresholds(given: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def bounds_of(name: str, default: object) -> Bounds:
-    """What a threshold's number may be: a span is above 0, a part of a whole at most 1, nothing below 0."""
+    """What a threshold's number may be: a part of a whole at most 1, a span at most ten years, nothing below 0; and 0
+    only what is a least, a factor, or 0 by itself: of a count or a span it would mean that everything is unusual.
+    """
     if isinstance(default, bool) or not isinstance(default, int | float):
         return Bounds()
-    spans = name.endswith(("_s", "_days")) and not name.startswith("min_")
-    most = 1 if isinstance(default, float) and 0 < default < 1 else None
-    return Bounds(gt=0, le=most) if spans else Bounds(ge=0, le=most)
+    most: float | None = 1 if isinstance(default, float) and 0 < default < 1 else None
+    if name.endswith(("_s", "_days")):
+        most = _LONGEST_DAYS if name.endswith("_days") else _LONGEST_DAYS * 86_400
+    may_be_0 = default == 0 or name.startswith("min_") or name.endswith(("factor", "bits", "deviations"))
+    return Bounds(ge=0, le=most) if may_be_0 else Bounds(gt=0, le=most)
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

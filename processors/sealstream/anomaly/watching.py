@@ -40,9 +40,15 @@ class Subject(msgspec.Struct, Generic[Seen], omit_defaults=True):
 
 
 class Watch(Generic[Seen]):
-    """The detectors of one kind of subject. `record`: `Activity` for actors, `AddressActivity` for addresses."""
+    """The detectors of one kind of subject. `record`: `Activity` for actors, `AddressActivity` for addresses.
 
-    def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
+    `goes_on`: where a detector fails at a record, the others are asked all the same, and `failures` has what it was;
+    else it is raised.
+    """
+
+    def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen], *, goes_on: bool = False) -> None:
+        self.failures: list[tuple[str, Exception]] = []
+        self._goes_on = goes_on
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
         self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
         self._asked = _Asked(list(self._detectors.values()))
@@ -85,7 +91,13 @@ class Watch(Generic[Seen]):
                 state = at_hand[place]
                 if state is None:
                     state = states[detector.name] = at_hand[place] = detector.state()
-                after, findings = detect(state, news, second)
+                try:
+                    after, findings = detect(state, news, second)
+                except Exception as error:
+                    if not self._goes_on:
+                        raise
+                    self.failures.append((detector.name, error))
+                    continue
                 if after is not state:
                     states[detector.name] = at_hand[place] = after
                 if findings:

@@ -1,8 +1,9 @@
 """What follows from a batch of records of activity: alerts, and the states that their subjects have then. No I/O.
 
 The invariant: alerts and states are functions of a subject's records in their order, however they are cut into batches
-and however often some come again. A record that can't be understood, or at which a detector fails, is counted, told and
-passed over, as if it had never been. Nothing to lose in a crash: states become known only through who stores them.
+and however often some come again. A record that can't be understood is counted, told and passed over, as if it had
+never been; where a detector fails at one, that is counted and told, and the other detectors have seen it. Nothing to
+lose in a crash: states become known only through who stores them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class State(NamedTuple):
 
 class Handled(NamedTuple):
     """What a batch gave. `alerts`: each with the record that it was found in. `malformed`, `failed`: records that were
-    passed over, since they could not be understood, or since a detector failed at them.
+    passed over, since they could not be understood; at which a detector failed.
     """
 
     alerts: list[tuple[Alert, Taken]]
@@ -89,9 +90,14 @@ class Handling:
                 found = self._watches[taken.kind].see(self._subject(name), record)
             except Exception as error:  # noqa: BLE001 - one record must not stop the watch over all others
                 failed += 1
-                self._tell("a detector failed at a record of activity", taken, error, exc_info=True)
+                self._tell("a record of activity can't be handled", taken, error, exc_info=True)
                 self._go_back(name, touched.get(name, ()))
                 continue
+            if failures := self._watches[taken.kind].failures:
+                failed += 1
+                for detector, why in failures:
+                    self._tell(f"the detector {detector} failed at a record of activity", taken, why, exc_info=why)
+                failures.clear()
             touched.setdefault(name, []).append((taken, record))
             alerts += [(alert, taken) for alert in found]
         states, unwritable = self._states(touched)
@@ -160,8 +166,8 @@ def watches_of(thresholds: Mapping[str, Mapping[str, Any]], more: Sequence[Any] 
     """
     detectors = [*chosen(DETECTORS, thresholds), *more]
     return {
-        "actor": Watch([each for each in detectors if each.subject == "actor"], Activity),
-        "address": Watch([each for each in detectors if each.subject == "address"], AddressActivity),
+        "actor": Watch([each for each in detectors if each.subject == "actor"], Activity, goes_on=True),
+        "address": Watch([each for each in detectors if each.subject == "address"], AddressActivity, goes_on=True),
     }
 
 

@@ -93,6 +93,7 @@ class WorkerWatchdog:
         if restarts is not None:
             restarts.begin()
         self._tally = tally
+        self._tally.set(figures.WORKER_READY, 0)
         self._patience = patience
         self._log = structlog.get_logger().bind(process="anomaly")
         self._progress = _Progress(kafka, group, places, patience)
@@ -265,7 +266,8 @@ class _Progress:
         works = now - self._works_at <= self._patience.still_s
         for place in self._places:
             still_s = now - moved_at[place]
-            if place in ours and ends[place] - at[place] > 1:  # behind the last record stands its transaction's marker
+            # Behind the last record stands its transaction's marker. A worker that has nothing yet has all to do.
+            if (place in ours or not ours) and ends[place] - at[place] > 1:
                 self.behind += ends[place] - at[place] - 1
                 self.behind_s = max(self.behind_s, still_s)
             limit_s = self._patience.still_s * ((_WHILE_IT_WORKS if works else 1) if place in ours else 2)

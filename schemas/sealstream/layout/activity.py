@@ -10,6 +10,8 @@ Only entries of kind `event` are counted: an alert must not raise alerts.
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -188,11 +190,19 @@ class AddressActivity(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 def is_login(action: str) -> bool:
-    """Whether an action is an attempt to sign in: `login`, `user.login`, `login.mfa`, `session.login.sso`."""
-    return not _LOGIN_WORDS.isdisjoint(action.lower().replace(":", ".").split("."))
+    """Whether an action is an attempt to sign in: `user.login`, `ConsoleLogin`, `post:/api/sign-in`, `mfa.verify`."""
+    words = [word.lower() for word in _WORD.findall(action)]
+    if not _LOGIN_WORDS.isdisjoint(words) or (words and words[-1] == "auth"):
+        return True
+    return any(pair in _LOGIN_PAIRS for pair in pairwise(words))
 
 
-_LOGIN_WORDS = frozenset({"login", "logon", "signin", "sign_in", "authenticate", "consolelogin"})
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_LOGIN_WORDS = frozenset({"login", "logon", "signin", "authenticate", "authenticated", "authentication"})
+_LOGIN_PAIRS = frozenset(
+    [("sign", "in"), ("log", "in"), ("log", "on"), ("session", "create"), ("session", "created")]
+    + [(factor, step) for factor in ("mfa", "otp", "totp") for step in ("challenge", "verify", "failed")]
+)
 
 
 def encode_activity(record: Activity | AddressActivity) -> bytes:

@@ -27,16 +27,18 @@ _SLOW_BUCKETS = 6
 _FAST_BYTES = 64
 _SLOW_BYTES = 128
 _BROKEN_IN = 1
+_NOBODY = "anonymous"
 
 
 class _Thresholds(Thresholds, frozen=True):
     """`actors`: so many who fail within `window_s` and don't get in are a spray, and so are `slow_actors` within
-    `slow_window_s`, if that is `usual_factor` times what the address is used to. A spray is over after `quiet_s`
-    without one, a slow one not before its window; one of the actors who gets in within `success_s` of it may be its
-    success.
+    `slow_window_s`, and `unnamed_failures` within `window_s` for which no account is named, if that is `usual_factor`
+    times what the address is used to. A spray is over after `quiet_s` without one, a slow one not before its window;
+    one of the actors who gets in within `success_s` of it may be its success.
     """
 
     actors: int = 8
+    unnamed_failures: int = 20
     window_s: int = 600
     slow_actors: int = 16
     slow_window_s: int = 86_400
@@ -47,13 +49,17 @@ class _Thresholds(Thresholds, frozen=True):
 
 class _State(msgspec.Struct):
     """Buckets count failed logins, and hold as bitmaps who failed (`one`) and who got in (`other`). `usual`: actors who
-    failed in a bucket of `slow` and did not get in, counted when it leaves.
+    failed in a bucket of `slow` and did not get in, counted when it leaves. `nameless`, `nameless_usual`: failed logins
+    for which no account is named, in `fast`'s time, and those that have left it.
     """
 
     fast: Window = msgspec.field(default_factory=Window)
     slow: Window = msgspec.field(default_factory=Window)
     usual: Rate = msgspec.field(default_factory=Rate)
     episode: Episode = msgspec.field(default_factory=Episode)
+    nameless: Window = msgspec.field(default_factory=Window)
+    nameless_usual: Rate = msgspec.field(default_factory=Rate)
+    nameless_episode: Episode = msgspec.field(default_factory=Episode)
 
 
 class _Spray(NamedTuple):
@@ -66,15 +72,20 @@ class PasswordSpray:
     """The actors who fail to log in from one address within ten minutes and a day, against what is usual there."""
 
     name: ClassVar[str] = "password_spray"
-    says: ClassVar[str] = "logins of many actors fail from one address"
+    says: ClassVar[str] = "logins of many actors, or of accounts that nobody names, fail from one address"
     subject: ClassVar[Literal["actor", "address"]] = "address"
     state = _State
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: AddressActivity, second: int) -> tuple[_State, Sequence[Finding]]:
-        logins = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
-        if not logins:
+        attempts = [cell for cell in seen.cells if traits(cell.action) & LOGIN]
+        if not attempts:
             return state, ()
+        nameless = [cell for cell in attempts if cell.actor_id == _NOBODY and cell.result != "success"]
+        found = self._nameless(state, seen, second, nameless) if nameless else []
+        logins = [cell for cell in attempts if cell.actor_id != _NOBODY] if nameless else attempts
+        if not logins:
+            return state, found
         state.usual.begin(second)
         limits = self.thresholds
         failed = [cell for cell in logins if cell.result != "success"]
@@ -84,7 +95,6 @@ class PasswordSpray:
         left = _note(state.slow, seen, second, failed, succeeded, limits.slow_window_s // _SLOW_BUCKETS, _SLOW_BYTES)
         for lost, at in left:
             state.usual.add(at, lost)
-        found = []
         if failed:
             found += self._failures(state, seen, second)
         if broken_in and state.episode.level != _BROKEN_IN:
@@ -118,6 +128,39 @@ class PasswordSpray:
             score=spray.actors / spray.least,
             seen={"actors": spray.actors, "failures": window.count, "seconds": taken_s},
             usual={"actors_a_day": round(usual * 24, 2)},
+            seqs=window.seqs(seen.chain),
+        )
+        return [finding]
+
+    def _nameless(
+        self, state: _State, seen: AddressActivity, second: int, nameless: list[AddressCell]
+    ) -> list[Finding]:
+        """Of applications that don't say whose account is tried: how often it is, is all that there is to judge by."""
+        limits, window, usual = self.thresholds, state.nameless, state.nameless_usual
+        usual.begin(second)
+        bucket_s = max(1, limits.window_s // _FAST_BUCKETS)
+        for old in window.slide(second, bucket_s, _FAST_BUCKETS):
+            usual.add(old.start, old.count)
+        seqs = sorted(pair for cell in nameless for pair in cell.seqs)
+        window.bucket(second, bucket_s).add(sum(cell.count for cell in nameless), seen.chain, seqs)
+        an_hour = usual.an_hour(second)
+        least = max(limits.unnamed_failures, limits.usual_factor * an_hour * limits.window_s / 3_600)
+        if window.count < least or not state.nameless_episode.tells(second, limits.quiet_s):
+            return []
+        taken_s = window.end - window.start + 1
+        finding = Finding(
+            severity="high",
+            confidence=min(0.99, 1 - 0.5 * least / window.count),
+            summary=(
+                f"{counted(window.count, 'failed login')} from {seen.ip_address} in {span(taken_s)}, for which no "
+                f"account is named; usual is {rate(an_hour)}"
+            ),
+            window=(window.start, window.end),
+            key_s=Episode.key_s(second, limits.quiet_s) + 2,
+            query=window_query(window.chains, window.start, window.end, f"ip:{seen.ip_address}", "-result:success"),
+            score=window.count / least,
+            seen={"failures": window.count, "seconds": taken_s},
+            usual={"failures_an_hour": round(an_hour, 2)},
             seqs=window.seqs(seen.chain),
         )
         return [finding]
