@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline import Pipeline, Said
+from tests.pipeline import Pipeline, Said, say
 
 from sealstream.alerts import fold
 from sealstream.cli import person_saying, saying
 from sealstream.cli.muting import mutes_in_force
-from sealstream.cli.settings import load_settings
+from sealstream.cli.settings import load_settings, write_settings
 from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import Entry, SegmentLimits, WrittenFields
 from sealstream.layout.alerts import Alert, alert_id
@@ -254,6 +256,23 @@ def test_a_mute_takes_alerts_off_the_list_until_it_ends(watched: Pipeline) -> No
     assert not mutes_in_force(settings)(alert_of("user-77", watched.name))
 
 
+def test_a_detector_is_known_by_the_rules_and_by_what_it_raised(watched: Pipeline, tmp_path: Path) -> None:
+    rule = "title: T\nname: night_export\nlogsource: {product: sealstream}\n"
+    (tmp_path / "rule.yml").write_text(f"{rule}detection: {{s: {{action: export}}, condition: s}}\n")
+    gone = alert_id("gone", "main", "actor", "user-5", "0")
+    watched.send([raised(gone, "user-5", incident=gone, detector="sigma_rule that is gone")], watched.topics.control)
+    watched.wait_stored(watched.wait_sealed())
+    assert [each["id"] for each in listed(watched, "--detector", "sigma_rule that is gone")] == [gone]
+    refused = alerts(watched, "list", "--detector", "sigma_night_export")
+    assert (refused.code, "there is no detector sigma_night_export" in refused.err) == (2, True)
+    with_rules = tmp_path / "sealstream.toml"
+    shutil.copy(watched.config, with_rules)
+    write_settings(with_rules, {"anomaly": {"sigma_rules": str(tmp_path)}})
+    said = say(with_rules, "alerts", "list", "--detector", "sigma_night_export")
+    assert (said.code, said.out) == (0, "no alert is left to do\n"), said.err
+    assert "did you mean sigma_night_export?" in say(with_rules, "alerts", "list", "--detector", "night_export").err
+
+
 def alert_of(subject: str, chain: str) -> Alert:
     window = ("2026-11-02T09:00:00Z", "2026-11-02T09:00:00Z")
     return Alert(FIRST, "failed_login_burst", "actor", subject, chain, "high", 0.9, "s", window, "q", FIRST)
@@ -267,6 +286,12 @@ def alert_of(subject: str, chain: str) -> Alert:
         (["list", "--severity", "huge"], "low, medium, high, critical"),
         (["list", "--since", "yesterday"], "expected 8h, 7d"),
         (["list", "--chain", "gone"], "gone"),
+        (["list", "--detector", "mass-raed"], "there is no detector mass-raed: did you mean mass_read?"),
+        (["mute", "--detector", "silense", "--until", "8h", "--reason", "r", "--chain", "{chain}"], "mean silence?"),
+        (["mute", "--detector", "foo", "--until", "8h", "--reason", "r", "--chain", "{chain}"], "there are failed_"),
+        (["mute", "--detector", "", "--until", "8h", "--reason", "r"], "name --detector, --subject, or both"),
+        (["mute", "--subject", "x", "--until", "367d", "--reason", "r"], "--until 367d is more than 366 days ahead"),
+        (["mute", "--subject", "x", "--until", "9999-01-01", "--reason", "r"], "more than 366 days ahead"),
         (["close", "{first}", "--as", "fine", "--reason", "r"], "true-positive, false-positive, benign"),
         (["close", "{first}", "--as", "benign", "--reason", " "], "--reason is empty"),
         (["mute", "--until", "8h", "--reason", "r"], "name --detector, --subject, or both"),
@@ -275,6 +300,6 @@ def alert_of(subject: str, chain: str) -> Alert:
     ],
 )
 def test_a_wrong_argument_is_one_clear_sentence(watched: Pipeline, arguments: list[str], told: str) -> None:
-    said = alerts(watched, *(each.format(first=FIRST[:8]) for each in arguments))
+    said = alerts(watched, *(each.format(first=FIRST[:8], chain=watched.name) for each in arguments))
     assert said.code == 2
     assert told in said.err

@@ -153,3 +153,7 @@ def test_numbers_in_words() -> None:
     assert counted(1, "address", "addresses") == "1 address"
     assert counted(2, "address", "addresses") == "2 addresses"
     assert listed(["a", "b", "c", "d"]) == "a, b, c and 1 more"
+    assert listed(["a", "b", "c", "d"], of=10) == "a, b, c and 7 more"
+    assert listed(["a", "b"], of=10) == "a, b and 8 more"
+    assert listed(["a", "b"], of=1) == "a"
+    assert listed([]) == ""

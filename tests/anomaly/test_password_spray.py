@@ -30,7 +30,7 @@ def test_it_says_who_and_how_many() -> None:
     (alert,) = spray(9, 5).alerts(NAME)
     assert (alert.subject_kind, alert.subject, alert.severity) == ("address", "203.0.113.9", "high")
     assert alert.summary == (
-        "logins of 8 actors (user-0, user-1, user-2 and 3 more) failed from 203.0.113.9 in 36 s, 8 attempts, and none "
+        "logins of 8 actors (user-0, user-1, user-2 and 5 more) failed from 203.0.113.9 in 36 s, 8 attempts, and none "
         "of them got in; usual are such actors: none"
     )
 

@@ -119,6 +119,13 @@ def test_missing_numbers_are_told_and_those_that_follow_belong_to_them() -> None
     assert alerts[0].seqs == [[7, 7]]
 
 
+def test_all_producers_are_counted_whose_numbers_are_missing() -> None:
+    gaps = [gap(number, 1, number, f"p-{number}") for number in range(20)]
+    (alert,) = watched(gaps, producer_gap={"missing": 20})
+    assert alert.summary.startswith("20 numbers of p-0, p-1, p-2 and 17 more missing in chain main within 20 s")
+    assert alert.seen == {"missing": 20, "producers": 20}
+
+
 def test_gaps_that_come_all_the_time_become_usual() -> None:
     alerts = watched([gap(number * 600, 5) for number in range(30 * 144)])
     assert 1 <= len(alerts) <= 12

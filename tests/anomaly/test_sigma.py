@@ -232,6 +232,13 @@ def test_a_wrong_rule_is_named_with_its_line_and_the_others_run(document: str, p
     assert reason in faults[0], faults
 
 
+def test_a_wrong_pattern_is_said_once_and_by_us_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    for modifier in ("re", "re|i"):
+        (fault,) = read_rules({"wrong.yml": DELETES.replace("startswith: svc-", f"{modifier}: (a")}).faults
+        assert fault.reason == "Regular expression '(a' is invalid: missing ): (a"
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_is_read_again_when_a_rule_was_written(tmp_path: Path) -> None:
     folder = SigmaFolder(tmp_path)
     assert folder.changed()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.pipeline import say
 
 from sealstream.cli.last_words import last_error
 from sealstream.cli.main import run
 from sealstream.cli.settings import write_settings
+from sealstream.cli.status_view import screen
 from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
     Archived,
@@ -28,7 +31,7 @@ from sealstream.health.asking import (
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
 from sealstream.health.letters import DeadLetters
 from sealstream.health.views import LateReview
-from sealstream.layout.figures import ALL
+from sealstream.layout.figures import ALL, FORWARD_LAG, FORWARD_LAG_SECONDS, LAG_ENTRIES, LAG_SECONDS, Figure
 from sealstream.sealing import new_signing_key, signer
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +212,24 @@ def test_a_process_says_what_it_lacks(process: ProcessView, words: str) -> None:
     assert (said.severity, said.about) == ("wrong", "sequencer")
     assert words in said.words
     assert (ROOT / said.page).is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "seconds", "label"),
+    [
+        ("forward", FORWARD_LAG, FORWARD_LAG_SECONDS, "target"),
+        ("sequencer", LAG_ENTRIES, LAG_SECONDS, "chain"),
+    ],
+)
+def test_what_lags_in_several_places_waits_as_long_as_the_oldest_of_them(
+    name: str, entries: Figure, seconds: Figure, label: str
+) -> None:
+    waits = {"soc": (7, 240.0), "siem": (1_000, 90.0), "mail": (0, 0.0)}
+    told = {(entries.name, ((label, each),)): float(count) for each, (count, _) in waits.items()}
+    told |= {(seconds.name, ((label, each),)): oldest for each, (_, oldest) in waits.items()}
+    console = Console(file=io.StringIO(), width=200)
+    console.print(screen([], [ProcessView(name, url="http://127.0.0.1:1", told=told)], [], [], NOW))
+    assert "1,007, 4 min" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_process_that_has_just_been_started_is_waited_for() -> None:

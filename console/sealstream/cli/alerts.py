@@ -19,6 +19,7 @@ from rich.table import Table
 from sealstream.alerts import ACTIONS, Book, Case, fold
 from sealstream.cli.alerts_view import alert_lines, alert_members, alert_table, incident_members, incident_table
 from sealstream.cli.context import context_of, counted, out
+from sealstream.cli.detector_names import check_detector
 from sealstream.cli.harmless import told
 from sealstream.cli.person_saying import ByOption, WaitOption, say_as_person
 from sealstream.cli.reading import ReadLog
@@ -38,6 +39,7 @@ app = typer.Typer(
 VERDICTS = ("true-positive", "false-positive", "benign")
 
 _SPAN = re.compile(r"([0-9]{1,5})([mhdw])")
+_LONGEST_MUTE = timedelta(days=366)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 ChainsOption = Annotated[
@@ -81,6 +83,8 @@ def list_alerts(
     first = _moment(since, "--since", ago=True)
     before = _moment(until, "--until", ago=True) if until is not None else datetime.max.replace(tzinfo=UTC)
     book = read_book(settings, named)
+    if detector is not None:
+        check_detector(settings, detector, lambda: _raised_by(book))
     found = [
         case
         for case in book.cases.values()
@@ -186,7 +190,10 @@ def close(
 @app.command("mute")
 def mute(
     context: typer.Context,
-    until: Annotated[str, typer.Option("--until", help="When it ends: in so long (8h, 7d), a date or a time.")],
+    until: Annotated[
+        str,
+        typer.Option("--until", help="When it ends: in so long (8h, 7d), a date or a time; at most 366 days ahead."),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why: an auditor reads it.")],
     chain: Annotated[str, typer.Option("--chain", help="In which chain.")] = "main",
     detector: Annotated[str | None, typer.Option("--detector", help="Alerts of this detector.")] = None,
@@ -199,16 +206,23 @@ def mute(
     They are raised and sealed all the same, and `sealstream alerts list --all` shows them; they are neither listed as
     work nor forwarded.
     """
-    if detector is None and subject is None:
+    if not detector and not subject:
         raise Misconfigured("a mute of everything is none: name --detector, --subject, or both")
     if not reason.strip():
         raise Misconfigured("--reason is empty: say why, an auditor reads it")
     end = _moment(until, "--until", ago=False)
     if end <= datetime.now(UTC):
         raise Misconfigured(f"--until {until} is over: give a time to come, such as 8h or 7d")
+    if end > datetime.now(UTC) + _LONGEST_MUTE:
+        raise Misconfigured(
+            f"--until {until} is more than {_LONGEST_MUTE.days} days ahead: nobody would remember it; mute for less, "
+            "and again when it ends"
+        )
     shared = context_of(context)
     settings = shared.settings()
     settings.running_chain(chain)
+    if detector:
+        check_detector(settings, detector, lambda: _raised_by(read_book(settings, [chain])))
     mute_id = str(uuid.uuid4())
     metadata: dict[str, object] = {"mute": mute_id, "until": format_timestamp(end), "reason": reason}
     metadata |= {"detector": detector} if detector else {}
@@ -277,6 +291,10 @@ def list_mutes(
 
 def _chains(settings: Settings, chains: Iterable[str] | None) -> list[str]:
     return [settings.chain(name).name for name in chains or sorted(settings.chains)]
+
+
+def _raised_by(book: Book) -> set[str]:
+    return {case.detector for case in book.cases.values()}
 
 
 def _one(book: Book, wanted: str) -> Case:

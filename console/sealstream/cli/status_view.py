@@ -99,15 +99,21 @@ def _state(view: ProcessView, found: list[Finding]) -> str:
     return "works" if asked else "?"
 
 
+def _values(view: ProcessView, figure: Figure) -> list[float]:
+    return [value for (name, _), value in view.told.items() if name == figure.name]
+
+
 def _summed(view: ProcessView, figure: Figure) -> float | None:
-    values = [value for (name, _), value in view.told.items() if name == figure.name]
+    values = _values(view, figure)
     return sum(values) if values else None
 
 
 def _lag(view: ProcessView) -> str:
-    entries, seconds = _summed(view, figures.LAG_ENTRIES), _summed(view, figures.LAG_SECONDS)
+    """Entries of all chains or targets together, and how long the oldest of any waits."""
+    entries, seconds = _summed(view, figures.LAG_ENTRIES), max(_values(view, figures.LAG_SECONDS), default=0)
     if entries is None:
-        entries, seconds = _summed(view, figures.FORWARD_LAG), _summed(view, figures.FORWARD_LAG_SECONDS)
+        entries = _summed(view, figures.FORWARD_LAG)
+        seconds = max(_values(view, figures.FORWARD_LAG_SECONDS), default=0)
     if entries is None:
         return "-"
     return f"{entries:,.0f}" + (f", {said_age(seconds)}" if seconds else "")

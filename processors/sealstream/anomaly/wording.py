@@ -29,7 +29,8 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def listed(names: list[str], most: int = 3) -> str:
-    """`a, b, c and 4 more`."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def listed(names: list[str], most: int = 3, *, of: int | None = None) -> str:
+    """`a, b, c and 4 more`. `of`: how many there are where `names` are only some of them."""
+    count = len(names) if of is None else of
+    shown = names[: min(most, count)]
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")

@@ -118,9 +118,9 @@ class PasswordSpray:
             severity="high",
             confidence=min(0.99, 1 - 0.5 * spray.least / spray.actors),
             summary=(
-                f"logins of {spray.actors} actors ({listed(window.marks)}) failed from {seen.ip_address} in "
-                f"{span(taken_s)}, {counted(window.count, 'attempt')}, and none of them got in; usual are such actors: "
-                f"{rate(usual)}"
+                f"logins of {counted(spray.actors, 'actor')} ({listed(window.marks, of=spray.actors)}) failed from "
+                f"{seen.ip_address} in {span(taken_s)}, {counted(window.count, 'attempt')}, and none of them got in; "
+                f"usual are such actors: {rate(usual)}"
             ),
             window=(window.start, window.end),
             key_s=Episode.key_s(second, limits.quiet_s),

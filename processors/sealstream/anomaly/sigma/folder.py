@@ -14,7 +14,7 @@ from sigma.rule import SigmaRule
 from sealstream.anomaly.sigma.correlations import Correlation
 from sealstream.anomaly.sigma.events import EventRule, rule_key
 from sealstream.anomaly.sigma.faults import CantRun, line_of, place_of
-from sealstream.anomaly.sigma.matching import ADDRESS_FIELDS, compiled, fields_of, unknown_to
+from sealstream.anomaly.sigma.matching import ADDRESS_FIELDS, POLICY, compiled, fields_of, unknown_to
 
 __all__ = ["RuleFault", "Rules", "SigmaFolder", "read_rules"]
 
@@ -101,7 +101,7 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
             if "correlation" in document.members:
                 correlations.append((document, SigmaCorrelationRule.from_dict(document.members)))
             else:
-                rule = SigmaRule.from_dict(document.members)
+                rule = SigmaRule.from_dict(document.members, policy=POLICY)
                 compiled(rule)
                 if rule_key(rule) in base:
                     raise CantRun(f"there is another rule called {rule_key(rule)}", "name" if rule.name else "title")

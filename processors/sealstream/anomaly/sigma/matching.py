@@ -6,8 +6,10 @@ whose time is linear in the text: what actors are called is chosen by strangers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
+from typing import Any, cast
 
 import re2
 from sigma.conditions import (
@@ -17,6 +19,8 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
+from sigma.policy import SigmaPolicy
+from sigma.policy.regex_engine import RE2RegexEngine, RegexPattern
 from sigma.rule import SigmaRule
 from sigma.types import (
     SigmaBool,
@@ -34,7 +38,7 @@ from sigma.types import (
 
 from sealstream.anomaly.sigma.faults import CantRun
 
-__all__ = ["ACTOR_FIELDS", "ADDRESS_FIELDS", "Facts", "Matches", "compiled", "fields_of"]
+__all__ = ["ACTOR_FIELDS", "ADDRESS_FIELDS", "POLICY", "Facts", "Matches", "compiled", "fields_of"]
 
 Facts = Mapping[str, str | None]
 """By field, what every entry of a cell has in common; None: nothing is stated."""
@@ -166,11 +170,33 @@ def _text(field: str, value: SigmaString) -> Matches:
     return _pattern(field, ("(?s)" if cased else "(?is)") + "".join(parts), whole=True)
 
 
-def _pattern(field: str, pattern: str, *, whole: bool) -> Matches:
+class _Quiet(RE2RegexEngine):
+    """RE2 that only raises: by itself it writes what is wrong to standard error, too."""
+
+    def compile(self, pattern: str, flags: int = 0) -> RegexPattern:
+        inline = "".join(letter for flag, letter in _INLINE.items() if flags & flag)
+        return cast(RegexPattern, _compiled(f"(?{inline}){pattern}" if inline else pattern))
+
+
+_INLINE = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
+
+POLICY = SigmaPolicy(regex_engine=_Quiet())
+"""How pySigma tries the patterns of a rule."""
+
+
+def _compiled(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     try:
-        found = re2.compile(pattern, options)
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0]
+        raise re2.error(said.decode(errors="replace") if isinstance(said, bytes) else said) from error
+
+
+def _pattern(field: str, pattern: str, *, whole: bool) -> Matches:
+    try:
+        found = _compiled(pattern)
     except re2.error as error:
         raise CantRun(f"{field}: {pattern} is no pattern of RE2: {error}", "detection", field) from error
     match: Callable[[str], object] = found.fullmatch if whole else found.search
