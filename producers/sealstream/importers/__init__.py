@@ -1,0 +1,22 @@
+"""Other people's logs as events: readers of their files, and for each kind a table of what becomes what.
+
+Pure: bytes in, events and refusals out. `sealstream import` gives them files and takes the events to a chain.
+"""
+
+from sealstream.importers.cloudtrail import CLOUDTRAIL
+from sealstream.importers.reading import BrokenFile, gunzipped, records_of
+from sealstream.importers.records import Composer, Event, Fields, Importer, LeftOut, Record, Unreadable
+
+__all__ = [
+    "CLOUDTRAIL",
+    "BrokenFile",
+    "Composer",
+    "Event",
+    "Fields",
+    "Importer",
+    "LeftOut",
+    "Record",
+    "Unreadable",
+    "gunzipped",
+    "records_of",
+]
