@@ -7,8 +7,11 @@ from sealstream.importers.cloudtrail import CLOUDTRAIL
 from sealstream.importers.reading import BrokenFile, gunzipped, records_of
 from sealstream.importers.records import Composer, Event, Fields, Importer, LeftOut, Record, Unreadable
 
+IMPORTERS: dict[str, Importer] = {each.name: each for each in (CLOUDTRAIL,)}
+"""By the name that `sealstream import` knows them by."""
+
 __all__ = [
-    "CLOUDTRAIL",
+    "IMPORTERS",
     "BrokenFile",
     "Composer",
     "Event",

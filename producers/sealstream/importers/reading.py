@@ -74,7 +74,7 @@ def gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 if not data:
                     break
                 if not _GZIP.startswith(data[:2]):
-                    raise BrokenFile(f"data stands behind the gzip stream ({ascii(data[:16])}...): it is not read")
+                    raise BrokenFile(f"data stands behind the gzip stream ({data[:16]!a}...): it is not read")
                 unpacker = zlib.decompressobj(_GZIP_WINDOW)
             try:
                 piece = unpacker.decompress(data, _PIECE)
@@ -113,10 +113,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 def _json(lines: Iterator[tuple[int, bytes]], lists: Sequence[str]) -> Iterator[Record | Unreadable]:
     looked_at: list[tuple[int, bytes]] = []
     for line, raw in lines:
-        if not looked_at:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
         if raw.strip():
-            looked_at.append((line, raw))
+            looked_at.append((line, raw if looked_at else raw.removeprefix(b"\xef\xbb\xbf")))
         if len(looked_at) == 2 or (looked_at and _is_document(looked_at[-1][1])):
             break
     if any(_is_document(raw) for _, raw in looked_at):
@@ -269,7 +267,7 @@ def _one_by_one(data: bytes, lists: Sequence[str], line: int, number: int) -> It
         counted = position
         number += 1
         try:
-            value, end = decoder.raw_decode(text, position)
+            _, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             where = error.pos if isinstance(error, json.JSONDecodeError) else position
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)

@@ -150,7 +150,7 @@ def _fitted(fields: Fields) -> Fields:
     event: Fields = {}
     for name, value in fields.items():
         rule = FIELDS.get(name)
-        if value is None or value == "" or value == {} or value == []:
+        if value is None or value in ("", {}, []):
             continue
         if name == "source":
             event[name] = {

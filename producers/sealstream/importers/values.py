@@ -42,7 +42,7 @@ def needed(record: Any, name: str) -> Any:
 
 
 def rfc3339(value: object, field: str) -> str:
-    """A time as an event holds it. Without an offset it is UTC; beyond microseconds it is cut. Raises `InvalidEvent`."""
+    """A time as an event holds it; without an offset UTC, cut behind microseconds. Raises `InvalidEvent`."""
     if not isinstance(value, str):
         raise InvalidEvent(f"{field} is no time: expected text such as 2026-11-24T03:00:00Z, got {shown(value)}", field)
     text = _FRACTION.sub(r"\1", value.strip())

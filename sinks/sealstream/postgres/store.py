@@ -43,6 +43,12 @@ _STATEMENTS_FROM = (
     "WHERE chain = $1 AND seq >= $3 AND kind IN ('control', 'log') AND action = ANY($2::text[]) ORDER BY seq LIMIT $4"
 )
 _BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
+# Asked for each id by itself, so that the index on id serves, however many are asked for.
+_HOLDING = (
+    "SELECT asked.id::text AS id FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) WHERE EXISTS ("
+    f"SELECT FROM {SCHEMA}.{AUDIT_LOG} AS log "
+    "WHERE log.chain = $1 AND log.id = asked.id AND position(asked.text in log.body) > 0)"
+)
 _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
     f"FROM {SCHEMA}.{AUDIT_CHECKPOINT} WHERE chain = $1 ORDER BY size, ends_segment"
@@ -148,6 +154,11 @@ class PostgresStore:
         """The bodies of the entries with these ids, in order of seq; unverified."""
         rows = self._session.fetch("looking for entries by id", _BY_ID, chain, list(ids))
         return [row["body"] for row in rows]
+
+    def holding(self, chain: str, asked: Sequence[tuple[str, bytes]]) -> set[str]:
+        """Which of these ids some entry has whose body holds the bytes beside the id; unverified."""
+        ids, texts = [each[0] for each in asked], [each[1] for each in asked]
+        return {row["id"] for row in self._session.fetch("looking for entries by id", _HOLDING, chain, ids, texts)}
 
     def close(self) -> None:
         """Ends the view and its connection."""

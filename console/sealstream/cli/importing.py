@@ -1,0 +1,202 @@
+"""`sealstream import`: other people's logs become events of a chain, each once, however often the command is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sealstream.cli.context import context_of, counted, out
+from sealstream.cli.harmless import told
+from sealstream.cli.import_explaining import explain
+from sealstream.cli.import_known import KnownEvents
+from sealstream.cli.import_progress import ImportProgress
+from sealstream.cli.import_running import Import, Imported, Refusal
+from sealstream.cli.import_sources import source_files
+from sealstream.cli.settings import Settings
+from sealstream.cli.stopping import interrupted
+from sealstream.errors import Misconfigured
+from sealstream.importers import IMPORTERS, Event, Importer
+from sealstream.kafka import KafkaSettings
+from sealstream.layout import ChainTopics
+from sealstream.relaying.sending import BatchSender
+
+__all__ = ["import_command"]
+
+_REFUSALS_SHOWN = 1_000
+
+Kind = StrEnum("Kind", {name: name for name in (*IMPORTERS, "mapped")})
+
+
+def import_command(
+    context: typer.Context,
+    kind: Annotated[
+        Kind, typer.Argument(help="Whose log it is; `mapped`: any JSON or CSV, by a mapping file.", show_default=False)
+    ],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, s3://bucket/prefix; - reads standard input.", show_default=False),
+    ],
+    chain: Annotated[str, typer.Option("--chain", help="The chain that the events go to.")] = "main",
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", "-m", help="For `mapped`: what becomes what, as TOML.")
+    ] = None,
+    explaining: Annotated[
+        bool, typer.Option("--explain", help="Show what becomes of the first ten records, and send nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read everything, count, say what can't be imported, and send nothing.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Look at files again that were imported before; nothing is sent twice.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one document.")] = False,
+) -> None:
+    """Bring another system's log into a chain: each record once, with its own time and the record itself.
+
+    Repeatable: a second run sends nothing that the log has. Ctrl-C is harmless, and the same command goes on. What
+    can't be read is said with file and line, and passed over. Files may be gzip.
+
+      sealstream import cloudtrail --explain trail.json.gz
+      sealstream import cloudtrail s3://my-trail/AWSLogs/
+      sealstream import mapped --mapping billing.toml billing.jsonl
+    """
+    importer = _importer(kind, mapping)
+    refusals = _Refusals(as_json)
+    passed_over: list[str] = []
+    files = source_files(paths, importer, passed_over.append)
+    if explaining:
+        explain(importer, files, as_json=as_json)
+        return
+    shared = context_of(context)
+    with ExitStack() as stack:
+        stopping = stack.enter_context(interrupted())
+        target: _Chain | None = None
+        progress: ImportProgress | None = None
+        if not dry_run:
+            settings = shared.settings()
+            known = settings.running_chain(chain)
+            what = (kind.value, known.origin, *_identity(mapping))
+            progress = stack.enter_context(ImportProgress(shared.config, chain, what))
+            target = _Chain(settings, chain, stopping)
+            stack.callback(target.close)
+        bar = stack.enter_context(_bar(paths))
+        refusals.console = bar.console
+        noted = None if again else progress
+        run = Import(importer, target, noted, refuse=refusals, show=bar, stopping=stopping)
+        done = run.run(files)
+    _say(done, passed_over, chain, dry_run=dry_run, as_json=as_json)
+    if refusals.count:
+        raise typer.Exit(1)
+
+
+class _Chain:
+    """The chain's input, and what is known of it."""
+
+    def __init__(self, settings: Settings, chain: str, stopping: Callable[[], bool]) -> None:
+        topics = ChainTopics.of(chain, settings.kafka.prefix)
+        self._known = KnownEvents(settings, chain, stopping=stopping)
+        self._kafka: KafkaSettings = settings.kafka_settings()
+        self._sender = BatchSender(self._kafka, topics.raw, client_id="sealstream-import")
+
+    def unsent(self, events: list[Event]) -> list[Event]:
+        return self._known.unsent(events)
+
+    def send(self, values: list[bytes]) -> int:
+        return self._sender.send(values)
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+def _importer(kind: Kind, mapping: Path | None) -> Importer:
+    if kind.value in IMPORTERS:
+        if mapping is not None:
+            raise Misconfigured(f"--mapping is for `import mapped`: {kind.value} has its own (--explain shows it)")
+        return IMPORTERS[kind.value]
+    raise Misconfigured("`import mapped` needs --mapping FILE, which says what becomes what")
+
+
+def _identity(mapping: Path | None) -> Sequence[str]:
+    return () if mapping is None else (mapping.read_text(),)
+
+
+class _Refusals:
+    """Says what can't be imported, the first thousand."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.count = 0
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def __call__(self, refusal: Refusal) -> None:
+        self.count += 1
+        if self.count <= _REFUSALS_SHOWN:
+            self.console.print(told(f"sealstream: not imported: {refusal}"), soft_wrap=True)
+        elif self.count == _REFUSALS_SHOWN + 1:
+            self.console.print(
+                f"sealstream: and more, which are only counted from here ({_REFUSALS_SHOWN:,} are shown)"
+            )
+
+
+class _Bar(NamedTuple):
+    """How far it is, on standard error, where that is a terminal."""
+
+    console: Console
+    progress: Progress | None = None
+    task: Any = None
+
+    def __call__(self, done: Imported, read: int) -> None:
+        if self.progress is not None:
+            told_ = f"{done.sent:,} sent, {done.known:,} in the log already, {done.refused:,} refused"
+            self.progress.update(self.task, completed=read, description=told_)
+
+
+@contextmanager
+def _bar(paths: Sequence[str]) -> Iterator[_Bar]:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        yield _Bar(console)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bar(progress.console, progress, progress.add_task("reading", total=_size(paths)))
+
+
+def _size(paths: Sequence[str]) -> int | None:
+    """Bytes of all that is to be read; None where that is not known."""
+    total = 0
+    for each in map(Path, paths):
+        if not each.exists():
+            return None
+        total += (
+            sum(file.stat().st_size for file in each.rglob("*") if file.is_file())
+            if each.is_dir()
+            else each.stat().st_size
+        )
+    return total
+
+
+def _say(done: Imported, passed_over: Sequence[str], chain: str, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**done.as_dict(), "files_passed_over": len(passed_over)}, indent=2))
+        return
+    verb = "would be sent to" if dry_run else "sent to"
+    parts = [f"{counted(done.sent, 'event')} {verb} chain {chain}"]
+    if not dry_run:
+        parts.append(f"{done.known:,} in the log already")
+    parts += [f"{count:,} left out ({why})" for why, count in sorted(done.left_out.items())]
+    parts.append(f"{done.refused:,} refused")
+    out.print(
+        told(f"{counted(done.records, 'record')} of {counted(done.files, 'file')}: {', '.join(parts)}"), soft_wrap=True
+    )
+    if done.files_done_before:
+        out.print(f"{counted(done.files_done_before, 'file')} imported before (--again looks at them again)")
+    if passed_over:
+        out.print(told(f"{counted(len(passed_over), 'file')} passed over by the name: {', '.join(passed_over[:3])}"))
