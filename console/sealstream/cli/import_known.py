@@ -80,7 +80,7 @@ class KnownEvents:
         if self._dsn and new:
             with PostgresStore(self._dsn) as store:
                 there = store.holding(self._chain, [(event.id, _mark(event.source_sha256)) for event in new.values()])
-            new = {key: event for key, event in new.items() if event.id not in there}
+            new = {key: each for key, each in new.items() if (each.id, _mark(each.source_sha256)) not in there}
         self._make_room(len(new))
         held.update(dict.fromkeys(new))
         return list(new.values())
@@ -110,7 +110,7 @@ class KnownEvents:
             with PostgresStore(self._dsn) as store:
                 asked = [(str(uuid.UUID(bytes=key[:16])), _mark(key[16:].hex())[:-1]) for key in oldest]
                 there = store.holding(self._chain, asked)
-            gone = [key for key, (event_id, _) in zip(oldest, asked, strict=True) if event_id in there]
+            gone = [key for key, each in zip(oldest, asked, strict=True) if each in there]
             for key in gone:
                 del self._held[key]
             if gone:

@@ -6,9 +6,11 @@ read anew.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,11 +49,16 @@ def source_files(
     """
     for path in paths:
         if path == "-":
-            yield SourceFile("-", "", None, lambda: iter(lambda: sys.stdin.buffer.read1(_PIECE), b""))
+            yield SourceFile("-", "", None, _standard_input)
         elif path.startswith("s3://"):
             yield from _objects(path, importer, passed_over)
         else:
             yield from _local(Path(path), importer, passed_over)
+
+
+def _standard_input() -> Iterator[bytes]:
+    while piece := os.read(sys.stdin.fileno(), _PIECE):
+        yield piece
 
 
 def is_digest_name(name: str) -> bool:
@@ -103,7 +110,7 @@ def _objects(path: str, importer: Importer, passed_over: Callable[[str], object]
     for key, version, size in objects.listed(bucket, prefix):
         count += 1
         if key == prefix or _wanted(key, importer):
-            yield SourceFile(f"s3://{bucket}/{key}", version, size, lambda key=key: objects.chunks(bucket, key))
+            yield SourceFile(f"s3://{bucket}/{key}", version, size, partial(objects.chunks, bucket, key))
         elif not key.endswith("/"):
             passed_over(f"s3://{bucket}/{key}")
     if not count:

@@ -32,7 +32,12 @@ __all__ = ["import_command"]
 
 _REFUSALS_SHOWN = 1_000
 
-Kind = StrEnum("Kind", {name: name for name in (*IMPORTERS, "mapped")})
+
+class Kind(StrEnum):
+    """What can be imported."""
+
+    cloudtrail = "cloudtrail"
+    mapped = "mapped"
 
 
 def import_command(
@@ -90,7 +95,7 @@ def import_command(
         bar = stack.enter_context(_bar(paths))
         refusals.console = bar.console
         noted = None if again else progress
-        run = Import(importer, target, noted, refuse=refusals, show=bar, stopping=stopping)
+        run = Import(importer, target, noted, refuse=refusals, show=bar.show, stopping=stopping)
         done = run.run(files)
     _say(done, passed_over, chain, dry_run=dry_run, as_json=as_json)
     if refusals.count:
@@ -152,7 +157,8 @@ class _Bar(NamedTuple):
     progress: Progress | None = None
     task: Any = None
 
-    def __call__(self, done: Imported, read: int) -> None:
+    def show(self, done: Imported, read: int) -> None:
+        """As of now; `read`: bytes."""
         if self.progress is not None:
             told_ = f"{done.sent:,} sent, {done.known:,} in the log already, {done.refused:,} refused"
             self.progress.update(self.task, completed=read, description=told_)

@@ -45,7 +45,7 @@ _STATEMENTS_FROM = (
 _BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
 # Asked for each id by itself, so that the index on id serves, however many are asked for.
 _HOLDING = (
-    "SELECT asked.id::text AS id FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) WHERE EXISTS ("
+    "SELECT asked.id::text AS id, asked.text AS text FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) WHERE EXISTS ("
     f"SELECT FROM {SCHEMA}.{AUDIT_LOG} AS log "
     "WHERE log.chain = $1 AND log.id = asked.id AND position(asked.text in log.body) > 0)"
 )
@@ -155,10 +155,11 @@ class PostgresStore:
         rows = self._session.fetch("looking for entries by id", _BY_ID, chain, list(ids))
         return [row["body"] for row in rows]
 
-    def holding(self, chain: str, asked: Sequence[tuple[str, bytes]]) -> set[str]:
-        """Which of these ids some entry has whose body holds the bytes beside the id; unverified."""
+    def holding(self, chain: str, asked: Sequence[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
+        """For which of these some entry has the id (in lower case) and its body holds the bytes; unverified."""
         ids, texts = [each[0] for each in asked], [each[1] for each in asked]
-        return {row["id"] for row in self._session.fetch("looking for entries by id", _HOLDING, chain, ids, texts)}
+        rows = self._session.fetch("looking for entries by id", _HOLDING, chain, ids, texts)
+        return {(row["id"], row["text"]) for row in rows}
 
     def close(self) -> None:
         """Ends the view and its connection."""

@@ -1,0 +1,193 @@
+"""`sealstream import`: whatever happens to the command, each record is in the chain once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.importers.conftest import STRATUS
+from tests.pipeline import Pipeline, Said, say
+
+from sealstream.cli.import_known import KnownEvents
+from sealstream.importers import Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture(scope="module")
+def pipeline(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+    made = make_pipeline()
+    made.start("sequencer", "checkpointing", "postgres-sink")
+    yield made
+    made.kill_all()
+
+
+def trail(path: Path, count: int, first: int = 0) -> Path:
+    """A file of CloudTrail records, as CloudTrail delivers them."""
+    record = json.loads((STRATUS / "aws.initial-access.console-login-without-mfa.json").read_text())[0]
+    records = [
+        record | {"eventID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.name}/{first + n}"))} for n in range(count)
+    ]
+    path.write_bytes(gzip.compress(json.dumps({"Records": records}).encode()))
+    return path
+
+
+def imported(pipeline: Pipeline, *arguments: str, config: Path | None = None) -> dict[str, Any]:
+    said = say(config or pipeline.config, "import", *arguments, "--chain", pipeline.name, "--json")
+    assert said.code == 0, said.err
+    found: dict[str, Any] = json.loads(said.out)
+    return found
+
+
+def elsewhere(pipeline: Pipeline, folder: Path) -> Path:
+    """The same settings on a machine that has never imported anything."""
+    shutil.copytree(pipeline.folder, folder, ignore=shutil.ignore_patterns("*.log", "imports"))
+    return folder / pipeline.config.name
+
+
+def sealed_ids(pipeline: Pipeline) -> list[str]:
+    pipeline.wait_stored(pipeline.wait_sealed())
+    return pipeline.stored_ids()
+
+
+def test_a_second_run_adds_nothing_wherever_it_runs(pipeline: Pipeline, tmp_path: Path) -> None:
+    before = len(sealed_ids(pipeline))
+    first = imported(pipeline, "cloudtrail", str(STRATUS))
+    assert (first["records"], first["sent"], first["known"], first["refused"]) == (31, 31, 0, 0)
+    assert first["files_passed_over"] == 2  # the licence and the notice
+    ids = sealed_ids(pipeline)[before:]
+    records = [r for file in sorted(STRATUS.glob("*.json")) for r in json.loads(file.read_text())]
+    assert ids == [record["eventID"] for record in records]
+    entry = next(entry for entry in pipeline.entries() if entry["id"] == records[0]["eventID"])
+    assert entry["metadata"]["source"] == records[0]
+    assert entry["timestamp"][:19] == records[0]["eventTime"][:19]
+
+    assert imported(pipeline, "cloudtrail", str(STRATUS))["files_done_before"] == 5
+    assert imported(pipeline, "cloudtrail", str(STRATUS), "--again")["known"] == 31
+    other = elsewhere(pipeline, tmp_path / "other")
+    second = imported(pipeline, "cloudtrail", str(STRATUS), config=other)
+    assert (second["sent"], second["known"]) == (0, 31)
+    assert len(sealed_ids(pipeline)) == before + 31
+    assert not any(entry["action"] == "producer.conflict" for entry in pipeline.entries())
+
+
+def test_what_waits_for_the_sequencer_is_not_sent_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    before = len(sealed_ids(pipeline))
+    file = str(trail(tmp_path / "waiting.json.gz", 40))
+    pipeline.stop("sequencer", "postgres-sink")
+    try:
+        assert imported(pipeline, "cloudtrail", file)["sent"] == 40
+        assert imported(pipeline, "cloudtrail", file, config=elsewhere(pipeline, tmp_path / "a"))["known"] == 40
+        pipeline.start("sequencer")
+        pipeline.wait_sealed()  # in the chain, and not in Postgres
+        assert imported(pipeline, "cloudtrail", file, config=elsewhere(pipeline, tmp_path / "b"))["known"] == 40
+    finally:
+        pipeline.start(*({"sequencer", "postgres-sink"} - pipeline.running.keys()))
+    assert len(sealed_ids(pipeline)) == before + 40
+
+
+def test_another_record_with_the_same_id_is_no_repeat(pipeline: Pipeline, tmp_path: Path) -> None:
+    file = trail(tmp_path / "twice.json.gz", 1)
+    assert imported(pipeline, "cloudtrail", str(file))["sent"] == 1
+    record = json.loads(gzip.decompress(file.read_bytes()))["Records"][0]
+    (tmp_path / "changed.json").write_text(json.dumps([record | {"eventName": "CheckMfa"}, record]))
+    changed = imported(pipeline, "cloudtrail", str(tmp_path / "changed.json"))
+    assert (changed["sent"], changed["known"]) == (1, 1)
+    sealed_ids(pipeline)
+    both = [entry for entry in pipeline.entries() if entry["id"] == record["eventID"]]
+    assert [entry["action"] for entry in both] == ["signin:ConsoleLogin", "signin:CheckMfa"]
+    assert imported(pipeline, "cloudtrail", str(tmp_path / "changed.json"), "--again")["sent"] == 0
+
+
+def test_a_killed_import_goes_on_and_a_stopped_one_ends_in_order(pipeline: Pipeline, tmp_path: Path) -> None:
+    before = sealed_ids(pipeline)
+    folder = tmp_path / "trail"
+    folder.mkdir()
+    for number in range(6):
+        trail(folder / f"{number}.json.gz", 4_000)
+    command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(pipeline.config), "import", "cloudtrail"]
+    command += [str(folder), "--chain", pipeline.name]
+    notes = pipeline.folder / "imports"
+    for end in (signal.SIGKILL, signal.SIGINT):
+        size = sum(file.stat().st_size for file in notes.glob("*.jsonl"))
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while sum(file.stat().st_size for file in notes.glob("*.jsonl")) == size and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(end)
+        _, err = running.communicate(timeout=60)
+        assert running.returncode == (130 if end == signal.SIGINT else -end), err
+        assert "Traceback" not in err
+    last = imported(pipeline, "cloudtrail", str(folder))
+    assert last["sent"] < 24_000 - 5_000
+    ids = sealed_ids(pipeline)[len(before) :]
+    assert len(ids) == len(set(ids)) == 24_000
+
+
+def test_a_bad_line_is_said_with_file_and_line_and_stops_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "trail.jsonl"
+    record = json.loads((STRATUS / "aws.initial-access.console-login-without-mfa.json").read_text())[0]
+    good = [json.dumps(record | {"eventID": str(uuid.uuid4())}) for _ in range(2)]
+    without_time = json.dumps({key: value for key, value in record.items() if key != "eventTime"})
+    file.write_text("\n".join([good[0], "{oops", without_time, good[1]]))
+    said: Said = pipeline.command("import", "cloudtrail", str(file), "--chain", pipeline.name)
+    assert said.code == 1
+    assert f"{file}:2 (record 2): not JSON" in said.err
+    assert f"{file}:3 (record 3): eventTime is missing" in said.err
+    assert "4 records of 1 file: 2 events sent" in said.out
+
+
+def test_objects_of_s3_are_read(
+    pipeline: Pipeline, tmp_path: Path, s3: S3Client, s3_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"t-{uuid.uuid4().hex[:16]}"
+    s3.create_bucket(Bucket=bucket)
+    two = trail(tmp_path / "object.json.gz", 3).read_bytes()
+    s3.put_object(Bucket=bucket, Key="AWSLogs/1/CloudTrail/eu/1_CloudTrail_eu_1.json.gz", Body=two)
+    s3.put_object(Bucket=bucket, Key="AWSLogs/1/CloudTrail-Digest/eu/1_CloudTrail-Digest_eu.json.gz", Body=b"no log")
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_settings["endpoint_url"],
+        "AWS_DEFAULT_REGION": s3_settings["region"],
+        "AWS_ACCESS_KEY_ID": s3_settings["access_key"],
+        "AWS_SECRET_ACCESS_KEY": s3_settings["secret_key"],
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert imported(pipeline, "cloudtrail", f"s3://{bucket}/AWSLogs/")["sent"] == 3
+    again = imported(pipeline, "cloudtrail", f"s3://{bucket}/AWSLogs/")
+    assert (again["sent"], again["files_done_before"], again["files_passed_over"]) == (0, 1, 1)
+    said = pipeline.command("import", "cloudtrail", f"s3://{bucket}-none/x", "--chain", pipeline.name)
+    assert said.code == 2
+    assert "NoSuchBucket" in said.err
+
+
+def test_standard_input(pipeline: Pipeline, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(pipeline.config), "import", "cloudtrail"]
+    with trail(tmp_path / "input.json.gz", 5).open("rb") as stream:
+        done = subprocess.run(
+            [*command, "-", "--chain", pipeline.name], stdin=stream, capture_output=True, text=True, env=os.environ
+        )
+    assert "5 records of 1 file: 5 events sent" in done.stdout, done.stderr
+
+
+def test_what_was_sent_is_held_until_postgres_has_it(pipeline: Pipeline) -> None:
+    sealed_ids(pipeline)
+    known = KnownEvents(pipeline.settings, pipeline.name, held=10, patience_s=0.5)
+    never_stored = [Event(str(uuid.uuid4()), f"{n:064x}", b"") for n in range(10)]
+    assert known.unsent(never_stored) == never_stored
+    assert known.unsent(never_stored) == []
+    from sealstream.errors import Unavailable
+
+    with pytest.raises(Unavailable, match="is the Postgres sink running"):
+        known.unsent([Event(str(uuid.uuid4()), "f" * 64, b"")])
