@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.importers.conftest import STRATUS
+from tests.importers.trails import Trail, new_key, pkcs1
 from tests.pipeline import Pipeline, Said, say
 
 from sealstream.cli.import_known import KnownEvents
@@ -32,6 +33,18 @@ def pipeline(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
     made.start("sequencer", "checkpointing", "postgres-sink")
     yield made
     made.kill_all()
+
+
+@pytest.fixture
+def aws(s3_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What boto3 finds: the tests' S3."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_settings["endpoint_url"],
+        "AWS_DEFAULT_REGION": s3_settings["region"],
+        "AWS_ACCESS_KEY_ID": s3_settings["access_key"],
+        "AWS_SECRET_ACCESS_KEY": s3_settings["secret_key"],
+    }.items():
+        monkeypatch.setenv(name, value)
 
 
 def trail(path: Path, count: int, first: int = 0) -> Path:
@@ -149,27 +162,46 @@ def test_a_bad_line_is_said_with_file_and_line_and_stops_nothing(pipeline: Pipel
     assert "4 records of 1 file: 2 events sent" in said.out
 
 
-def test_objects_of_s3_are_read(
-    pipeline: Pipeline, tmp_path: Path, s3: S3Client, s3_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_objects_of_s3_are_read(pipeline: Pipeline, tmp_path: Path, s3: S3Client, aws: None) -> None:
     bucket = f"t-{uuid.uuid4().hex[:16]}"
     s3.create_bucket(Bucket=bucket)
     two = trail(tmp_path / "object.json.gz", 3).read_bytes()
     s3.put_object(Bucket=bucket, Key="AWSLogs/1/CloudTrail/eu/1_CloudTrail_eu_1.json.gz", Body=two)
     s3.put_object(Bucket=bucket, Key="AWSLogs/1/CloudTrail-Digest/eu/1_CloudTrail-Digest_eu.json.gz", Body=b"no log")
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_settings["endpoint_url"],
-        "AWS_DEFAULT_REGION": s3_settings["region"],
-        "AWS_ACCESS_KEY_ID": s3_settings["access_key"],
-        "AWS_SECRET_ACCESS_KEY": s3_settings["secret_key"],
-    }.items():
-        monkeypatch.setenv(name, value)
     assert imported(pipeline, "cloudtrail", f"s3://{bucket}/AWSLogs/")["sent"] == 3
     again = imported(pipeline, "cloudtrail", f"s3://{bucket}/AWSLogs/")
     assert (again["sent"], again["files_done_before"], again["files_passed_over"]) == (0, 1, 1)
     said = pipeline.command("import", "cloudtrail", f"s3://{bucket}-none/x", "--chain", pipeline.name)
     assert said.code == 2
     assert "NoSuchBucket" in said.err
+
+
+def test_of_a_trail_only_what_its_digests_vouch_for_is_imported(
+    pipeline: Pipeline, tmp_path: Path, s3: S3Client, aws: None
+) -> None:
+    key = new_key()
+    bucket = f"t-{uuid.uuid4().hex[:16]}"
+    trail_ = Trail(6, lambda _hour: key, bucket=bucket)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "a.der").write_bytes(pkcs1(key))
+    changed = trail_.logs[2][0]
+    trail_.put(changed, gzip.compress(trail_.content(changed).replace(b"Describe", b"Terminate")))
+    s3.create_bucket(Bucket=bucket)
+    for name, (data, signature) in trail_.objects.items():
+        s3.put_object(Bucket=bucket, Key=name, Body=data, Metadata={"signature": signature} if signature else {})
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(data)
+    given = ["--keys", str(tmp_path / "keys"), "--chain", pipeline.name]
+    said = pipeline.command("import", "cloudtrail", "--validate", f"s3://{bucket}/", *given)
+    assert said.code == 1
+    assert f"invalid: s3://{bucket}/{changed} was changed" in said.err
+    assert "6 of 6 digests and 11 of 12 log files are as CloudTrail delivered them" in said.out
+    assert "11 records of 11 files: 11 events sent" in said.out
+    # A copy has no signatures: nothing can be said of the newest digest, and of what it names.
+    said = pipeline.command("import", "cloudtrail", "--validate", str(tmp_path / "copy"), *given, "--json")
+    assert said.code == 1
+    found = json.loads(said.out)
+    assert (found["sent"], found["known"], found["validation"]["valid_digests"]) == (0, 9, 5)
 
 
 def test_standard_input(pipeline: Pipeline, tmp_path: Path) -> None:

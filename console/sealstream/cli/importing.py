@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,11 +21,13 @@ from sealstream.cli.import_explaining import explain
 from sealstream.cli.import_known import KnownEvents
 from sealstream.cli.import_progress import ImportProgress
 from sealstream.cli.import_running import Import, Imported, Refusal
-from sealstream.cli.import_sources import source_files
+from sealstream.cli.import_sources import SourceFile, source_files
+from sealstream.cli.import_validating import validated, vouched_content, vouched_files
 from sealstream.cli.settings import Settings
 from sealstream.cli.stopping import interrupted
 from sealstream.errors import Misconfigured
 from sealstream.importers import IMPORTERS, Event, Importer
+from sealstream.importers.digests import Validation
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainTopics
 from sealstream.relaying.sending import BatchSender
@@ -59,6 +63,19 @@ def import_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read everything, count, say what can't be imported, and send nothing.")
     ] = False,
+    validate: Annotated[
+        bool,
+        typer.Option(
+            "--validate", help="cloudtrail: hold the logs against their digests, import what these vouch for."
+        ),
+    ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", help="CloudTrail's public keys, a folder of them. Default: CloudTrail's API is asked."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--since", help="With --validate: older digests need not be there. UTC.")
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Look at files again that were imported before; nothing is sent twice.")
     ] = False,
@@ -77,6 +94,14 @@ def import_command(
     refusals = _Refusals(as_json)
     passed_over: list[str] = []
     files = source_files(paths, importer, passed_over.append)
+    content: Callable[[SourceFile], Iterator[bytes]] | None = None
+    verdict: Validation | None = None
+    if validate:
+        if kind != Kind.cloudtrail or len(paths) != 1:
+            raise Misconfigured("--validate is for `import cloudtrail` with one folder or prefix of a trail")
+        verdict, by_name = validated(paths[0], keys, since and since.replace(tzinfo=UTC))
+        refusals.say_verdict(verdict, by_name)
+        files, content = vouched_files(verdict, by_name), partial(vouched_content, verdict, by_name)
     if explaining:
         explain(importer, files, as_json=as_json)
         return
@@ -95,11 +120,12 @@ def import_command(
         bar = stack.enter_context(_bar(paths))
         refusals.console = bar.console
         noted = None if again else progress
-        run = Import(importer, target, noted, refuse=refusals, show=bar.show, stopping=stopping)
+        run = Import(importer, target, noted, refuse=refusals, show=bar.show, stopping=stopping, content=content)
         done = run.run(files)
-    _say(done, passed_over, chain, dry_run=dry_run, as_json=as_json)
-    if refusals.count:
-        raise typer.Exit(1)
+    _say(done, passed_over, chain, verdict, dry_run=dry_run, as_json=as_json)
+    code = 1 if refusals.count else 0 if verdict is None else verdict.exit_code
+    if code:
+        raise typer.Exit(code)
 
 
 class _Chain:
@@ -149,6 +175,12 @@ class _Refusals:
                 f"sealstream: and more, which are only counted from here ({_REFUSALS_SHOWN:,} are shown)"
             )
 
+    def say_verdict(self, verdict: Validation, files: dict[str, SourceFile]) -> None:
+        """Every finding, with its file."""
+        for kind, name, why in verdict.findings:
+            place = files[name].name if name in files else name
+            self.console.print(told(f"sealstream: {kind}: {place} {why}".replace("  ", " ")), soft_wrap=True)
+
 
 class _Bar(NamedTuple):
     """How far it is, on standard error, where that is a terminal."""
@@ -189,10 +221,32 @@ def _size(paths: Sequence[str]) -> int | None:
     return total
 
 
-def _say(done: Imported, passed_over: Sequence[str], chain: str, *, dry_run: bool, as_json: bool) -> None:
+def _say(
+    done: Imported,
+    passed_over: Sequence[str],
+    chain: str,
+    verdict: Validation | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     if as_json:
-        print(json.dumps({**done.as_dict(), "files_passed_over": len(passed_over)}, indent=2))
+        document: dict[str, Any] = {**done.as_dict(), "files_passed_over": len(passed_over)}
+        if verdict is not None:
+            document["validation"] = {
+                "digests": verdict.digests,
+                "valid_digests": verdict.valid_digests,
+                "named_logs": verdict.named_logs,
+                "valid_logs": len(verdict.vouched),
+                "findings": [each._asdict() for each in verdict.findings],
+            }
+        print(json.dumps(document, indent=2))
         return
+    if verdict is not None:
+        out.print(
+            f"{verdict.valid_digests:,} of {counted(verdict.digests, 'digest')} and {len(verdict.vouched):,} of "
+            f"{counted(verdict.named_logs, 'log file')} are as CloudTrail delivered them"
+        )
     verb = "would be sent to" if dry_run else "sent to"
     parts = [f"{counted(done.sent, 'event')} {verb} chain {chain}"]
     if not dry_run:
