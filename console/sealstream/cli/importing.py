@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from sealstream.cli.import_validating import validated, vouched_content, vouched
 from sealstream.cli.settings import Settings
 from sealstream.cli.stopping import interrupted
 from sealstream.errors import Misconfigured
-from sealstream.importers import IMPORTERS, Event, Importer
+from sealstream.importers import IMPORTERS, Event, Importer, importer_of_mapping
 from sealstream.importers.digests import Validation
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainTopics
@@ -152,7 +153,14 @@ def _importer(kind: Kind, mapping: Path | None) -> Importer:
         if mapping is not None:
             raise Misconfigured(f"--mapping is for `import mapped`: {kind.value} has its own (--explain shows it)")
         return IMPORTERS[kind.value]
-    raise Misconfigured("`import mapped` needs --mapping FILE, which says what becomes what")
+    if mapping is None:
+        raise Misconfigured("`import mapped` needs --mapping FILE, which says what becomes what (docs/importing.md)")
+    try:
+        return importer_of_mapping(tomllib.loads(mapping.read_text()))
+    except OSError as error:
+        raise Misconfigured(f"{mapping} can't be read: {error.strerror}") from error
+    except (ValueError, Misconfigured) as error:
+        raise Misconfigured(f"{mapping}: {error}") from error
 
 
 def _identity(mapping: Path | None) -> Sequence[str]:

@@ -4,6 +4,7 @@ Pure: bytes in, events and refusals out. `sealstream import` gives them files an
 """
 
 from sealstream.importers.cloudtrail import CLOUDTRAIL
+from sealstream.importers.mapped import importer_of_mapping
 from sealstream.importers.reading import BrokenFile, gunzipped, records_of
 from sealstream.importers.records import Composer, Event, Fields, Importer, LeftOut, Record, Unreadable
 
@@ -21,5 +22,6 @@ __all__ = [
     "Record",
     "Unreadable",
     "gunzipped",
+    "importer_of_mapping",
     "records_of",
 ]
