@@ -25,7 +25,7 @@ def explain(importer: Importer, files: Iterable[SourceFile], *, as_json: bool) -
     """Print the first ten records as what they become: an event, a record that is left out, or a refusal."""
     shown: list[dict[str, Any]] = []
     for file in files:
-        composer = Composer(importer)
+        composer = Composer(importer, file.modified)
         try:
             for found in records_of(file.chunks(), importer):
                 shown.append(_explained(file.name, composer, found))

@@ -110,7 +110,7 @@ class Import:
 
     def _file(self, file: SourceFile) -> None:
         self.done.files += 1
-        composer = Composer(self._importer)
+        composer = Composer(self._importer, file.modified)
         before = self._progress.records(file.name, file.version) if self._progress is not None else 0
         number = 0
         whole = True

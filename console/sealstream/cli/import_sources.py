@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,17 +27,21 @@ _PIECE = 2**20
 _ENDINGS = {
     "json": (".json", ".jsonl", ".ndjson", ".log", ".txt"),
     "csv": (".csv", ".tsv", ".txt"),
-    "lines": (),
 }
+_AUTH_LOGS = ("auth.log", "secure")
 
 
 class SourceFile(NamedTuple):
-    """One file. `version` empty: it can't be known again; `size` in bytes as it lies there, None: not known."""
+    """One file. `version` empty: it can't be known again; `size` in bytes as it lies there, None: not known.
+
+    `modified`: when it was changed last, where that is known.
+    """
 
     name: str
     version: str
     size: int | None
     chunks: Callable[[], Iterator[bytes]]
+    modified: datetime | None = None
 
 
 def source_files(
@@ -69,9 +74,11 @@ def is_digest_name(name: str) -> bool:
 def _wanted(name: str, importer: Importer) -> bool:
     if importer.name == "cloudtrail" and is_digest_name(name):
         return False
+    if importer.form == "lines":
+        return name.rpartition("/")[2].startswith(_AUTH_LOGS)
     endings = _ENDINGS[importer.form]
     bare = name.lower().removesuffix(".gz")
-    return not endings or bare.endswith(endings) or bare.rpartition(".")[2].isdigit()  # rotated: audit.log.1
+    return bare.endswith(endings) or bare.rpartition(".")[2].isdigit()  # rotated: audit.log.1
 
 
 def _local(path: Path, importer: Importer, passed_over: Callable[[str], object]) -> Iterator[SourceFile]:
@@ -91,7 +98,8 @@ def _local(path: Path, importer: Importer, passed_over: Callable[[str], object])
     if not path.is_file():
         yield SourceFile(str(path), "", None, lambda: _read(path))  # a pipe: <(zcat ...)
         return
-    yield SourceFile(str(path), f"{found.st_size}:{found.st_mtime_ns}", found.st_size, lambda: _read(path))
+    version, modified = f"{found.st_size}:{found.st_mtime_ns}", datetime.fromtimestamp(found.st_mtime, UTC)
+    yield SourceFile(str(path), version, found.st_size, lambda: _read(path), modified)
 
 
 def _read(path: Path) -> Iterator[bytes]:
@@ -107,10 +115,10 @@ def _objects(path: str, importer: Importer, passed_over: Callable[[str], object]
     bucket, _, prefix = path.removeprefix("s3://").partition("/")
     objects = Objects()
     count = 0
-    for key, version, size in objects.listed(bucket, prefix):
+    for key, version, size, modified in objects.listed(bucket, prefix):
         count += 1
         if key == prefix or _wanted(key, importer):
-            yield SourceFile(f"s3://{bucket}/{key}", version, size, partial(objects.chunks, bucket, key))
+            yield SourceFile(f"s3://{bucket}/{key}", version, size, partial(objects.chunks, bucket, key), modified)
         elif not key.endswith("/"):
             passed_over(f"s3://{bucket}/{key}")
     if not count:
@@ -123,12 +131,12 @@ class Objects:
     def __init__(self) -> None:
         self._client: S3Client | None = None
 
-    def listed(self, bucket: str, prefix: str) -> Iterator[tuple[str, str, int]]:
-        """Key, ETag and size of all objects with this prefix, in order. Raises `Unavailable`, `Misconfigured`."""
+    def listed(self, bucket: str, prefix: str) -> Iterator[tuple[str, str, int, datetime]]:
+        """Key, ETag, size and time of all objects with this prefix, in order. Raises `Unavailable`, `Misconfigured`."""
         with _faults(f"listing s3://{bucket}/{prefix}"):
             for page in self._opened().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for each in page.get("Contents", []):
-                    yield each["Key"], each["ETag"], each["Size"]
+                    yield each["Key"], each["ETag"], each["Size"], each["LastModified"]
 
     def chunks(self, bucket: str, key: str) -> Iterator[bytes]:
         """The bytes of an object."""

@@ -34,7 +34,7 @@ def validated(path: str, keys: Path | None, since: datetime | None) -> tuple[Val
         objects = Objects()
         files = {
             key: SourceFile(f"s3://{bucket}/{key}", version, size, partial(objects.chunks, bucket, key))
-            for key, version, size in objects.listed(bucket, prefix)
+            for key, version, size, _ in objects.listed(bucket, prefix)
         }
 
         def read_object(key: str) -> StoredFile | None:

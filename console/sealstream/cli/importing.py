@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -27,7 +28,7 @@ from sealstream.cli.import_validating import validated, vouched_content, vouched
 from sealstream.cli.settings import Settings
 from sealstream.cli.stopping import interrupted
 from sealstream.errors import Misconfigured
-from sealstream.importers import IMPORTERS, Event, Importer, importer_of_mapping
+from sealstream.importers import IMPORTERS, Event, Importer, auth_log, importer_of_mapping
 from sealstream.importers.digests import Validation
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainTopics
@@ -42,6 +43,12 @@ class Kind(StrEnum):
     """What can be imported."""
 
     cloudtrail = "cloudtrail"
+    kubernetes = "kubernetes"
+    github = "github"
+    okta = "okta"
+    microsoft365 = "microsoft365"
+    authlog = "authlog"
+    journald = "journald"
     mapped = "mapped"
 
 
@@ -64,6 +71,13 @@ def import_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read everything, count, say what can't be imported, and send nothing.")
     ] = False,
+    year: Annotated[
+        int | None,
+        typer.Option("--year", min=1970, max=9999, help="authlog: of times without one. Default: by the file."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="authlog: of times without one, such as Europe/Berlin.")
+    ] = "UTC",
     validate: Annotated[
         bool,
         typer.Option(
@@ -91,7 +105,7 @@ def import_command(
       sealstream import cloudtrail s3://my-trail/AWSLogs/
       sealstream import mapped --mapping billing.toml billing.jsonl
     """
-    importer = _importer(kind, mapping)
+    importer = _importer(kind, mapping, year, timezone)
     refusals = _Refusals(as_json)
     passed_over: list[str] = []
     files = source_files(paths, importer, passed_over.append)
@@ -114,7 +128,7 @@ def import_command(
         if not dry_run:
             settings = shared.settings()
             known = settings.running_chain(chain)
-            what = (kind.value, known.origin, *_identity(mapping))
+            what = (kind.value, known.origin, str(year), timezone, *_identity(mapping))
             progress = stack.enter_context(ImportProgress(shared.config, chain, what))
             target = _Chain(settings, chain, stopping)
             stack.callback(target.close)
@@ -148,7 +162,12 @@ class _Chain:
         self._sender.close()
 
 
-def _importer(kind: Kind, mapping: Path | None) -> Importer:
+def _importer(kind: Kind, mapping: Path | None, year: int | None, timezone: str) -> Importer:
+    if kind == Kind.authlog and mapping is None:
+        try:
+            return auth_log(year, ZoneInfo(timezone))
+        except (KeyError, ValueError, OSError) as error:
+            raise Misconfigured(f"--timezone: expected a name such as Europe/Berlin, got {timezone!r}") from error
     if kind.value in IMPORTERS:
         if mapping is not None:
             raise Misconfigured(f"--mapping is for `import mapped`: {kind.value} has its own (--explain shows it)")

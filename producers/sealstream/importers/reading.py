@@ -28,6 +28,7 @@ MAX_DOCUMENT_BYTES = 256 * 2**20
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _PIECE = 2**20
+_NOT_READ = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: bytes that are no UTF-8
 _decode = msgspec.json.Decoder().decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -115,7 +116,7 @@ def _json(lines: Iterator[tuple[int, bytes]], lists: Sequence[str]) -> Iterator[
     for line, raw in lines:
         if raw.strip():
             looked_at.append((line, raw if looked_at else raw.removeprefix(b"\xef\xbb\xbf")))
-        if len(looked_at) == 2 or (looked_at and _is_document(looked_at[-1][1])):
+        if len(looked_at) == 2 or (looked_at and (_goes_on(looked_at[0][1]) or _is_document(looked_at[-1][1]))):
             break
     if any(_is_document(raw) for _, raw in looked_at):
         number = 0
@@ -140,10 +141,15 @@ def _json(lines: Iterator[tuple[int, bytes]], lists: Sequence[str]) -> Iterator[
     yield from _in_document(b"".join(whole), lists, looked_at[0][0], 0)
 
 
+def _goes_on(raw: bytes) -> bool:
+    """Whether a document begins in this line that ends in another."""
+    return raw.rstrip().endswith((b"[", b"{", b",", b":"))
+
+
 def _is_document(raw: bytes) -> bool:
     try:
         return isinstance(_decode(raw), dict | list)
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_READ:
         return isinstance(_loads(raw), dict | list)
 
 
@@ -157,7 +163,7 @@ def _in_document(data: bytes, lists: Sequence[str], line: int, number: int) -> I
         if isinstance(value, dict) and (member := _list_in(value, lists)):
             yield from _items(data, _decode_list(_decode_members(data)[member]), line, number)
             return
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_READ:
         value = _loads(data)
         if isinstance(value, list) or (isinstance(value, dict) and _list_in(value, lists)) or value is _NOTHING:
             yield from _one_by_one(data, lists, line, number)
@@ -185,7 +191,7 @@ def _record(raw: bytes, value: Any, line: int, number: int) -> Record | Unreadab
     if value is None:
         try:
             value = _decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except _NOT_READ:
             value = _loads(raw)
             if value is _NOTHING:
                 return Unreadable(line, number, _why_not(raw))

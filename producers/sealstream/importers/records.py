@@ -14,6 +14,7 @@ import re
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
@@ -71,7 +72,8 @@ class Importer(NamedTuple):
     """One kind of log. `name` stands in `metadata.importer`; `form`: how records stand in a file.
 
     `fields`: of one record; raises `InvalidEvent` for a record that lacks what an event needs. `lists`: members of a
-    document that hold records. `from_`: what each field is made of, in words, for who asks.
+    document that hold records. `from_`: what each field is made of, in words, for who asks. `of_file`: gives `fields`
+    for a file that was changed at that time, where that matters.
     """
 
     name: str
@@ -80,20 +82,22 @@ class Importer(NamedTuple):
     lists: tuple[str, ...] = ()
     from_: Mapping[str, str] = {}
     delimiter: str = ","
+    of_file: Callable[[datetime | None], Callable[[Any], Fields | LeftOut]] | None = None
 
 
 class Composer:
     """Makes the events of one file's records, which must be given in their order, from the first one on."""
 
-    def __init__(self, importer: Importer) -> None:
+    def __init__(self, importer: Importer, modified: datetime | None = None) -> None:
         self._importer = importer
+        self._fields = importer.of_file(modified) if importer.of_file is not None else importer.fields
         self._namespace = uuid.uuid5(uuid.NAMESPACE_URL, f"sealstream:import:{importer.name}")
         self._seen: OrderedDict[str, int] = OrderedDict()
 
     def event(self, record: Record) -> Event | LeftOut:
         """The record as an event. Raises `InvalidEvent` with a sentence that names the field."""
         kept, digest = _source_of(record)
-        found = self._importer.fields(record.value)
+        found = self._fields(record.value)
         if isinstance(found, LeftOut):
             return found
         fields = dict(found)
