@@ -21,6 +21,7 @@ from tests.importers.trails import Trail, new_key, pkcs1
 from tests.pipeline import Pipeline, Said, say
 
 from sealstream.cli.import_known import KnownEvents
+from sealstream.cli.import_progress import ImportProgress
 from sealstream.importers import Event
 
 if TYPE_CHECKING:
@@ -211,6 +212,14 @@ def test_standard_input(pipeline: Pipeline, tmp_path: Path) -> None:
             [*command, "-", "--chain", pipeline.name], stdin=stream, capture_output=True, text=True, env=os.environ
         )
     assert "5 records of 1 file: 5 events sent" in done.stdout, done.stderr
+
+
+def test_two_imports_into_a_chain_do_not_work_at_once(pipeline: Pipeline) -> None:
+    with ImportProgress(pipeline.config, pipeline.name, ["cloudtrail", "other"]):
+        said = pipeline.command("import", "cloudtrail", str(STRATUS), "--chain", pipeline.name)
+        assert said.code == 2
+        assert "another import" in said.err
+    assert imported(pipeline, "cloudtrail", str(STRATUS))["refused"] == 0
 
 
 def test_what_was_sent_is_held_until_postgres_has_it(pipeline: Pipeline) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.importers.conftest import STRATUS
 
 from sealstream.cli.importing import Kind
@@ -50,6 +53,75 @@ def parts(event: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_the_command_knows_every_importer() -> None:
     assert {kind.value for kind in Kind} == {*IMPORTERS, "mapped"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=3), each, max_size=2),
+    max_leaves=4,
+)
+EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
+    "cloudtrail": lambda: json.loads((STRATUS / "aws.initial-access.console-login-without-mfa.json").read_text())[0],
+    "kubernetes": lambda: POD_EXEC,
+    "github": lambda: {
+        "@timestamp": 1,
+        "action": "a",
+        "actor": "b",
+        "actor_ip": "c",
+        "repo": "d",
+        "actor_location": {},
+    },
+    "okta": lambda: {
+        "uuid": "u",
+        "published": "2026-11-24T03:00:00Z",
+        "eventType": "e",
+        "actor": {"type": "User"},
+        "target": [{"type": "x", "id": "y"}],
+        "outcome": {"result": "ALLOW"},
+        "client": {"ipAddress": "1.2.3.4"},
+    },
+    "microsoft365": lambda: {
+        "Id": "i",
+        "CreationTime": "2026-11-24T03:00:00",
+        "Operation": "o",
+        "UserType": 1,
+        "ResultStatus": "x",
+        "ClientIP": "",
+        "AuditData": None,
+    },
+    "journald": lambda: {"__CURSOR": "c", "__REALTIME_TIMESTAMP": "1", "MESSAGE": "m", "SYSLOG_IDENTIFIER": "sshd"},
+}
+
+
+def places(value: Any, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(value, dict):
+        return []
+    return [path for name, each in value.items() for path in ((*before, name), *places(each, (*before, name)))]
+
+
+def replaced(value: Any, path: tuple[str, ...], by: Any) -> Any:
+    return by if not path else value | {path[0]: replaced(value[path[0]], path[1:], by)}
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+@given(data=st.data())
+def test_whatever_a_member_holds_the_record_is_an_event_or_a_sentence(name: str, data: st.DataObject) -> None:
+    record = EXAMPLES[name]()
+    path = data.draw(st.sampled_from(places(record)))
+    record = replaced(record, path, data.draw(JSON))
+    try:
+        fields = IMPORTERS[name].fields(record)
+    except InvalidEvent:
+        return
+    if not isinstance(fields, LeftOut):
+        made(IMPORTERS[name], json.dumps(record))
+
+
+@given(st.text(max_size=60))
+def test_any_line_of_syslog_is_an_event(said: str) -> None:
+    line = f"2026-11-24T03:00:00Z web-1 sshd[1]: {said}".replace("\n", " ").replace("\r", " ")
+    (event,) = made(auth_log(), line.encode("utf-8", "replace"))
+    assert event["source"] == {"service": "sshd", "host": "web-1"}
 
 
 # --- CloudTrail -----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _fields(record: Any) -> Fields:
 
 
 def _actor(identity: Any) -> tuple[str, Any]:
-    kind = at(identity, "type")
+    kind = str(at(identity, "type"))
     who = first(
         at(identity, "arn"),
         at(identity, "principalId"),

@@ -97,7 +97,12 @@ class Composer:
     def event(self, record: Record) -> Event | LeftOut:
         """The record as an event. Raises `InvalidEvent` with a sentence that names the field."""
         kept, digest = _source_of(record)
-        found = self._fields(record.value)
+        try:
+            found = self._fields(record.value)
+        except InvalidEvent:
+            raise
+        except Exception as error:  # whatever a stranger's record holds, the next one is imported
+            raise InvalidEvent(f"record is none of {self._importer.name}: {type(error).__name__}: {error}") from error
         if isinstance(found, LeftOut):
             return found
         fields = dict(found)

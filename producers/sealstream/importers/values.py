@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sealstream.errors import InvalidEvent
@@ -45,6 +46,11 @@ def rfc3339(value: object, field: str) -> str:
     """A time as an event holds it; without an offset UTC, cut behind microseconds. Raises `InvalidEvent`."""
     if not isinstance(value, str):
         raise InvalidEvent(f"{field} is no time: expected text such as 2026-11-24T03:00:00Z, got {shown(value)}", field)
+    return _rfc3339(value, field)
+
+
+@lru_cache(maxsize=1_024)  # many records share a second
+def _rfc3339(value: str, field: str) -> str:
     text = _FRACTION.sub(r"\1", value.strip())
     if _BARE.fullmatch(text):
         text += "Z"
