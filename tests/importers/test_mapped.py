@@ -114,6 +114,25 @@ def test_left_out_refused_and_default() -> None:
     assert refused == "resource_id is made of {invoice.id}, which the record lacks"
 
 
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (2**60, "1152921504606846976"),
+        ("a\0b", "a\ufffdb"),
+        ([[{"x\0": 1e300}]], [[{"x\ufffd": "1e+300"}]]),
+        (json.loads("[" * 30 + "]" * 30), None),
+    ],
+)
+def test_what_no_event_can_hold_is_changed_where_it_was_picked_out_and_kept_whole_in_the_source(
+    lines: Any, kept: Any
+) -> None:
+    record = RECORD | {"invoice": {"id": 42, "lines": lines}}
+    (event,) = made(BILLING.replace("{invoice.lines.0.amount}", "{invoice.lines}"), json.dumps(record))
+    assert kept is None or event["metadata"]["amount"] == kept
+    source = event["metadata"]["source"]
+    assert (json.loads(source) if isinstance(source, str) else source) == record
+
+
 def test_csv_with_local_times() -> None:
     mapping = """
 name = "doors"

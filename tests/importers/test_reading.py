@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealstream.events import MAX_EVENT_BYTES
@@ -44,6 +44,7 @@ def values(found: Iterable[Record | Unreadable]) -> list[Any]:
     return [each.value if isinstance(each, Record) else f"{each.line}: {each.why}" for each in found]
 
 
+@settings(max_examples=40)
 @given(RECORDS, st.integers(1, 50), st.booleans())
 def test_every_form_of_a_file_gives_the_same_records(records: list[dict[str, Any]], size: int, packed: bool) -> None:
     forms = [
@@ -65,6 +66,7 @@ def test_every_form_of_a_file_gives_the_same_records(records: list[dict[str, Any
             assert [each.number for each in found] == list(range(1, len(records) + 1))
 
 
+@settings(max_examples=40)
 @given(RECORDS)
 def test_every_record_that_is_an_object_can_be_kept(records: list[dict[str, Any]]) -> None:
     composer = Composer(ANYTHING)

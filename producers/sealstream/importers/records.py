@@ -10,6 +10,7 @@ Pure; nothing to lose in a crash.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from sealstream.errors import InvalidEvent
-from sealstream.events import FIELDS, MAX_EVENT_BYTES, SOURCE_FIELDS, canonical_event
+from sealstream.events import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, SOURCE_FIELDS, canonical_event
 
 __all__ = ["Composer", "Event", "Fields", "Importer", "LeftOut", "Record", "Unreadable"]
 
@@ -31,6 +32,7 @@ Fields = dict[str, Any]
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}").fullmatch
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPEATS_REMEMBERED = 100_000
+_NESTING_KEPT = 16
 
 
 class Record(NamedTuple):
@@ -112,11 +114,15 @@ class Composer:
         metadata |= {"importer": self._importer.name, "source_sha256": digest}
         event |= {"id": event_id}
         refusal: InvalidEvent | None = None
-        for source in kept:
-            try:
-                return Event(event_id, digest, canonical_event(event | {"metadata": metadata | source}))
-            except InvalidEvent as error:
-                refusal = error
+        for attempt in range(2):
+            for source in kept:
+                try:
+                    return Event(event_id, digest, canonical_event(event | {"metadata": metadata | source}))
+                except InvalidEvent as error:
+                    refusal = error
+            if attempt == 0:  # what was picked out of the record may itself be what no event can hold
+                event = {name: _holdable(value) for name, value in event.items()}
+                metadata = {name: _holdable(value) for name, value in metadata.items()}
         assert refusal is not None
         raise refusal
 
@@ -182,6 +188,21 @@ def _text(value: object) -> str:
     if isinstance(value, dict | list):
         return msgspec.json.encode(value, order="sorted").decode()
     return str(value)
+
+
+def _holdable(value: Any, depth: int = 0) -> Any:
+    """A value as an event can hold it: no NUL, no number beyond 2^53, not nested without end."""
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, dict | list) and depth == _NESTING_KEPT:
+        return _clean(json.dumps(value))
+    if isinstance(value, dict):
+        return {_clean(str(name)): _holdable(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_holdable(each, depth + 1) for each in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= MAX_INTEGER:
+        return str(value)
+    return value
 
 
 def _clean(text: str) -> str:
