@@ -161,6 +161,14 @@ def test_a_bad_line_is_said_with_file_and_line_and_stops_nothing(pipeline: Pipel
     assert f"{file}:2 (record 2): not JSON" in said.err
     assert f"{file}:3 (record 3): eventTime is missing" in said.err
     assert "4 records of 1 file: 2 events sent" in said.out
+    # It is said again until it is mended, and what stands behind it is not sent again.
+    again = pipeline.command("import", "cloudtrail", str(file), "--chain", pipeline.name)
+    assert (again.code, again.err) == (1, said.err)
+    assert "4 records of 1 file: 0 events sent to chain" in again.out
+    assert "2 in the log already" in again.out
+    file.write_text("\n".join([*good, json.dumps(record | {"eventID": str(uuid.uuid4())})]))
+    assert imported(pipeline, "cloudtrail", str(file))["sent"] == 1
+    assert imported(pipeline, "cloudtrail", str(file))["files_done_before"] == 1
 
 
 def test_objects_of_s3_are_read(pipeline: Pipeline, tmp_path: Path, s3: S3Client, aws: None) -> None:

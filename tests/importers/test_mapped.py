@@ -54,7 +54,7 @@ RECORD: dict[str, Any] = {
 def made(mapping: str, data: str) -> list[Any]:
     importer = importer_of_mapping(tomllib.loads(mapping))
     composer = Composer(importer)
-    found = []
+    found: list[Any] = []
     for record in records_of([data.encode()], importer):
         if not isinstance(record, Record):
             found.append(record)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealstream.events import MAX_EVENT_BYTES
-from sealstream.importers import CLOUDTRAIL, BrokenFile, Composer, Event, Importer, Record, Unreadable, records_of
+from sealstream.importers import IMPORTERS, BrokenFile, Composer, Event, Importer, Record, Unreadable, records_of
 
+CLOUDTRAIL = IMPORTERS["cloudtrail"]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each),

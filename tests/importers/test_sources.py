@@ -319,8 +319,8 @@ def test_okta() -> None:
     )
     assert event["id"] == "dc9f6597-9a11-11ef-b46b-a9c9f1e5e6a1"
     assert (event["session_id"], event["trace_id"], event["reason"]) == ("trs1", "t-1", "INVALID_CREDENTIALS")
-    changed = {"eventType": "group.user_membership.add", "outcome": {"result": "DENY"}}
-    changed |= {"target": [{"id": "00g1", "type": "UserGroup", "alternateId": None}]}  # type: ignore[dict-item]
+    changed: dict[str, Any] = {"eventType": "group.user_membership.add", "outcome": {"result": "DENY"}}
+    changed |= {"target": [{"id": "00g1", "type": "UserGroup", "alternateId": None}]}
     assert parts(one("okta", record | changed))[2:6] == (
         "okta:group.user_membership.add",
         "okta:UserGroup",

@@ -113,34 +113,37 @@ class Import:
         composer = Composer(self._importer, file.modified)
         before = self._progress.records(file.name, file.version) if self._progress is not None else 0
         number = 0
-        whole = True
+        # From the first refusal on, records are looked at again the next time: a later version may take them.
+        noted: int | None = None
         try:
             for found in records_of(self._counted(file), self._importer):
                 number = found.number
-                self._take(file, composer, found, number <= before)
+                if not self._take(file, composer, found, number <= before) and noted is None:
+                    noted = number - 1
                 if len(self._batch) >= _BATCH or self._batch_bytes >= _BATCH_BYTES or number % 1_000 == 0:
+                    so_far = [(file.name, file.version, number if noted is None else noted, False)]
                     if len(self._batch) >= _BATCH or self._batch_bytes >= _BATCH_BYTES:
-                        self._flush([(file.name, file.version, number, False)])
-                    self._stop_if_asked([(file.name, file.version, number, False)])
+                        self._flush(so_far)
+                    self._stop_if_asked(so_far)
                     self._show(self.done, self._bytes)
         except BrokenFile as error:
-            whole = False
+            noted = number if noted is None else noted
             self._refused(Refusal(file.name, 0, 0, str(error)))
-        # A file that ended badly is read anew the next time: it may be whole by then.
-        self._finished.append((file.name, file.version, number, whole))
+        self._finished.append((file.name, file.version, number if noted is None else noted, noted is None))
         self._stop_if_asked([])
         self._show(self.done, self._bytes)
 
-    def _take(self, file: SourceFile, composer: Composer, found: Record | Unreadable, is_noted: bool) -> None:
+    def _take(self, file: SourceFile, composer: Composer, found: Record | Unreadable, is_noted: bool) -> bool:
+        """Whether the record is none that was refused."""
         self.done.records += 1
         if isinstance(found, Unreadable):
             self._refused(Refusal(file.name, found.line, found.number, found.why))
-            return
+            return False
         try:
             event = composer.event(found)
         except InvalidEvent as error:
             self._refused(Refusal(file.name, found.line, found.number, error.reason))
-            return
+            return False
         if isinstance(event, LeftOut):
             self.done.left_out[event.why] += 1
         elif is_noted:
@@ -148,6 +151,7 @@ class Import:
         else:
             self._batch.append(event)
             self._batch_bytes += len(event.value)
+        return True
 
     def _refused(self, refusal: Refusal) -> None:
         self.done.refused += 1

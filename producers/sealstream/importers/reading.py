@@ -28,6 +28,7 @@ MAX_DOCUMENT_BYTES = 256 * 2**20
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _PIECE = 2**20
+_LARGE = 2**16
 _NOT_READ = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: bytes that are no UTF-8
 _decode = msgspec.json.Decoder().decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -159,6 +160,11 @@ def _in_document(data: bytes, lists: Sequence[str], line: int, number: int) -> I
         if data.lstrip()[:1] == b"[":
             yield from _items(data, _decode_list(data), line, number)
             return
+        if lists and len(data) > _LARGE:  # not all of it as Python's objects at once
+            members = _decode_members(data)
+            if found := next((name for name in lists if bytes(members.get(name, b"")[:1]) == b"["), None):
+                yield from _items(data, _decode_list(members[found]), line, number)
+                return
         value = _decode(data)
         if isinstance(value, dict) and (member := _list_in(value, lists)):
             yield from _items(data, _decode_list(_decode_members(data)[member]), line, number)
