@@ -45,7 +45,7 @@ def command(config: Path, *arguments: str) -> list[str]:
 def timed(what: str, config: Path, *arguments: str) -> None:
     """Print what one run did, by the clock from the command's start to its end, and by the CPU time it took."""
     begun, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    run = subprocess.run(command(config, "import", *arguments, "--json"), capture_output=True, text=True, check=True)
+    run = subprocess.run(command(config, "import", *arguments, "--json"), stdout=subprocess.PIPE, text=True, check=True)
     took, now = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     done: dict[str, Any] = json.loads(run.stdout)

@@ -157,7 +157,7 @@ class Objects:
         if self._client is None:
             import boto3
 
-            self._client = boto3.client("s3")
+            self._client = boto3.session.Session().client("s3")
         return self._client
 
 

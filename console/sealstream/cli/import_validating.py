@@ -112,7 +112,7 @@ def keys_of_aws(regions: set[str], begin: datetime, end: datetime) -> list[Publi
     keys: list[PublicKey] = []
     for region in sorted(regions):
         try:
-            client: Any = boto3.client("cloudtrail", region_name=region)
+            client: Any = boto3.session.Session().client("cloudtrail", region_name=region)
             asked: dict[str, Any] = {"StartTime": begin - _AROUND_A_ROTATION, "EndTime": end + _AROUND_A_ROTATION}
             while True:
                 page = client.list_public_keys(**asked)
