@@ -79,6 +79,15 @@ def test_every_record_that_is_an_object_can_be_kept(records: list[dict[str, Any]
             assert (json.loads(source) if isinstance(source, str) else source) == found.value
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_large_documents(indent: int | None) -> None:
+    records: list[dict[str, Any]] = [{"n": n, "text": "x" * 100} for n in range(2_000)]
+    for document in (records, {"Records": records}, {"before": {"Records": []}, "Records": records}):
+        assert values(read(json.dumps(document, indent=indent).encode())) == records
+    for alone in ({"text": "x" * 100_000}, {"Records": {"a": "x" * 100_000}}, {"Records": "[" + "x" * 100_000}):
+        assert values(read(json.dumps(alone, indent=indent).encode())) == [alone]
+
+
 def test_places_are_those_of_the_file() -> None:
     found = read(json.dumps([{"a": 1}, {"b": [1, 2]}, {"c": 3}], indent=1).encode())
     assert [each.line for each in found] == [2, 5, 11]
