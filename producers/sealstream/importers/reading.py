@@ -162,7 +162,7 @@ def _in_document(data: bytes, lists: Sequence[str], line: int, number: int) -> I
             return
         if lists and len(data) > _LARGE:  # not all of it as Python's objects at once
             members = _decode_members(data)
-            found = next((name for name in lists if memoryview(members.get(name, b""))[:1] == b"["), None)
+            found = next((name for name in lists if bytes(memoryview(members.get(name, b""))[:1]) == b"["), None)
             if found is not None:
                 yield from _items(data, _decode_list(members[found]), line, number)
                 return
