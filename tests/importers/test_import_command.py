@@ -23,6 +23,7 @@ from tests.pipeline import Pipeline, Said, say
 from sealstream.cli.import_known import KnownEvents
 from sealstream.cli.import_progress import ImportProgress
 from sealstream.importers import Event
+from sealstream.kafka import end_offset
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -220,6 +221,64 @@ def test_standard_input(pipeline: Pipeline, tmp_path: Path) -> None:
             [*command, "-", "--chain", pipeline.name], stdin=stream, capture_output=True, text=True, env=os.environ
         )
     assert "5 records of 1 file: 5 events sent" in done.stdout, done.stderr
+
+
+def test_a_record_that_stands_in_two_files_is_sent_once(pipeline: Pipeline, tmp_path: Path) -> None:
+    trail(tmp_path / "once.json.gz", 10)
+    shutil.copy(tmp_path / "once.json.gz", tmp_path / "twice.json.gz")
+    found = imported(pipeline, "cloudtrail", str(tmp_path))
+    assert (found["records"], found["sent"], found["known"]) == (20, 10, 10)
+
+
+def test_without_postgres_the_chain_itself_says_what_it_has(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(trail(tmp_path / "kafka-alone.json.gz", 10))
+    assert imported(pipeline, "cloudtrail", file)["sent"] == 10
+    pipeline.wait_sealed()
+    monkeypatch.setenv("SEALSTREAM_POSTGRES__READER_DSN", "")
+    assert imported(pipeline, "cloudtrail", file, config=elsewhere(pipeline, tmp_path / "else"))["known"] == 10
+
+
+def test_while_postgres_is_away_nothing_is_sent(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = end_offset(pipeline.kafka, pipeline.topics.raw, committed=True)
+    monkeypatch.setenv("SEALSTREAM_POSTGRES__READER_DSN", "postgresql://nobody@127.0.0.1:9/none")
+    file = str(trail(tmp_path / "away.json.gz", 10))
+    said = pipeline.command("import", "cloudtrail", file, "--chain", pipeline.name)
+    assert said.code == 2
+    assert "Postgres" in said.err
+    assert end_offset(pipeline.kafka, pipeline.topics.raw, committed=True) == before
+
+
+def test_a_hosts_log_in_its_own_zone(pipeline: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "auth.log"
+    file.write_text("Nov 24 04:00:00 web-1 sshd[8]: Accepted publickey for anna from 10.1.2.3 port 22 ssh2\n" * 2)
+    given = ["authlog", str(tmp_path), "--timezone", "Europe/Berlin", "--year", "2024"]
+    assert imported(pipeline, *given)["sent"] == 2
+    with file.open("a") as stream:
+        stream.write("Nov 24 04:00:01 web-1 sudo: anna : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/sh\n")
+    assert imported(pipeline, *given)["sent"] == 1
+    pipeline.wait_sealed()
+    last = pipeline.entries()[-1]
+    assert (last["action"], last["timestamp"]) == ("sudo:run", "2024-11-24T03:00:01.000000Z")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mapped", "x.json"], "needs --mapping FILE"),
+        (["okta", "--mapping", "m.toml", "x.json"], "--mapping is for"),
+        (["okta", "--validate", "x.json"], "--validate is for"),
+        (["okta", "/no/such/file"], "can't be read: No such file"),
+        (["authlog", "--timezone", "Mars", "x"], "--timezone: expected a name"),
+        (["mapped", "--mapping", "/no/such/file", "x.json"], "can't be read: No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(pipeline: Pipeline, arguments: list[str], said: str) -> None:
+    told = pipeline.command("import", *arguments, "--chain", pipeline.name)
+    assert (told.code, said in told.err) == (2, True), told
 
 
 def test_two_imports_into_a_chain_do_not_work_at_once(pipeline: Pipeline) -> None:
