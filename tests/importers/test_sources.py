@@ -199,6 +199,32 @@ def test_cloudtrail_what_is_no_record_is_said(record: Any, said: str) -> None:
     assert said in refused
 
 
+def test_cloudtrail_an_insight() -> None:
+    record = {
+        "eventVersion": "1.08",
+        "eventTime": "2026-11-24T03:00:00Z",
+        "awsRegion": "eu-west-1",
+        "eventID": "55ed45c5-0b0c-4228-9fe5-000000000001",
+        "eventType": "AwsCloudTrailInsight",
+        "recipientAccountId": "111122223333",
+        "sharedEventID": "55ed45c5-0b0c-4228-9fe5-000000000002",
+        "insightDetails": {
+            "state": "Start",
+            "eventSource": "iam.amazonaws.com",
+            "eventName": "AttachUserPolicy",
+            "insightType": "ApiCallRateInsight",
+        },
+        "eventCategory": "Insight",
+    }
+    assert parts(one("cloudtrail", record))[:5] == (
+        "cloudtrail.amazonaws.com",
+        "system",
+        "cloudtrail:insight",
+        "aws:api",
+        "iam.amazonaws.com:AttachUserPolicy",
+    )
+
+
 # --- Kubernetes -----------------------------------------------------------------------------------------------------
 
 POD_EXEC: dict[str, Any] = {

@@ -68,6 +68,8 @@ class KnownEvents:
                 stored = store.next_seq(chain)
         for value in _values_behind(settings, chain, stored):
             self._hold(value)
+            if stopping():
+                raise KeyboardInterrupt
 
     def unsent(self, events: Sequence[Event]) -> list[Event]:
         """Those that the log does not have and that were not given before, in their order; they count as sent."""

@@ -47,6 +47,8 @@ _NAMES = (
 
 
 def _fields(record: Any) -> Fields:
+    if at(record, "eventType") == "AwsCloudTrailInsight":
+        return _insight(record)
     name = needed(record, "eventName")
     service = str(record.get("eventSource") or "aws").removesuffix(".amazonaws.com")
     identity = record.get("userIdentity")
@@ -81,6 +83,29 @@ def _fields(record: Any) -> Fields:
         "trace_id": record.get("requestID"),
         "source": {"service": record.get("eventSource"), "version": record.get("eventVersion")},
         "metadata": metadata | found.get("metadata", {}),
+    }
+
+
+def _insight(record: dict[str, Any]) -> Fields:
+    """What CloudTrail Insights found unusual: of an API, and of nobody."""
+    details = record.get("insightDetails")
+    return {
+        "id": record.get("eventID"),
+        "timestamp": rfc3339(needed(record, "eventTime"), "eventTime"),
+        "actor_id": "cloudtrail.amazonaws.com",
+        "actor_type": "system",
+        "action": "cloudtrail:insight",
+        "resource_type": "aws:api",
+        "resource_id": f"{at(details, 'eventSource') or 'aws'}:{at(details, 'eventName') or 'unknown'}",
+        "result": "success",
+        "source": {"service": "cloudtrail.amazonaws.com", "version": record.get("eventVersion")},
+        "metadata": {
+            "event_type": record.get("eventType"),
+            "region": record.get("awsRegion"),
+            "account": record.get("recipientAccountId"),
+            "insight": at(details, "insightType"),
+            "state": at(details, "state"),
+        },
     }
 
 
