@@ -43,11 +43,11 @@ _STATEMENTS_FROM = (
     "WHERE chain = $1 AND seq >= $3 AND kind IN ('control', 'log') AND action = ANY($2::text[]) ORDER BY seq LIMIT $4"
 )
 _BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
-# Asked for each id by itself, so that the index on id serves, however many are asked for.
+# LIMIT makes it a look into the index for each id, however many are asked for and however large the table is.
 _HOLDING = (
-    "SELECT asked.id::text AS id, asked.text AS text FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) WHERE EXISTS ("
-    f"SELECT FROM {SCHEMA}.{AUDIT_LOG} AS log "
-    "WHERE log.chain = $1 AND log.id = asked.id AND position(asked.text in log.body) > 0)"
+    "SELECT asked.id::text AS id, asked.text AS text FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) "
+    f"CROSS JOIN LATERAL (SELECT FROM {SCHEMA}.{AUDIT_LOG} AS log "
+    "WHERE log.chain = $1 AND log.id = asked.id AND position(asked.text in log.body) > 0 LIMIT 1) AS found"
 )
 _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
