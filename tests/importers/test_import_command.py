@@ -22,7 +22,8 @@ from tests.pipeline import Pipeline, Said, say
 
 from sealstream.cli.import_known import KnownEvents
 from sealstream.cli.import_progress import ImportProgress
-from sealstream.importers import Event
+from sealstream.errors import Unavailable
+from sealstream.importers import IMPORTERS, Composer, Event, Record, records_of
 from sealstream.kafka import end_offset
 
 if TYPE_CHECKING:
@@ -289,13 +290,18 @@ def test_two_imports_into_a_chain_do_not_work_at_once(pipeline: Pipeline) -> Non
     assert imported(pipeline, "cloudtrail", str(STRATUS))["refused"] == 0
 
 
-def test_what_was_sent_is_held_until_postgres_has_it(pipeline: Pipeline) -> None:
+def test_what_was_sent_is_held_until_postgres_has_it(pipeline: Pipeline, tmp_path: Path) -> None:
+    data = trail(tmp_path / "held.json.gz", 30).read_bytes()
+    composer = Composer(IMPORTERS["cloudtrail"])
+    made = [composer.event(each) for each in records_of([data], IMPORTERS["cloudtrail"]) if isinstance(each, Record)]
+    events = [event for event in made if isinstance(event, Event)]
     sealed_ids(pipeline)
     known = KnownEvents(pipeline.settings, pipeline.name, held=10, patience_s=0.5)
-    never_stored = [Event(str(uuid.uuid4()), f"{n:064x}", b"") for n in range(10)]
-    assert known.unsent(never_stored) == never_stored
-    assert known.unsent(never_stored) == []
-    from sealstream.errors import Unavailable
-
+    assert known.unsent(events[:10]) == events[:10]
+    assert known.unsent(events[:10]) == []
     with pytest.raises(Unavailable, match="is the Postgres sink running"):
-        known.unsent([Event(str(uuid.uuid4()), "f" * 64, b"")])
+        known.unsent(events[10:11])  # no room, and nobody has sent the ten
+    pipeline.send([event.value for event in events[:10]])
+    sealed_ids(pipeline)
+    assert known.unsent(events) == events[10:]
+    assert known.unsent(events) == []

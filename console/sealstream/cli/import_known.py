@@ -102,7 +102,7 @@ class KnownEvents:
     def _make_room(self, count: int) -> None:
         """Let the oldest go that Postgres has by now; wait until it has them."""
         deadline = time.monotonic() + self._patience_s
-        while len(self._held) + count > self._limit:
+        while self._held and len(self._held) + count > self._limit:
             if not self._dsn:
                 raise Misconfigured(
                     f"chain {self._chain} holds more than {self._limit:,} imported events: to know which of them are "
