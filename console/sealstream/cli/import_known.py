@@ -83,7 +83,8 @@ class KnownEvents:
             with PostgresStore(self._dsn) as store:
                 there = store.holding(self._chain, [(event.id, _mark(event.source_sha256)) for event in new.values()])
             new = {key: each for key, each in new.items() if (each.id, _mark(each.source_sha256)) not in there}
-        self._make_room(len(new))
+        if new:
+            self._make_room(len(new))
         held.update(dict.fromkeys(new))
         return list(new.values())
 
