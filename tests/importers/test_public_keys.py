@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from tests.importers.listed_keys import ListedKeys
 from tests.importers.trails import Trail, new_key, pkcs1
 
 from sealstream.cli.import_validating import given_keys, keys_of_aws
@@ -62,44 +61,19 @@ def test_what_is_no_key_is_said(tmp_path: Path, name: str, data: bytes, said: st
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, float]]]:
-    """CloudTrail's ListPublicKeys, a key a page; what it was asked."""
-    asked: list[dict[str, float]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(question)
-            page = int(question.get("NextToken", "0"))
-            key = {"Value": base64.b64encode(pkcs1(KEYS[page])).decode(), "Fingerprint": "any"}
-            more = {"NextToken": str(page + 1)} if page < 2 else {}
-            body = json.dumps({"PublicKeyList": [key], **more}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    yield asked
-    server.shutdown()
-    server.server_close()
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListedKeys]:
+    with ListedKeys(KEYS) as listed:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", listed.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        yield listed
 
 
-def test_cloudtrails_api_is_asked_for_more_than_the_time_and_for_every_page(
-    trail: Trail, api: list[dict[str, float]]
-) -> None:
+def test_cloudtrails_api_is_asked_for_more_than_the_time_and_for_every_page(trail: Trail, api: ListedKeys) -> None:
     assert trail.judge(keys_of_aws({"eu-west-1"}, BEGIN, END)).findings == []
-    assert len(api) == 3
-    assert api[0]["StartTime"] <= BEGIN.timestamp() - 7_200
-    assert api[0]["EndTime"] >= END.timestamp() + 7_200
+    assert len(api.asked) == 3
+    assert api.asked[0]["StartTime"] <= BEGIN.timestamp() - 7_200
+    assert api.asked[0]["EndTime"] >= END.timestamp() + 7_200
 
 
 def test_without_credentials_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

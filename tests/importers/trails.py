@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sealstream.importers.digests import PublicKey, StoredFile, Validation, validate
 
-__all__ = ["ACCOUNT", "BEGIN", "HOUR", "Trail", "new_key", "pkcs1"]
+__all__ = ["ACCOUNT", "BEGIN", "HOUR", "NAME", "REGION", "Trail", "fingerprint", "new_key", "pkcs1"]
 
 ACCOUNT, REGION, NAME = "111122223333", "eu-west-1", "my_trail"
 BEGIN = datetime(2026, 11, 20, 0, 0, 31, tzinfo=UTC)
