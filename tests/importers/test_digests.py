@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from tests.importers.trails import ACCOUNT, BEGIN, HOUR, Trail, new_key
 
-from sealstream.importers.digests import PublicKey, Validation
+from sealstream.importers.digest_files import PublicKey
+from sealstream.importers.digests import Validation
 
 KEY, LATER_KEY = new_key(), new_key()
 

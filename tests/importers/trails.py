@@ -12,7 +12,8 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from sealstream.importers.digests import PublicKey, StoredFile, Validation, validate
+from sealstream.importers.digest_files import PublicKey, StoredFile
+from sealstream.importers.digests import Validation, validate
 
 __all__ = ["ACCOUNT", "BEGIN", "HOUR", "NAME", "REGION", "Trail", "fingerprint", "new_key", "pkcs1"]
 

@@ -18,7 +18,9 @@ from typing import Any
 from sealstream.cli.import_sources import Objects, SourceFile
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.importers import BrokenFile
-from sealstream.importers.digests import PublicKey, StoredFile, Validation, digests_among, log_time, unpacked, validate
+from sealstream.importers.digest_files import PublicKey, StoredFile, digests_among, log_time
+from sealstream.importers.digests import Validation, validate
+from sealstream.importers.unpacking import unpacked
 
 __all__ = ["given_keys", "validated", "vouched_content", "vouched_files"]
 

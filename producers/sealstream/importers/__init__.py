@@ -10,8 +10,9 @@ from sealstream.importers.linux import JOURNALD, auth_log
 from sealstream.importers.mapped import importer_of_mapping
 from sealstream.importers.microsoft365 import MICROSOFT365
 from sealstream.importers.okta import OKTA
-from sealstream.importers.reading import BrokenFile, gunzipped, records_of
+from sealstream.importers.reading import records_of
 from sealstream.importers.records import Composer, Event, Fields, Importer, LeftOut, Record, Unreadable
+from sealstream.importers.unpacking import BrokenFile, gunzipped
 
 IMPORTERS: dict[str, Importer] = {
     each.name: each for each in (CLOUDTRAIL, KUBERNETES, GITHUB, OKTA, MICROSOFT365, auth_log(), JOURNALD)

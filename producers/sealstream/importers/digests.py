@@ -16,44 +16,33 @@ Pure but for what `read` does; nothing to lose in a crash.
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from sealstream.importers.reading import MAX_DOCUMENT_BYTES
-
-__all__ = ["Finding", "PublicKey", "StoredFile", "Validation", "digests_among", "log_time", "unpacked", "validate"]
-
-_DIGEST = re.compile(
-    r"(?:^|/)([0-9]{12})_CloudTrail-Digest_([a-z0-9-]+)_(.+)_([a-z0-9-]+)_([0-9]{8}T[0-9]{6}Z)(_backfill)?\.json\.gz$"
+from sealstream.importers.digest_files import (
+    DIGEST,
+    HEX,
+    HOUR,
+    LOG,
+    Digest,
+    PublicKey,
+    StoredFile,
+    holds,
+    log_fault,
+    log_time,
+    moment_of,
+    to_sign,
 )
-_LOG = re.compile(r"(?:^|/)([0-9]{12})_CloudTrail_([a-z0-9-]+)_([0-9]{8}T[0-9]{4})Z_[^/]*\.json\.gz$")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+").fullmatch
+from sealstream.importers.unpacking import unpacked
+
+__all__ = ["Finding", "Validation", "validate"]
+
 _ROOT = "AWSLogs/"
-_HOUR = timedelta(hours=1)
 
 Kind = Literal["invalid", "missing", "unnamed", "unverified", "note"]
-
-
-class StoredFile(NamedTuple):
-    """A file as it lies there, and the signature that S3 keeps beside a digest (hex); None: a copy has none."""
-
-    data: bytes
-    signature: str | None = None
-
-
-class PublicKey(NamedTuple):
-    """A key of CloudTrail's, which whoever gives it here trusts. `fingerprints`: by which digests may name it."""
-
-    key: rsa.RSAPublicKey
-    fingerprints: frozenset[str]
 
 
 class Finding(NamedTuple):
@@ -98,69 +87,6 @@ def validate(
     return _Validator(list(names), read, keys, bucket, since).run()
 
 
-def log_time(name: str) -> datetime | None:
-    """When a log file was delivered, by its name."""
-    found = _LOG.search(name)
-    return datetime.strptime(found[3], "%Y%m%dT%H%M").replace(tzinfo=UTC) if found else None
-
-
-def digests_among(names: Iterable[str]) -> tuple[set[str], datetime, datetime] | None:
-    """In which regions the trails live whose digests are among these, and when the first and the last ended."""
-    found = [match for match in map(_DIGEST.search, names) if match]
-    if not found:
-        return None
-    ends = sorted(datetime.strptime(match[5], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for match in found)
-    return {match[4] for match in found}, ends[0], ends[-1]
-
-
-def unpacked(data: bytes) -> tuple[list[bytes], bytes]:
-    """The contents of the gzip members, and what stands behind the last one that could be read.
-
-    What is not gzip is one content: some programs unpack what they copy.
-    """
-    if data[:2] != b"\x1f\x8b":
-        return [data], b""
-    members: list[bytes] = []
-    size = 0
-    while data[:2] == b"\x1f\x8b":
-        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            content = unpacker.decompress(data, MAX_DOCUMENT_BYTES - size + 1)
-        except zlib.error:
-            break
-        size += len(content)
-        if not unpacker.eof or size > MAX_DOCUMENT_BYTES:
-            break
-        members.append(content)
-        data = unpacker.unused_data
-    return members, data
-
-
-class _Digest:
-    """One digest file. `content`: what its signature was made over, as far as that is known."""
-
-    def __init__(self, name: str, end: datetime, home: str) -> None:
-        self.name = name
-        self.end = end
-        self.start = end - _HOUR
-        self.home = home
-        self.fault: str | None = None
-        self.unverified: str | None = None
-        self.fields: dict[str, Any] = {}
-        self.contents: list[bytes] = []
-        self.behind = False
-        self.signature: str | None = None
-        self.sha256 = ""
-
-    @property
-    def valid(self) -> bool:
-        return self.fault is None and self.unverified is None
-
-    @property
-    def previous(self) -> str | None:
-        return self.fields.get("previousDigestS3Object")
-
-
 class _Validator:
     def __init__(
         self,
@@ -177,15 +103,15 @@ class _Validator:
         self._findings: list[Finding] = []
         self._vouched: dict[str, str] = {}
         self._named: set[str] = set()
-        self._logs = [name for name in names if _LOG.search(name)]
+        self._logs = [name for name in names if LOG.search(name)]
         self._names = {self._tail(name): name for name in names}
         self._cut = ""
-        self._groups: dict[tuple[str, ...], list[_Digest]] = {}
+        self._groups: dict[tuple[str, ...], list[Digest]] = {}
         for name in names:
-            if found := _DIGEST.search(name):
+            if found := DIGEST.search(name):
                 end = datetime.strptime(found[5], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
                 group = (found[1], found[2], found[3], found[4], found[6] or "")
-                self._groups.setdefault(group, []).append(_Digest(name, end, found[4]))
+                self._groups.setdefault(group, []).append(Digest(name, end, found[4]))
 
     def run(self) -> Validation:
         digests = valid = 0
@@ -229,7 +155,7 @@ class _Validator:
         tail = self._tail(key)
         return self._names.get(tail) or self._names.get(tail.removeprefix(self._cut))
 
-    def _is_its_place(self, digest: _Digest, key: str) -> bool:
+    def _is_its_place(self, digest: Digest, key: str) -> bool:
         mine, told = self._tail(digest.name), self._tail(key)
         if mine == told:
             return True
@@ -242,7 +168,7 @@ class _Validator:
 
     # --- digests ------------------------------------------------------------------------------------------------
 
-    def _load(self, digest: _Digest) -> None:
+    def _load(self, digest: Digest) -> None:
         stored = self._read(digest.name)
         if stored is None:
             digest.fault = "can't be read"
@@ -252,8 +178,8 @@ class _Validator:
         digest.signature = stored.signature
         try:
             digest.fields = msgspec.json.decode(members[0], type=dict[str, Any])
-            digest.start = _moment(digest.fields["digestStartTime"])
-            told_end = _moment(digest.fields["digestEndTime"])
+            digest.start = moment_of(digest.fields["digestStartTime"])
+            told_end = moment_of(digest.fields["digestEndTime"])
             key = digest.fields["digestS3Object"]
             digest.fields["digestS3Bucket"], digest.fields["digestPublicKeyFingerprint"]
             if not isinstance(key, str) or not isinstance(digest.previous, str | None):
@@ -268,7 +194,7 @@ class _Validator:
         elif told_end != digest.end:
             digest.fault = f"ends at {digest.fields['digestEndTime']}, and its name says another time"
 
-    def _lend_signatures(self, digests: Sequence[_Digest]) -> None:
+    def _lend_signatures(self, digests: Sequence[Digest]) -> None:
         """In a copy, the signature of each digest but the newest stands in the one that follows it."""
         by_key = {each.fields.get("digestS3Object"): each for each in digests if each.fields}
         for each in digests:
@@ -277,7 +203,7 @@ class _Validator:
                 told = each.fields.get("previousDigestSignature")
                 before.signature = told if isinstance(told, str) else None
 
-    def _judge(self, digest: _Digest) -> None:
+    def _judge(self, digest: Digest) -> None:
         if digest.fault is not None:
             return
         algorithm = digest.fields.get("digestSignatureAlgorithm", "SHA256withRSA")
@@ -290,7 +216,7 @@ class _Validator:
                 "digest repeats it; read it from S3, or put it into a file beside, named like it and .signature"
             )
             return
-        if not _HEX(digest.signature):
+        if not HEX(digest.signature):
             digest.fault = "has a signature that is no hexadecimal number"
             return
         signature = bytes.fromhex(digest.signature)
@@ -298,8 +224,8 @@ class _Validator:
         named = [each for each in self._keys if fingerprint in each.fingerprints]
         for count in range(len(digest.contents), 0, -1):
             content = b"".join(digest.contents[:count])
-            text = _to_sign(digest.fields, content)
-            if any(_holds(each.key, signature, text) for each in named or self._keys):
+            text = to_sign(digest.fields, content)
+            if any(holds(each.key, signature, text) for each in named or self._keys):
                 digest.sha256 = hashlib.sha256(content).hexdigest()
                 if count < len(digest.contents) or digest.behind:
                     digest.fault = "has data behind what CloudTrail wrote: something was appended to the gzip file"
@@ -309,18 +235,18 @@ class _Validator:
         else:
             digest.unverified = f"is signed with a key that was not given (fingerprint {fingerprint})"
 
-    def _tell(self, digests: Sequence[_Digest]) -> None:
+    def _tell(self, digests: Sequence[Digest]) -> None:
         for each in digests:
             if each.fault is not None:
                 self._find("invalid", each.name, each.fault)
             elif each.unverified is not None:
                 self._find("unverified", each.name, each.unverified)
 
-    def _walk(self, digests: Sequence[_Digest]) -> None:
+    def _walk(self, digests: Sequence[Digest]) -> None:
         """From the newest to the oldest, along what each says of the one before it, if that can be believed."""
         by_key = {each.fields.get("digestS3Object"): each for each in digests if each.fields}
         at, skipped = 0, 0
-        believed: _Digest | None = None  # the last one that holds, when its account of the time before it still stands
+        believed: Digest | None = None  # the last one that holds, when its account of the time before it still stands
         while at < len(digests):
             current = digests[at]
             following = digests[at + 1] if at + 1 < len(digests) else None
@@ -359,7 +285,7 @@ class _Validator:
                 each.fault = each.fault or f"stands beside the chain: {current.name} names another before it"
             at = place
 
-    def _judge_link(self, current: _Digest, before: _Digest) -> None:
+    def _judge_link(self, current: Digest, before: Digest) -> None:
         """What a digest that holds says of the one before it: its hash vouches for it where its key was not given."""
         told = current.fields.get("previousDigestHashValue")
         if before.fault is not None or not isinstance(told, str):
@@ -375,21 +301,21 @@ class _Validator:
         elif current.fields.get("previousDigestSignature") != before.signature:
             before.fault = f"has another signature than {current.name} says"
 
-    def _missing(self, current: _Digest, key: str, following: _Digest | None) -> None:
+    def _missing(self, current: Digest, key: str, following: Digest | None) -> None:
         if following is None:
             why = f"{current.name} names it as the one before it, and neither it nor an earlier one is there"
         else:
             why = f"{current.name} names it as the one before it; {_span(following.end, current.start)}"
         self._find("missing", key, why)
 
-    def _hole(self, believed: _Digest, end: datetime, skipped: int) -> None:
+    def _hole(self, believed: Digest, end: datetime, skipped: int) -> None:
         """Where more time is missing than the digests that do not hold would cover."""
-        if round((believed.start - end) / _HOUR) > skipped:
+        if round((believed.start - end) / HOUR) > skipped:
             self._find("missing", believed.name, f"before it, {_span(end, believed.start)}")
 
     # --- logs ---------------------------------------------------------------------------------------------------
 
-    def _judge_logs(self, digest: _Digest) -> None:
+    def _judge_logs(self, digest: Digest) -> None:
         listed = digest.fields.get("logFiles")
         for each in listed if isinstance(listed, list) else []:
             key = each.get("s3Object") if isinstance(each, dict) else None
@@ -419,7 +345,7 @@ class _Validator:
         for name in sorted(self._logs):
             if name in self._named:
                 continue
-            found = _LOG.search(name)
+            found = LOG.search(name)
             delivered = log_time(name)
             assert found is not None
             assert delivered is not None
@@ -436,52 +362,11 @@ class _Validator:
                 self._find("unnamed", name, "no valid digest names it: CloudTrail is not known to have delivered it")
 
 
-def log_fault(data: bytes, sha256: str) -> str | None:
-    """What is wrong with a log file that should have this SHA-256 (hex) over its unpacked content; None: nothing."""
-    members, behind = unpacked(data)
-    whole = hashlib.sha256()
-    matched = False
-    for member in members:
-        matched = False
-        whole.update(member)
-        if whole.hexdigest() == sha256.lower():
-            matched, appended = True, member is not members[-1] or bool(behind.strip(b"\0"))
-            if appended:
-                return "has data behind what CloudTrail wrote: something was appended to the gzip file"
-    return None if matched else "was changed: its content has another SHA-256 than the digest says"
-
-
-def _to_sign(fields: Mapping[str, Any], content: bytes) -> bytes:
-    before = fields.get("previousDigestSignature")
-    return "\n".join(
-        (
-            str(fields["digestEndTime"]),
-            f"{fields['digestS3Bucket']}/{fields['digestS3Object']}",
-            hashlib.sha256(content).hexdigest(),
-            "null" if before is None else str(before),  # the first of a chain
-        )
-    ).encode(errors="surrogatepass")
-
-
-def _holds(key: rsa.RSAPublicKey, signature: bytes, text: bytes) -> bool:
-    try:
-        key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _moment(text: object) -> datetime:
-    if not isinstance(text, str):
-        raise TypeError
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
 def _shown(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _span(begin: datetime, end: datetime) -> str:
-    hours = max(1, round((end - begin) / _HOUR))
+    hours = max(1, round((end - begin) / HOUR))
     digests = "1 digest" if hours == 1 else f"{hours} digests"
     return f"no valid digest covers {_shown(begin)} to {_shown(end)} (about {digests}), and so no log file of that time"

@@ -12,7 +12,6 @@ import csv
 import itertools
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -20,23 +19,16 @@ import msgspec
 
 from sealstream.errors import SealstreamError
 from sealstream.importers.records import Importer, Record, Unreadable
+from sealstream.importers.unpacking import MAX_DOCUMENT_BYTES, BrokenFile, gunzipped
 from sealstream.sealing import canonical_json
 
-__all__ = ["MAX_DOCUMENT_BYTES", "BrokenFile", "gunzipped", "records_of"]
+__all__ = ["records_of"]
 
-MAX_DOCUMENT_BYTES = 256 * 2**20
-_GZIP = b"\x1f\x8b"
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
-_PIECE = 2**20
 _LARGE = 2**16
 _NOT_READ = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: bytes that are no UTF-8
 _decode = msgspec.json.Decoder().decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-class BrokenFile(SealstreamError):
-    """From here on a file can't be read."""
 
 
 def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record | Unreadable]:
@@ -52,42 +44,6 @@ def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record |
             if raw.strip():
                 number += 1
                 yield Record(line, number, raw.decode("utf-8", "backslashreplace"), raw)
-
-
-def gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes, unpacked when they are gzip, all members. Raises `BrokenFile` behind what could be unpacked."""
-    coming = iter(chunks)
-    head = b""
-    for chunk in coming:
-        head += chunk
-        if len(head) >= 2:
-            break
-    if head[:2] != _GZIP:
-        if head:
-            yield head
-        yield from coming
-        return
-    unpacker = zlib.decompressobj(_GZIP_WINDOW)
-    for chunk in itertools.chain([head], coming):
-        data = chunk
-        while data:
-            if unpacker.eof:
-                data = data.lstrip(b"\0")  # what tapes and block devices fill up with
-                if not data:
-                    break
-                if not _GZIP.startswith(data[:2]):
-                    raise BrokenFile(f"data stands behind the gzip stream ({data[:16]!a}...): it is not read")
-                unpacker = zlib.decompressobj(_GZIP_WINDOW)
-            try:
-                piece = unpacker.decompress(data, _PIECE)
-                while piece:
-                    yield piece
-                    piece = b"" if unpacker.eof else unpacker.decompress(unpacker.unconsumed_tail, _PIECE)
-            except zlib.error as error:
-                raise BrokenFile(f"the gzip stream is broken: {error}") from error
-            data = unpacker.unused_data
-    if not unpacker.eof:
-        raise BrokenFile("the gzip stream is cut off")
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -285,7 +241,8 @@ def _one_by_one(data: bytes, lists: Sequence[str], line: int, number: int) -> It
             where = error.pos if isinstance(error, json.JSONDecodeError) else position
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             broken = line + text.count("\n", position, where)
-            yield Unreadable(broken, number, f"not JSON: {why}; the rest of the file can't be read")
+            lost = "; the rest of the document can't be read" if inside or b"\n" in data else ""
+            yield Unreadable(broken, number, f"not JSON: {why}{lost}")
             return
         yield _record(text[position:end].encode("utf-8", "surrogatepass"), None, line, number)
         position = _after_space(text, end)
