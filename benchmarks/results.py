@@ -33,9 +33,9 @@ def write_results(
     lines = [
         "# Measured",
         "",
-        "Written by `make bench`; every figure is from that one run. A ratio is taken within each round, ours over the",
-        "baseline that ran right before or after it; the table has the median of the rounds and the spread (least to",
-        "most). Goals are ratios, since absolute figures are the machine's.",
+        "Written by `benchmarks/run.py`; all figures are from one run. A ratio is taken within each round, ours over",
+        "the baseline that ran right before or after it; the table has the median of the rounds and the spread (least",
+        "to most). Goals are ratios, since absolute figures are the machine's.",
         "",
         "| | |",
         "|---|---|",

@@ -4,7 +4,7 @@ Starts Kafka, PostgreSQL and S3 in a temporary directory on free ports and ends 
 takes turns with its baseline for several rounds. Results are written when all of them ran; with `--only` or `--quick`
 they are shown and not written, so that the file never mixes runs.
 
-    .venv/bin/python benchmarks/run.py [--only NAME ...] [--events N] [--quick] [--rounds N] [--write]
+    .venv/bin/python benchmarks/run.py [--only NAME ...] [--events N] [--quick] [--rounds N] [--write] [--into FILE]
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="20,000 events: to see that it works, not how fast it is")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write results.md also when not everything was measured")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="write them into this file, whatever was measured")
     given = parser.parse_args()
     events = 20_000 if given.quick else given.events
     wanted = [name for name in BENCHMARKS if not given.only or name in given.only]
@@ -126,15 +127,16 @@ def main() -> int:
             say("stopping")
             stack.stop()
     console.print(as_table(rows))
-    if given.write or not (given.only or given.quick):
+    target = given.into or (RESULTS if given.write or not (given.only or given.quick) else None)
+    if target is not None:
         write_results(
-            RESULTS,
+            target,
             rows,
             f"{events:,} events in a chain of one round, {given.rounds} rounds (`{' '.join(sys.argv)}`)",
             (load.before, load.seen),
             time.time() - begun,
         )
-        console.print(f"written to {RESULTS}")
+        console.print(f"written to {target}")
     else:
         console.print("[dim]results.md is left as it is: it is written by a whole run")
     return 0

@@ -54,7 +54,7 @@ def export_before_leaving(stage: Stage, label: Label) -> Told:
     begins = rng.uniform(shift.begins, max(shift.begins + 1, shift.ends - hours * 3_600))
     for at in sorted(begins + rng.random() * hours * 3_600 for _ in range(exports)):
         terminal.does(at, "export", kinds[person.role], f"{kinds[person.role]}-{rng.randrange(5_000)}")
-    return told(label, [person.id], [], out, ("mass_read", "access_spike"))
+    return told(label, [person.id], [], out, ("mass_export", "access_spike"))
 
 
 def denied_scan(stage: Stage, label: Label) -> Told:
@@ -120,7 +120,7 @@ def drip(stage: Stage, label: Label) -> Told:
         for each in shifts_of(person, shift.day + timedelta(days=number))[:1]:
             terminal = terminal_of(each, out, rng, label=label)
             _carry(terminal, each, exports)
-    return told(label, [person.id], [], out, ("mass_read",))
+    return told(label, [person.id], [], out, ("mass_export",))
 
 
 def _carry(terminal: Terminal, shift: Shift, exports: int) -> None:

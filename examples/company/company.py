@@ -37,6 +37,7 @@ ATTACKS: dict[str, Callable[[Stage, Label], tuple[Story, list[Happened]]]] = {
     "drip": within.drip,
 }
 """By name; each in every strength."""
+_LEAVING = frozenset({"dormant return", "export before leaving"})
 
 
 class Company:
@@ -65,8 +66,8 @@ class Company:
         self.stories: list[Story] = []
         self._once: list[Happened] = []
         self._attack(times)
-        attacked = {actor for story in self.stories for actor in story.actors}
-        self._once += errands(self._seed, self.staff, begins, days, attacked)
+        leaving = {actor for story in self.stories if story.label.story in _LEAVING for actor in story.actors}
+        self._once += errands(self._seed, self.staff, begins, days, leaving)
         for person in self.staff:
             if person.before is not None and person.before < begins:
                 outside.worked_before(person, self._once)

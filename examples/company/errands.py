@@ -15,8 +15,8 @@ from examples.company.writing import Happened
 __all__ = ["errands"]
 
 
-def errands(seed: str, staff: Sequence[Person], begins: date, days: int, attacked: set[str]) -> list[Happened]:
-    """All of them. `attacked`: whose leaving is part of an attack; nobody closes their account in time."""
+def errands(seed: str, staff: Sequence[Person], begins: date, days: int, leaving: set[str]) -> list[Happened]:
+    """All of them. `leaving`: whose leaving is part of an attack; nobody closes their account in time."""
     rng, out = random.Random(f"{seed}/errands"), list[Happened]()
     for person in staff:
         if person.joined:
@@ -33,12 +33,12 @@ def errands(seed: str, staff: Sequence[Person], begins: date, days: int, attacke
             _do(rng, staff, person, person.promoted, ("role.grant",), "promotion", out)
         for day, _team in person.moves:
             _do(rng, staff, person, day, ("role.revoke", "role.grant"), "transfer", out)
-        if person.id in attacked:
+        if person.id in leaving:
             continue
         if person.left:
             _do(rng, staff, person, person.left + timedelta(days=1), ("role.revoke", "account.disable"), "leaver", out)
         if person.before:
-            back = next(last for first, last in person.away if first > person.before)
+            back = next(last for first, last in person.away if first == person.before + timedelta(days=1))
             _do(rng, staff, person, back, ("account.enable",), "back from leave", out)
     ends = begins + timedelta(days=days)
     return [each for each in out if begins.isoformat() <= each.event["timestamp"][:10] < ends.isoformat()]

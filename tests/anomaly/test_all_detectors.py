@@ -16,6 +16,7 @@ from tests.anomaly.ordinary import company
 from tests.anomaly.stories import BEGIN, DAY, Story, at, watched
 from tests.long_runs import long_run
 
+from sealstream.anomaly.actions import traits_of
 from sealstream.anomaly.detecting import Thresholds, epoch_of, second_at
 from sealstream.anomaly.detectors import DETECTORS, PIPELINE_DETECTORS
 from sealstream.anomaly.watching import chosen
@@ -27,8 +28,8 @@ _ACTIONS = ("login", "read", "report.export", "role.grant", "user.delete", "brea
 _NO_UNIT = re.compile(
     r"^(failures|slow_failures|actors|slow_actors|resources|slow_resources|types|slow_types|denials|slow_denials|entries"
     r"|uses|actions|grants|powers|networks|addresses|missing|high_missing|refused|quantile|deviations|fading|factor"
-    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day"
-    r"|fresh_hour|fresh_day|\w+_factor)$"
+    r"|likelihood|usual_from|export_counts_as|zone|zones|lags|min_buckets|least_short|least_long|least_hour|least_day|least_week|least_new_week"
+    r"|fresh_hour|fresh_day|older_periods|\w+_factor)$"
 )
 _UNIT = re.compile(r"(_s|_days|_weeks|_periods|_hours|bits|hours_away)$")
 
@@ -75,7 +76,7 @@ def from_one_address(record: Activity) -> AddressActivity:
     return AddressActivity(record.chain, record.second, "2001:db8::1", cells)
 
 
-@pytest.mark.parametrize("records", [10_000, pytest.param(100_000, marks=long_run)])
+@pytest.mark.parametrize("records", [3_000, pytest.param(100_000, marks=long_run)])
 def test_the_state_stays_small_through_hostile_records(records: int) -> None:
     detectors: dict[str, Any] = {each.name: each for each in chosen(DETECTORS, {})}
     states: dict[str, Any] = {name: each.state() for name, each in detectors.items()}
@@ -167,7 +168,8 @@ def attack(name: str, chains: tuple[str, str] = ("main", "phi")) -> list[Activit
             grant = {"actor_id": "root", "action": "role.grant", "resource_type": "user", "resource_id": "user-0"}
             story.add(moment, **(grant if number < 5 else who | {"action": "patient.delete", "chain": chain}))
         else:
-            what = {"action": "payroll.export" if name == "first_seen" else "payroll.read", "resource_type": "payroll"}
+            exports = name in ("first_seen", "mass_export")
+            what = {"action": "payroll.export" if exports else "payroll.read", "resource_type": "payroll"}
             story.add(moment, resource_id=f"x-{number}", chain=chain, **what, **who)
     return habits() + story.records()
 
@@ -197,3 +199,18 @@ def test_a_state_that_knows_less_mostly_gives_the_same_alert(name: str) -> None:
         each for each in records if each.second >= "2026-09-09" and not begin <= each.second < begin[:17] + "02Z"
     ]
     assert [each.id for each in watched(without, [name], noticing)][-1:] == [alert.id]
+
+
+@pytest.mark.parametrize("name", [name for name, kind in DETECTORS.items() if hasattr(kind, "concerns")])
+def test_what_does_not_concern_it_changes_nothing(name: str) -> None:
+    (detector,) = chosen({name: DETECTORS[name]}, {})
+    state, passed_over = detector.state(), 0
+    records = [each for each in (*hostile(2_000), *habits()) if isinstance(each, Activity)]
+    for record in records:
+        before = msgspec.json.encode(state)
+        state, findings = detector.detect(state, record, epoch_of(record.second))
+        if not traits_of(record) & detector.concerns:
+            passed_over += 1
+            assert not findings
+            assert msgspec.json.encode(state) == before
+    assert 100 < passed_over < len(records)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealstream.anomaly.actions import EXPORT, GRANT, POWER, READ, is_named, traits, words_of
+from sealstream.anomaly.actions import ENABLE, EXPORT, GRANT, POWER, READ, is_named, traits, words_of
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import Distinct, digest_of, mark, marked
 from sealstream.anomaly.windows import Window, add_ranges
@@ -125,6 +125,9 @@ def test_no_two_alerts_of_an_episode_and_no_two_with_one_name(gaps: list[int], q
         ("ListAccessKeys", READ),
         ("permission.revoke", POWER),
         ("user.delete", POWER),
+        ("account.enable", ENABLE),
+        ("ReactivateUser", ENABLE),
+        ("account.disable", POWER),
         ("write", 0),
         ("invoice.create", 0),
         ("keyboard.press", 0),

@@ -82,6 +82,27 @@ def test_what_is_done_to_an_account_does_not_wake_it() -> None:
     assert [alert.subject for alert in story.alerts(NAME)] == ["user-123"]
 
 
+@pytest.mark.parametrize(
+    ("days_before", "fields", "alerts"),
+    [
+        (3, {}, 0),
+        (15, {}, 1),
+        (3, {"result": "denied"}, 1),
+        (3, {"actor_id": "user-123"}, 1),
+        (3, {"action": "account.disable"}, 1),
+    ],
+    ids=["enabled", "long before", "denied", "by itself", "disabled"],
+)
+def test_whose_account_another_has_just_enabled_is_expected_back(
+    days_before: int, fields: dict[str, str], alerts: int
+) -> None:
+    story = habits()
+    enabled = {"actor_id": "root", "action": "account.enable", "resource_type": "user_account"}
+    story.add(at(60 - days_before, 9), **(enabled | {"resource_id": "user-123"} | fields))
+    story.add(at(60, 10))
+    assert len(story.alerts(NAME)) == alerts
+
+
 def test_repeats_and_a_stored_state_change_nothing() -> None:
     story = habits()
     for number in range(10):

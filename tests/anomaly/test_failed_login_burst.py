@@ -95,6 +95,8 @@ def test_failures_of_anonymous_count_for_the_account_that_was_tried() -> None:
     alerts = story.alerts(NAME)
     assert [(alert.subject, alert.severity) for alert in alerts] == [("user-7", "high"), ("user-7", "critical")]
     assert "resource_id:user-7 -result:success" in alerts[0].query
+    assert "from 1 address" in alerts[0].summary
+    assert alerts[1].summary.endswith("some of them from there")
 
 
 def test_an_actor_whose_name_needs_quotes_can_be_searched_for() -> None:

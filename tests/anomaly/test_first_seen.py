@@ -52,6 +52,41 @@ def test_one_thing_alone_is_ordinary_life(fields: dict[str, str]) -> None:
     assert stranger(habits(), **fields).alerts(NAME) == []
 
 
+@pytest.mark.parametrize(
+    ("hour", "network", "alerts"),
+    [(15, "198.51.100.7", 0), (21, "198.51.100.7", 1), (3, "198.51.100.7", 1), (3, "10.0.3.1", 0), (3, "10.0.3.99", 0)],
+    ids=["by day", "in the evening", "at night", "at night from where it always is", "at night from beside it"],
+)
+def test_a_new_network_at_an_hour_at_which_it_never_is(hour: int, network: str, alerts: int) -> None:
+    story = habits(30)
+    story.add(at(30, hour), ip_address=network)
+    told = story.alerts(NAME)
+    assert len(told) == alerts
+    assert all("at an hour that 1 of " in alert.summary for alert in told)
+
+
+def test_an_hour_at_which_it_is_now_and_then_adds_nothing() -> None:
+    story = habits(30)
+    for day in range(2, 30, 7):
+        story.add(at(day, 21), ip_address="10.0.3.1")
+    story.add(at(30, 21), ip_address="198.51.100.7")
+    assert story.alerts(NAME) == []
+
+
+def test_what_comes_late_is_not_judged_by_the_hour_at_which_it_came() -> None:
+    story = habits(30)
+    story.add(at(30, 21), ip_address="198.51.100.7", happened=at(30, 14))
+    assert story.alerts(NAME) == []
+
+
+def test_a_failed_login_does_not_make_an_hour_usual() -> None:
+    story = habits(30)
+    for day in range(20, 30):
+        story.login(at(day, 21), result="failure", ip_address="198.51.100.7")
+    story.add(at(30, 21), ip_address="198.51.100.7")
+    assert len(story.alerts(NAME)) == 1
+
+
 def test_one_thing_alone_is_told_where_the_threshold_says_so() -> None:
     story = stranger(habits(), resource_type="note", action="write")
     (alert,) = story.alerts(NAME, thresholds={NAME: {"bits": 5.0}})

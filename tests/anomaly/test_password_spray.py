@@ -91,6 +91,17 @@ def test_one_that_goes_on_is_told_again_each_day_until_it_is_usual() -> None:
     assert [alert.window[1][:10] for alert in alerts] == ["2026-09-07", "2026-09-08"]
 
 
+def test_accounts_count_where_who_tries_them_is_anonymous() -> None:
+    story, nobody = Story(), {"actor_id": "anonymous", "actor_type": "anonymous", "result": "failure"}
+    for number in range(40):
+        account = {"resource_type": "user_account", "resource_id": f"user-{number}"}
+        story.login(at(0) + number * 3_000, **(nobody | account), ip_address="203.0.113.9")
+        story.login(at(0) + number * 3_000, **nobody, ip_address="198.51.100.9")
+    (alert,) = story.alerts(NAME)
+    assert (alert.subject, alert.seen["actors"]) == ("203.0.113.9", 16)
+    assert "(user-0, user-1, " in alert.summary
+
+
 @given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 20), st.booleans()), max_size=100))
 def test_repeats_and_a_stored_state_change_nothing(logins: list[tuple[int, int, bool]]) -> None:
     story = Story()

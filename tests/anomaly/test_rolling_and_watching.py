@@ -100,6 +100,26 @@ def test_only_failures_denials_and_logins_are_counted_by_address() -> None:
     ]
 
 
+def test_at_an_address_the_account_that_is_tried_counts_where_nobody_is_known_yet() -> None:
+    nobody = {"actor_id": "anonymous", "actor_type": "anonymous", "ip_address": "10.0.0.1", "result": "failure"}
+    account = {"resource_type": "user_account", "resource_id": "user-9"}
+    entries = [
+        entry(0, action="login", **nobody, **account),
+        entry(1, action="login", **nobody, resource_type="session"),
+        entry(2, action="read", **nobody, **account),
+        entry(3, action="login", ip_address="10.0.0.1", **account),
+    ]
+    (second,) = rolled(entries)
+    (record,) = second.addresses
+    assert [(cell.actor_id, cell.action, cell.seqs) for cell in record.cells] == [
+        ("user-9", "login", [[0, 0]]),
+        ("anonymous", "login", [[1, 1]]),
+        ("anonymous", "read", [[2, 2]]),
+        ("user-123", "login", [[3, 3]]),
+    ]
+    assert {each.actor_id for each in second.actors} == {"anonymous", "user-9", "user-123"}
+
+
 def test_a_record_stays_small_however_much_one_second_holds() -> None:
     entries = [entry(n, action=f"action-{n % 1000}", resource_id=f"r-{n}") for n in range(5_000)]
     (second,) = rolled(entries)

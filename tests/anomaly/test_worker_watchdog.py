@@ -75,6 +75,24 @@ def test_a_worker_that_talks_while_its_offset_stands_is_ended(bench: WatchBench)
         stepped(dog, 30)
 
 
+def test_a_partition_may_wait_while_the_worker_empties_another(bench: WatchBench) -> None:
+    dog, group = watchdog(bench), worker_group(bench.prefix)
+    bench.send([record for n in range(12) for record in logins(f"user-{n}", 20)])
+    full, *others = sorted(end_offsets(bench.kafka, bench.places).items(), key=lambda each: -each[1])
+    assert any(end for _, end in others)
+    try:
+        begun, done = time.monotonic(), 0
+        while time.monotonic() < begun + 4 * PATIENT.still_s:
+            dog.step()
+            if time.monotonic() > begun + done * PATIENT.still_s / 4:
+                done += 1
+                assert set_offsets(bench.kafka, group, {full[0]: done})
+        with pytest.raises(Unavailable, match="which nobody has handled"):
+            stepped(dog, 8 * PATIENT.still_s)
+    finally:
+        dog.close()
+
+
 def test_nobody_is_judged_by_what_was_aborted_nor_by_markers_nor_while_it_recovers(bench: WatchBench) -> None:
     bench.send(logins("user-1", 3), commit=False)
     tally = Figures()

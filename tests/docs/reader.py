@@ -22,7 +22,7 @@ from contextlib import chdir
 from pathlib import Path
 from urllib.request import urlopen
 
-from tests.docs.alert_rules import faults_of_rules, series_of, why_promtool_refuses
+from tests.docs.alert_rules import Series, faults_of_rules, series_of, why_promtool_refuses
 from tests.docs.blocks import Block, Line, console_lines, shell_lines
 from tests.docs.samples import differences
 from tests.pipeline import PROCESSES, Pipeline, Said, say, sql, wait_until
@@ -30,6 +30,7 @@ from tests.runbooks.pages import matches
 from tests.settings.secured_servers import token_listener
 
 from sealstream.cli.settings import load_settings
+from sealstream.layout.figures import FIGURES
 
 __all__ = ["ROOT", "Reader"]
 
@@ -91,7 +92,9 @@ class Reader:
             "python": lambda: self.python(block.body),
             "toml": lambda: self.settings(block.body),
             "json": lambda: self.sample(block.body),
-            "yaml": lambda: self.alert_rules(block.body),
+            "yaml": lambda: (
+                self.sigma_rules(block.body) if "logsource:" in block.body else self.alert_rules(block.body)
+            ),
             "properties": lambda: self.properties(block.body),
             "sql": lambda: sql(self.pipeline.reader_dsn, self.named(block.body)),
         }
@@ -194,11 +197,23 @@ class Reader:
         found = differences(json.loads(body), real)
         assert not found, f"{found}\nin {real}"
 
+    def sigma_rules(self, body: str) -> None:
+        """Each rule runs."""
+        folder = self.folder / "rules"
+        folder.mkdir(exist_ok=True)
+        (folder / "page.yml").write_text(body)
+        self.said = self.pipeline.command("anomaly", "rules", str(folder))
+        assert self.said.code == 0, self.said.out
+
     def alert_rules(self, body: str) -> None:
-        """Each figure that they look at is served by a process of this chain."""
+        """Each figure that they look at is served by a process of this chain, or is one of a process that has no
+        part in it.
+        """
         ports = load_settings(self.pipeline.config).metrics.ports
         addresses = [f"http://127.0.0.1:{ports[name]}/metrics" for name in self.pipeline.running]
         served = [series for each in addresses for series in series_of(urlopen(each, timeout=10).read().decode())]
+        elsewhere = [each for each in FIGURES if not {*each.processes} & {*PROCESSES}]
+        served += [Series(each.name, dict.fromkeys(each.labels, "")) for each in elsewhere]
         assert not faults_of_rules(body, served)
         assert not why_promtool_refuses(body, self.folder)
 

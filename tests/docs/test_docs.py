@@ -37,8 +37,8 @@ from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.forward.deadletters import write_letter
 from sealstream.forward.messages import alert_message
-from sealstream.kafka import StandingProducer, create_topics
-from sealstream.layout import SegmentLimits, TopicConfig
+from sealstream.kafka import StandingProducer
+from sealstream.layout import SegmentLimits
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import encode_alert
 from sealstream.layout.forwarding import ForwardTopics, Place
@@ -341,15 +341,14 @@ def forwarding(reader: Reader) -> Iterator[None]:
             f"headers = signed_headers(identity, body, signing_keys({secret!r}), int(time.time()))",
         ]
     )
-    topics = [TopicConfig(ActivityTopics.of(reader.pipeline.prefix).alerts, {})]
-    create_topics(reader.pipeline.kafka, topics)
+    topic = ActivityTopics.of(reader.pipeline.prefix).alerts
     with HttpReceiver() as receiver:
         soc = {"kind": "webhook", "url": receiver.url, "secret": secret, "allow_networks": ["127.0.0.0/8"]}
         write_settings(reader.config, {"forward": {"targets": {"soc": soc}}})
         refused = alert_message(encode_alert(make_alert()))
         with StandingProducer(reader.pipeline.kafka) as producer:
             write_letter(
-                *(producer, ForwardTopics.of(reader.pipeline.prefix).deadletter, "soc", Place(topics[0].name), 0),
+                *(producer, ForwardTopics.of(reader.pipeline.prefix).deadletter, "soc", Place(topic), 0),
                 **{"what": "alert", "identity": refused.id, "value": refused.value, "reason": "422"},
             )
         yield

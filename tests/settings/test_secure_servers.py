@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.anomaly.bench import logins, read_all
-from tests.forward.conftest import SECRET
+from tests.forward.conftest import SECRET, make_alert
 from tests.forward.receivers import HttpReceiver
 from tests.importers.conftest import STRATUS
 from tests.long_runs import LONG
@@ -26,6 +26,7 @@ from sealstream.checkpointing import Checkpointing, load_signer
 from sealstream.cli.forward_process import sources_of
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.cli.stores import archive_settings
+from sealstream.cli.watch_process import make_log_watch
 from sealstream.client import AuditClient, Outbox
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.running import spawn
@@ -37,16 +38,17 @@ from sealstream.kafka import (
     Outgoing,
     Place,
     committed_offsets,
-    create_topics,
     partition_counts,
     produce,
     read_until_end,
     topic_ids,
     trim,
 )
-from sealstream.layout import ChainTopics, Figures, TopicConfig, figures
+from sealstream.layout import ChainTopics, Figures, figures
 from sealstream.layout.activity import ActivityTopics, encode_activity
+from sealstream.layout.pipeline_watch import watch_topic
 from sealstream.layout.workers import worker_group
+from sealstream.lookout import Raising
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -121,8 +123,6 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
     report = say(world.config("verifier"), "verify", "kafka")
     assert report.code == 0, report.out + report.err
     assert "not recorded" not in report.out
-    alerts = TopicConfig(ActivityTopics.of(world.prefix).alerts, {})
-    create_topics(KafkaSettings(world.servers.kafka_plain), [alerts])
     with HttpReceiver() as receiver:
         hook = {"kind": "webhook", "url": receiver.url, "secret": SECRET, "allow_networks": ["127.0.0.0/8"]}
         everything = {"start": "earliest", "what": "entries"}
@@ -142,7 +142,7 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
 def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> None:
     activity = ActivityTopics.of(world.prefix)
     records = [(activity.activity, encode_activity(record), record.actor_id.encode()) for record in logins("eve", 12)]
-    admin = KafkaSettings(world.servers.kafka_plain)
+    admin = KafkaSettings(world.servers.kafka["plain"])
     with closing(AcknowledgedProducer(admin)) as producer:
         producer.send([Outgoing(*record) for record in records])
     command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(world.config("anomaly")), "run", "anomaly"]
@@ -162,6 +162,18 @@ def test_the_watch_works_over_tls_with_the_acls_that_it_needs(world: World) -> N
     finally:
         process.terminate()
         assert process.wait(15) == 0
+
+
+@pytest.mark.timeout(240)
+def test_who_watches_the_pipeline_needs_no_more_than_its_acls(world: World) -> None:
+    settings = world.settings("watch")
+    watch = make_log_watch(settings, [CHAIN], Figures())
+    admin, topic = KafkaSettings(world.servers.kafka["plain"]), watch_topic(world.prefix).name
+    step_until(watch, lambda: bool(read_all(admin, topic)))
+    raising = Raising(world.prefix, AcknowledgedProducer(settings.kafka_settings()), lambda _chain, _ids: set())
+    assert raising.raise_all(CHAIN, [make_alert(chain=CHAIN)]).raised == 1
+    said = read_all(admin, ChainTopics.of(CHAIN, world.prefix).control)
+    assert any(b"alert.raised" in (record.value or b"") for record in said)
 
 
 def test_an_applications_user_may_write_events_and_nothing_else(world: World) -> None:

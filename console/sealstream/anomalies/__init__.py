@@ -5,7 +5,7 @@ Nothing here raises an alert. History is read from the archive or Postgres, and 
 
 from sealstream.anomalies.backtesting import Outcome, Trial, backtest
 from sealstream.anomalies.explaining import Explained, explained
-from sealstream.anomalies.history import History, Read, seconds_of, size_of
+from sealstream.anomalies.history import History, Read, size_of, stretches_of
 from sealstream.anomalies.warming import HistoryWarmUp
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "Trial",
     "backtest",
     "explained",
-    "seconds_of",
     "size_of",
+    "stretches_of",
 ]

@@ -1,17 +1,23 @@
-"""Bodies out of the archive, fast: of each object the version that counts, of each row group the rows that matter.
+"""Events out of the archive, fast: of each object the version that counts, of each row group the rows that matter.
 
-Which rows concern a share of the subjects is told by the columns, in Arrow, before any body becomes a Python value. The
-invariant: no row that the roll-up would count for one of the share's subjects is left out.
+Which rows concern a share of the subjects is told by the columns, in Arrow, before any of them becomes a Python value;
+and of their bodies only what no column has is decoded. The invariant: no row that the roll-up would count for one of
+the share's subjects is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from sealstream.anomaly.bulk import Rows, late_hour
+from sealstream.anomaly.rolling import BROWSER, LATE_S
 from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveStore, Version, read_groups
+from sealstream.errors import NotCanonical
 from sealstream.layout.activity import ACCOUNT_TYPES, is_login
 from sealstream.layout.archive import SegmentName
 from sealstream.search.segments import following_segments
@@ -19,19 +25,36 @@ from sealstream.search.segments import following_segments
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["archive_runs", "archive_size"]
+__all__ = ["archive_rows", "archive_size"]
 
 _COLUMNS = (
     "body",
+    "seq",
     "kind",
+    "timestamp",
     "sequenced_at",
     "actor_id",
+    "actor_type",
     "action",
     "resource_type",
     "resource_id",
     "result",
     "ip_address",
+    "tenant",
 )
+
+
+_ENCODED = (
+    "kind",
+    "actor_id",
+    "actor_type",
+    "action",
+    "resource_type",
+    "result",
+    "ip_address",
+    "tenant",
+)  # nearly every resource id is another
+_SHARED = ("action", "resource_type", "resource_id", "result", "ip_address")
 
 
 def archive_size(store: ArchiveStore, since: datetime, until: datetime) -> int:
@@ -39,15 +62,18 @@ def archive_size(store: ArchiveStore, since: datetime, until: datetime) -> int:
     return sum(name.last_seq - name.first_seq + 1 for name, _key, _version in _segments(store, since, until))
 
 
-def archive_runs(
+def archive_rows(
     store: ArchiveStore, since: datetime, until: datetime, share: Share, read: Callable[[int], object]
-) -> Iterator[list[bytes]]:
-    """Bodies in the order of the chain, some thousands at a time: events of the span that concern the share."""
+) -> Iterator[Rows]:
+    """In the order of the chain, some thousands at a time: events of the span that concern the share."""
+    texts, has = _Texts(), share.knowing() if share.of > 1 else None
     for _name, key, version in _segments(store, since, until):
-        for table in read_groups(store.read(key, version), _COLUMNS):
-            wanted = table.filter(_concerned(table, since, until, share))
-            if wanted.num_rows:
-                yield _bodies(wanted)
+        for table in read_groups(store.read(key, version), _COLUMNS, encoded=_ENCODED):
+            for batch in table.to_batches():
+                alone = _alone(batch)
+                wanted = batch.append_column("alone", alone).filter(_concerned(batch, alone, since, until, has))
+                if wanted.num_rows:
+                    yield _rows(wanted, texts)
             read(table.num_rows)
 
 
@@ -59,42 +85,142 @@ def _segments(store: ArchiveStore, since: datetime, until: datetime) -> Iterator
             yield name, stored.key, stored.versions[0]
 
 
-def _bodies(table: pa.Table) -> list[bytes]:
-    import pyarrow as pa
+class _Texts(dict[bytes, str]):
+    """Each text once, as the same object wherever it stands: what is seen again is compared and hashed at no cost."""
 
-    bodies: list[bytes] = table["body"].cast(pa.binary()).to_pylist()
-    return bodies
+    def __missing__(self, encoded: bytes) -> str:
+        if len(self) > 200_000:
+            self.clear()
+        text = self[encoded] = encoded.decode()
+        return text
 
 
-def _concerned(table: pa.Table, since: datetime, until: datetime, share: Share) -> Any:
+class _Unlisted(msgspec.Struct, gc=False):
+    """What the roll-up needs of a body and no column has."""
+
+    user_agent: str | None = None
+    reason: str | None = None
+    on_behalf_of: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Unlisted).decode
+
+
+def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    at = table["sequenced_at"].cast(pa.int64())
-    inside = pc.and_(pc.greater_equal(at, _us(since)), pc.less(at, _us(until)))
-    wanted = pc.and_(pc.equal(table["kind"], "event"), inside)
-    if share.of == 1:
-        return wanted
-    actor = pc.is_in(table["actor_id"], value_set=_own(table["actor_id"], share))
-    accounts = pc.is_in(table["resource_type"], value_set=pa.array(sorted(ACCOUNT_TYPES), pa.string()))
-    named = table["resource_id"].filter(accounts)
-    account = pc.and_(accounts, pc.is_in(table["resource_id"], value_set=_own(named, share)))
-    logins = [action for action in pc.unique(table["action"]).to_pylist() if is_login(action)]
-    told = pc.or_(
-        pc.not_equal(table["result"], "success"), pc.is_in(table["action"], value_set=pa.array(logins, pa.string()))
+    try:
+        bodies = [_decode(body) for body in batch["body"].cast(pa.binary()).to_pylist()]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotCanonical(f"an entry's body is not as it must be: {error}; run `sealstream verify`") from error
+    sealed, happened = _numbers(batch["sequenced_at"]), _numbers(batch["timestamp"])
+    hours: list[str | None] = [None] * len(sealed)
+    apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
+    for place in pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist():
+        hours[place] = late_hour(happened[place], sealed[place])
+    return Rows(
+        _texts_of(batch["actor_id"], texts),
+        _numbers(pc.divide(batch["sequenced_at"].cast(pa.int64()), 1_000_000)),
+        _numbers(batch["seq"]),
+        _texts_of(batch["action"], texts),
+        _texts_of(batch["resource_type"], texts),
+        batch["resource_id"].to_pylist(),
+        _texts_of(batch["result"], texts),
+        _texts_of(batch["actor_type"], texts),
+        _texts_of(batch["ip_address"], texts),
+        _texts_of(batch["tenant"], texts),
+        hours,
+        [0 if body.reason is None else 1 for body in bodies],
+        [1 if (agent := body.user_agent) is not None and agent.startswith(BROWSER) else 0 for body in bodies],
+        [0 if body.on_behalf_of is None else 1 for body in bodies],
+        sealed,
+        happened,
+        _ints(batch["alone"].cast(pa.uint8()), "B"),
     )
-    places = table["ip_address"].filter(told)
-    address = pc.and_(told, pc.is_in(table["ip_address"], value_set=_own(places, share)))
-    return pc.and_(wanted, pc.or_(actor, pc.or_(account, address)))
 
 
-def _own(column: Any, share: Share) -> Any:
-    """Of a column's values those that are subjects of the share."""
+def _texts_of(column: pa.Array[Any], texts: _Texts) -> list[Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = pc.unique(column).to_pylist()
-    return pa.array([value for value in values if value is not None and share.has(value)], pa.string())
+    encoded = _fewer(column)
+    values: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
+    values.append(None)
+    return [values[place] for place in _ints(pc.fill_null(encoded.indices, -1), "i")]
+
+
+def _numbers(column: pa.Array[Any]) -> list[int]:
+    import pyarrow as pa
+
+    return _ints(column.cast(pa.int64()), "q")
+
+
+def _ints(array: Any, code: Literal["B", "i", "q"]) -> list[int]:
+    """An array without nulls."""
+    buffer = array.buffers()[1]
+    numbers: list[int] = memoryview(buffer).cast(code)[array.offset : array.offset + len(array)].tolist()
+    return numbers
+
+
+def _alone(batch: pa.RecordBatch) -> Any:
+    """Which rows are their actors' alone, as `sealstream.anomaly.bulk.is_alone` says it."""
+    import pyarrow.compute as pc
+
+    return pc.invert(pc.or_(_account(batch), pc.and_(_tried(batch), pc.is_valid(batch["ip_address"]))))
+
+
+def _account(batch: pa.RecordBatch) -> Any:
+    """Which rows are about an account."""
+    return _where(batch["resource_type"], ACCOUNT_TYPES.__contains__)
+
+
+def _tried(batch: pa.RecordBatch) -> Any:
+    """Which rows are part of an address's record, if they name one."""
+    import pyarrow.compute as pc
+
+    return pc.or_(_where(batch["result"], lambda result: result != "success"), _where(batch["action"], is_login))
+
+
+def _concerned(
+    batch: pa.RecordBatch, alone: Any, since: datetime, until: datetime, has: Callable[[str], bool] | None
+) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = batch["sequenced_at"].cast(pa.int64())
+    inside = pc.and_(pc.greater_equal(at, _us(since)), pc.less(at, _us(until)))
+    wanted = pc.and_(_where(batch["kind"], "event".__eq__), inside)
+    if has is None:
+        return wanted
+    concerned = _where(batch["actor_id"], has)
+    shared = pc.invert(alone)
+    together = batch.select(_SHARED).filter(shared)
+    if together.num_rows:
+        account = pc.and_(_account(together), _where(together["resource_id"], has))
+        address = pc.and_(_tried(together), _where(together["ip_address"], has))
+        theirs = pc.or_(pc.filter(concerned, shared), pc.or_(account, address))
+        concerned = pc.replace_with_mask(concerned, shared, theirs)
+    return pc.and_(wanted, concerned)
+
+
+def _where(column: pa.Array[Any], holds: Callable[[str], bool]) -> Any:
+    """Of which values of an encoded column it holds, each asked once; it holds of no null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    encoded = _fewer(column)
+    held = pa.array([holds(value) for value in encoded.dictionary.to_pylist()], pa.bool_())
+    return pc.fill_null(held.take(encoded.indices), False)
+
+
+def _fewer(column: Any) -> Any:
+    """A column as a dictionary, without the values of which none is left, where those are most."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode()
+    return column if 2 * len(column) >= len(column.dictionary) else column.dictionary_decode().dictionary_encode()
 
 
 def _us(moment: datetime) -> int:

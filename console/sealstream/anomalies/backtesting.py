@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sealstream.anomalies.history import History, seconds_of
+from sealstream.anomalies.history import History, stretches_of
 from sealstream.anomalies.working import Tell, in_processes
-from sealstream.anomaly.detecting import second_at
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.sharing import Share, ShareWatch
 from sealstream.anomaly.watching import chosen
@@ -102,14 +101,23 @@ def _try(trial: Trial, share: Share, tell: Tell) -> Outcome:
             tell(untold)
             untold.clear()
 
-    begins = second_at(int(trial.history.since.timestamp()))
-    for second in seconds_of(trial.history.spanning(trial.learned_from), share, read):
-        alerts = present.see(second)
-        others = changed.see(second) if changed is not None else ()
-        if second.second >= begins:
-            found += alerts
-            found_changed += others
-            actors.update(record.actor_id for record in second.actors if record.cells)
+    begins = int(trial.history.since.timestamp())
+    history = trial.history.spanning(trial.learned_from)
+    watches = [(present, found)] if changed is None else [(present, found), (changed, found_changed)]
+    for first, stretch in stretches_of(history, share, read, cut_at=begins):
+        epoch, counts = stretch.epochs.__getitem__, first >= begins
+        for actor_id, records in stretch.actors:
+            for watch, told in watches:
+                alerts = watch.see_actor(actor_id, records, epoch)
+                if counts:
+                    told.extend(alerts)
+            if counts and any(record.cells for record in records):
+                actors.add(actor_id)
+        for address, tries in stretch.addresses:
+            for watch, told in watches:
+                alerts = watch.see_address(address, tries, epoch)
+                if counts:
+                    told.extend(alerts)
     tell(untold)
     return Outcome(found, found_changed, dict(entries), len(actors))
 

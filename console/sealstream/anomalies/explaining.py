@@ -91,13 +91,33 @@ def _access_spike(asked: _Asked) -> list[str]:
 def _mass_read(asked: _Asked) -> list[str]:
     state, limits = asked.state, asked.limits
     hour = _judging(limits, 3_600, limits.least_hour, limits.min_hours)
-    day = _judging(limits, _DAY_S, limits.least_day, limits.min_days)
+    day = _judging(limits, _DAY_S, limits.least_day, limits.min_days, limits.day_factor)
     return [
         _baseline("different resources in an hour", state.hour.baseline, hour),
         _baseline("different resources in a day", state.day.baseline, day),
-        f"an export counts as {limits.export_counts_as} resources",
         *_told(asked),
     ]
+
+
+def _mass_export(asked: _Asked) -> list[str]:
+    state, limits = asked.state, asked.limits
+    day, half_life = asked.second // _DAY_S, limits.half_life_days
+    lines = []
+    for name, tally in sorted(state.kinds.items()):
+        in_day, in_week = tally.greatest_day(half_life), tally.greatest_week(half_life)
+        line = (
+            f"exports of {name}: at most {in_day:.0f} in a day and {in_week:.0f} in seven; alerts above "
+            f"{max(limits.least_day, limits.peak_factor * in_day):.0f} in a day"
+        )
+        if day - tally.begun >= limits.min_known_days:
+            line += f", {max(limits.least_week, limits.peak_factor * in_week):.0f} in seven"
+        lines.append(line)
+    lines.append(f"alerts above {limits.least_new_week} in seven days of what it has never exported")
+    if day - state.begun < limits.min_days:
+        lines.append(f"not known well enough yet: {day - state.begun} of {limits.min_days} days")
+    if state.told_day:
+        lines.append(f"last alert on {second_at(state.told_day * _DAY_S)[:10]}")
+    return lines
 
 
 def _unusual_hour(asked: _Asked) -> list[str]:
@@ -186,6 +206,7 @@ _WORDS: Mapping[str, Callable[[_Asked], Sequence[str]]] = {
     "unusual_hour": _unusual_hour,
     "first_seen": _first_seen,
     "mass_read": _mass_read,
+    "mass_export": _mass_export,
     "denied_scan": _denied_scan,
     "privilege_change_then_use": _privilege_change_then_use,
     "break_glass_without_reason": _break_glass_without_reason,
@@ -199,11 +220,11 @@ def _as_it_is(asked: _Asked) -> list[str]:
     return [f"{name}: {msgspec.json.encode(value).decode()[:200]}" for name, value in held.items()]
 
 
-def _judging(limits: Any, width_s: int, least: int, min_buckets: int) -> Judging:
+def _judging(limits: Any, width_s: int, least: int, min_buckets: int, factor: float | None = None) -> Judging:
     return Judging(
         width_s=width_s,
         least=least,
-        factor=limits.factor,
+        factor=limits.factor if factor is None else factor,
         quantile=limits.quantile,
         deviations=limits.deviations,
         peak_factor=limits.peak_factor,

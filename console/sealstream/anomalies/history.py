@@ -1,32 +1,39 @@
-"""History as the roll-up takes it: entries of a span of time from the archive or Postgres, rolled up into seconds.
+"""History rolled up: entries of a span of time from the archive or Postgres, as records of activity by subject.
 
-The invariant: the seconds of a chain are those that the roll-up process writes of the same entries, each once and in
-order; of a share of the subjects, those records alone. Bodies are decoded only where a share is concerned: which they
-are, the archive's columns tell. Reads only.
+Stretches of time come one after another, each of some thousands of entries; within one, a subject's records come
+together, since whoever watches them then has all that it knows of it at hand (docs/decisions/0270).
+
+The invariant: a subject's records are those that the roll-up process writes of the same entries, each once and in the
+order of time, those of several chains as well. Of a share of the subjects there are its records alone. Reads only.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from sealstream.anomalies.archive_history import archive_runs, archive_size
+from sealstream.anomalies.archive_history import archive_rows, archive_size
 from sealstream.anomalies.postgres_history import postgres_runs, postgres_size
-from sealstream.anomaly.rolling import Counted, Second
-from sealstream.anomaly.sharing import Share, ShareRollUp
+from sealstream.anomaly.bulk import BySubject, Rows, roll_up, rows_of
+from sealstream.anomaly.rolling import Counted
+from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import Misconfigured, NotCanonical
+from sealstream.layout.activity import Activity, AddressActivity
 
-__all__ = ["History", "Read", "decoded", "seconds_of", "size_of"]
+__all__ = ["History", "Read", "decoded", "size_of", "stretches_of"]
 
 Read = Callable[[str, int], object]
 """Told how many entries of which chain were read, whether or not they concern anybody."""
+
+
+_AT_ONCE = 20_000
+_NEVER = 2**62
 
 
 class History(NamedTuple):
@@ -63,12 +70,29 @@ def size_of(history: History) -> dict[str, int]:
     return sizes
 
 
-def seconds_of(history: History, share: Share, read: Read = lambda _chain, _entries: None) -> Iterator[Second]:
-    """The seconds of all chains in the order of time, with the records of the share. Chains that begin later, or of
-    which nothing is there, give what they have.
+def stretches_of(
+    history: History, share: Share, read: Read = lambda _chain, _entries: None, *, cut_at: int = 0
+) -> Iterator[tuple[int, BySubject]]:
+    """Stretches of time one after another, each with its first second (since 1970) and the share's records.
+
+    None lies on both sides of `cut_at`. Chains that begin later, or of which nothing is there, give what they have.
     """
-    seconds = [_chain_seconds(history, chain, share, read) for chain in history.chains]
-    return heapq.merge(*seconds, key=attrgetter("second"))
+    has = share.knowing()
+    chains = [_Pending(chain, _rows(history, chain, share, read)) for chain in history.chains]
+    while True:
+        while open_chains := [each for each in chains if not each.at_end]:
+            slowest = min(open_chains, key=lambda each: each.open_second)
+            if sum(each.count_before(slowest.open_second) for each in chains) >= _AT_ONCE:
+                break
+            slowest.read_on()
+        until = min((each.open_second for each in open_chains), default=_NEVER)
+        begin = min((each.first_second for each in chains), default=_NEVER)
+        if begin == _NEVER:
+            return
+        if begin < cut_at < until:
+            until = cut_at
+        taken = [(each.chain, each.take(until)) for each in chains]
+        yield begin, _together([roll_up(chain, rows, has) for chain, rows in taken if rows.seqs])
 
 
 def decoded(bodies: list[bytes]) -> list[Counted]:
@@ -82,24 +106,81 @@ def decoded(bodies: list[bytes]) -> list[Counted]:
 _decode = msgspec.json.Decoder(Counted).decode
 
 
-def _chain_seconds(history: History, chain: str, share: Share, read: Read) -> Iterator[Second]:
-    roll_up = ShareRollUp(chain, share)
-    for bodies in _runs(history, chain, share, lambda entries: read(chain, entries)):
-        for entry in decoded(bodies):
-            second = roll_up.take(entry)
-            if second is not None:
-                yield second
-    last = roll_up.so_far()
-    if last is not None:
-        yield last
+class _Pending:
+    """Rows of one chain that were read and not rolled up yet."""
+
+    def __init__(self, chain: str, rows: Iterator[Rows]) -> None:
+        self.chain = chain
+        self.at_end = False
+        self._source = rows
+        self._rows: list[Rows] = []
+
+    @property
+    def first_second(self) -> int:
+        return self._rows[0].seconds[0] if self._rows else _NEVER
+
+    @property
+    def open_second(self) -> int:
+        """All rows before it are here."""
+        if self.at_end:
+            return _NEVER
+        return self._rows[-1].seconds[-1] if self._rows else -1
+
+    def count_before(self, second: int) -> int:
+        return sum(len(rows.seconds) for rows in self._rows if rows.seconds[-1] < second)
+
+    def read_on(self) -> None:
+        rows = next(self._source, None)
+        if rows is None:
+            self.at_end = True
+        elif rows.seqs:
+            self._rows.append(rows)
+
+    def take(self, until: int) -> Rows:
+        """Those before this second."""
+        whole = [rows for rows in self._rows if rows.seconds[-1] < until]
+        rest = self._rows[len(whole) :]
+        if rest and rest[0].seconds[0] < until:
+            before, after = rest[0].cut(until)
+            whole.append(before)
+            rest[0] = after
+        self._rows = rest
+        return Rows.joined(whole)
 
 
-def _runs(history: History, chain: str, share: Share, read: Callable[[int], object]) -> Iterator[list[bytes]]:
+def _together(parts: list[BySubject]) -> BySubject:
+    """Of several chains; in the same second, those of the first chain come first."""
+    if len(parts) == 1:
+        return parts[0]
+    actors: dict[str, list[Activity]] = {}
+    addresses: dict[str, list[AddressActivity]] = {}
+    epochs: dict[str, int] = {}
+    for part in parts:
+        for actor_id, records in part.actors:
+            _put(actors, actor_id, records)
+        for address, tries in part.addresses:
+            _put(addresses, address, tries)
+        epochs |= part.epochs
+    return BySubject(actors.items(), addresses.items(), epochs)
+
+
+def _put(whole: dict[str, list[Any]], name: str, records: list[Any]) -> None:
+    known = whole.setdefault(name, records)
+    if known is not records:
+        known += records
+        known.sort(key=attrgetter("second"))
+
+
+def _rows(history: History, chain: str, share: Share, read: Read) -> Iterator[Rows]:
+    def told(entries: int) -> None:
+        read(chain, entries)
+
     if history.archive is None:
-        yield from postgres_runs(_dsn(history), chain, history.since, history.until, read)
+        for bodies in postgres_runs(_dsn(history), chain, history.since, history.until, told):
+            yield rows_of(decoded(bodies))
         return
     with closing(ArchiveStore(history.archive, chain)) as store:
-        yield from archive_runs(store, history.since, history.until, share, read)
+        yield from archive_rows(store, history.since, history.until, share, told)
 
 
 def _dsn(history: History) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from sealstream.anomalies.history import History, seconds_of
+from sealstream.anomalies.history import History, stretches_of
 from sealstream.anomalies.working import Tell, in_processes
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.sharing import Share, ShareWatch
@@ -70,8 +70,12 @@ def _watched(history: History, thresholds: Mapping[str, Mapping[str, Any]], shar
             tell(untold)
             untold.clear()
 
-    for second in seconds_of(history, share, read):
-        watching.see(second)
+    for _first, stretch in stretches_of(history, share, read):
+        epoch = stretch.epochs.__getitem__
+        for actor_id, records in stretch.actors:
+            watching.see_actor(actor_id, records, epoch)
+        for address, tries in stretch.addresses:
+            watching.see_address(address, tries, epoch)
     actors = {name: watching.of_actors.encode(subject) for name, subject in watching.actors.items()}
     addresses = {name: watching.of_addresses.encode(subject) for name, subject in watching.addresses.items()}
     return _Known(actors, addresses)

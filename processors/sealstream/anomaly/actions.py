@@ -14,14 +14,17 @@ from functools import lru_cache
 from sealstream.layout.activity import Activity, is_login
 
 __all__ = [
+    "ALL",
     "BREAK_GLASS",
     "DENIED",
+    "ENABLE",
     "EXPORT",
     "GRANT",
     "LATE",
     "LOGIN",
     "POWER",
     "READ",
+    "RECEIVED",
     "is_named",
     "traits",
     "traits_of",
@@ -41,10 +44,18 @@ POWER = 16
 BREAK_GLASS = 32
 """Emergency access."""
 
-DENIED = 64
+ENABLE = 64
+"""Lets an account be used again."""
+
+DENIED = 128
 """Of a record alone: something in it was denied."""
-LATE = 128
+LATE = 256
 """Of a record alone: something in it happened long before it was sealed."""
+
+RECEIVED = 1 << 16
+"""Of a record alone: others did something to the account."""
+ALL = -1
+"""As what concerns a detector: any record."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -69,6 +80,7 @@ _POWERS = _set(
     "assume config configuration configure decrypt delete deleted destroy disable drop impersonate purge restore secret"
     " secrets setting settings shutdown sudo truncate wipe"
 )
+_ENABLES = _set("enable enabled reactivate reactivated reenable unsuspend")
 _EMERGENCIES = _set("breakglass emergency")
 _NO_EMERGENCIES = _set("contact contacts department room")
 
@@ -81,7 +93,7 @@ def words_of(name: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8_192)
 def traits(action: str) -> int:
-    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, added up."""
+    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, `ENABLE`, added up."""
     words = words_of(action)
     found = LOGIN if is_login(action) else 0
     exports = bool(words & _EXPORTS)
@@ -96,11 +108,13 @@ def traits(action: str) -> int:
         found |= POWER
     if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or {"break", "glass"} <= words:
         found |= BREAK_GLASS
+    if words & _ENABLES:
+        found |= ENABLE
     return found
 
 
 def traits_of(record: Activity) -> int:
-    """What holds of any of a record's own cells, added up; with `DENIED` and `LATE`.
+    """What holds of any of a record's own cells, added up; with `DENIED`, `LATE` and `RECEIVED`.
 
     Each detector asks it first, one after the other of the same record: so the last answer is kept.
     """
@@ -108,7 +122,7 @@ def traits_of(record: Activity) -> int:
     asked, found = _answer
     if asked is record:
         return found
-    found = 0
+    found = RECEIVED if record.received else 0
     for cell in record.cells:
         found |= traits(cell.action)
         if cell.result == "denied":

@@ -26,10 +26,10 @@ from sealstream.layout.activity import (
     Received,
 )
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "digest_of_resource"]
 
 _ActorKey = tuple[str, str, str, str, str, str | None, str | None]
-_AccountKey = tuple[str, str, str, str, str]
+_AccountKey = tuple[str, str, str, str, str, str]
 _AddressKey = tuple[str, str, str, str]
 
 
@@ -62,14 +62,14 @@ class Counts:
         return found
 
     def of_account(self, key: _AccountKey, seq: int) -> None:
-        """One more of: account, by whom, action, resource type, result."""
+        """One more of: account, by whom, action, resource type, result, address or nothing."""
         found = self._by_account.get(key)
         if found is None:
             account = self._actor(key[0])
             if account.received is None:
                 account.received = []
             if not account.takes(len(account.received), len(key[1]) + len(key[2]) + len(key[3])):
-                key = (key[0], OTHERS, OTHERS, OTHERS, key[4])
+                key = (key[0], OTHERS, OTHERS, OTHERS, key[4], "")
                 found = self._by_account.get(key)
             if found is None:
                 found = self._by_account[key] = _Count(key, seq, seq)
@@ -152,17 +152,19 @@ class _ActorCount(msgspec.Struct, gc=False):
             return
         digests = self.digests
         if digests is None:
-            digests = self.digests = {self.resource: _digest(self.resource)}
+            digests = self.digests = {self.resource: digest_of_resource(self.resource)}
         if resource_id not in digests:
             if len(digests) >= MAX_RESOURCES:
                 self.unlisted += 1
             else:
-                digests[resource_id] = _digest(resource_id)
+                digests[resource_id] = digest_of_resource(resource_id)
 
     def cell(self) -> Cell:
         """As a record has it."""
         _, action, resource_type, result, actor_type, address, hour = self.key
-        resources = list(self.digests.values()) if self.digests is not None else [_digest(self.resource or "")]
+        resources = (
+            list(self.digests.values()) if self.digests is not None else [digest_of_resource(self.resource or "")]
+        )
         counts = self.unlisted, self.reasons, self.browsers, self.behalf
         return Cell(
             action, resource_type, result, actor_type, self.count, _seqs(self), address, hour, resources, *counts
@@ -193,8 +195,8 @@ class _Actor(_Subject, gc=False):
                 tenant, tenant_at = each.tenant, each.tenant_at
         received = []
         for count in self.received or ():
-            _, by, action, resource_type, result = count.key
-            received.append(Received(by, action, resource_type, result, count.count, _seqs(count)))
+            _, by, action, resource_type, result, address = count.key
+            received.append(Received(by, action, resource_type, result, count.count, _seqs(count), address or None))
         return Activity(chain, second, actor_id, [each.cell() for each in self.cells], received, tenant)
 
 
@@ -226,5 +228,6 @@ def _seqs(count: _Count | _ActorCount) -> list[list[int]]:
     return [newest] if count.runs is None else [*count.runs, newest]
 
 
-def _digest(resource_id: str) -> str:
+def digest_of_resource(resource_id: str) -> str:
+    """As a cell's `resources` have it."""
     return sha256(resource_id.encode()).hexdigest()[:8]

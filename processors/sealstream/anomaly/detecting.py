@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """A detector's settings, each with a default that was tuned (docs/detection.md). Subclasses add fields."""
 
 
@@ -63,6 +63,9 @@ class Detector(Protocol[State, _Seen_contra]):
     `name`: as settings and alerts call it, in snake case. `says`: one sentence for a person. `subject`: whose records
     it reads. `state`: a `msgspec.Struct` whose defaults are the state of a subject never seen; it is kept as JSON, so
     what it holds stays small: at most some kilobytes at any history.
+
+    `concerns`, where a detector of actors has it: traits (`sealstream.anomaly.actions.traits_of`). With a record that
+    has none of them `detect` would change nothing and find nothing, and is not called.
     """
 
     name: ClassVar[str]
@@ -80,7 +83,7 @@ class Detector(Protocol[State, _Seen_contra]):
         ...
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=32_768)
 def epoch_of(second: str) -> int:
     """`YYYY-MM-DDTHH:MM:SSZ` as epoch seconds."""
     return int(datetime.fromisoformat(second).timestamp())

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-__all__ = ["LocalHour", "Week", "local_hour"]
+__all__ = ["DayHours", "LocalHour", "Week", "local_hour"]
 
 _UNIT = 100
 _REWEIGH_AT = 6
+_FADING = 0.99
 
 
 class LocalHour(msgspec.Struct, array_like=True, frozen=True):
@@ -69,10 +70,11 @@ class Week(msgspec.Struct, array_like=True):
         """
         if not self.slots:
             return 1.0
-        unit = self._unit(half_life_days)
-        places = [(hour.weekday * 24 + hour.hour + step) % 168 for step in (-1, 0, 1)]
-        on_weekday = sum(self.slots[place] for place in places) / unit
-        on_all = sum(sum(self.slots[place % 24 :: 24]) for place in places) / unit
+        unit, slots = self._unit(half_life_days), self.slots
+        here = hour.weekday * 24 + hour.hour
+        before, behind = (here - 1) % 168, (here + 1) % 168
+        on_weekday = (slots[before] + slots[here] + slots[behind]) / unit
+        on_all = (sum(slots[before % 24 :: 24]) + sum(slots[hour.hour :: 24]) + sum(slots[behind % 24 :: 24])) / unit
         return min(_smoothed(on_all, sum(self.days) / unit), _smoothed(on_weekday, self.days[hour.weekday] / unit))
 
     def hours_away(self, hour: LocalHour, usual_from: float) -> int:
@@ -100,6 +102,34 @@ class Week(msgspec.Struct, array_like=True):
 
     def _unit(self, half_life_days: float) -> float:
         return _UNIT * math.exp2((self.latest - self.zero) / half_life_days)
+
+
+class DayHours(msgspec.Struct, array_like=True):
+    """Which of the 24 hours of a day see activity, in UTC: the shape of a day, for whom a week would be too much.
+
+    `days`: days with activity; `hours`: by hour, of those, the ones with activity in it; both with the weight of the
+    newest. `newest`: the newest hour, counted from 1970; `bits`: how surprising activity in it was before it came, as
+    the negative logarithm of the part of days that had any in it or in one beside it, whichever had most.
+    """
+
+    hours: list[float] = []
+    days: float = 0.0
+    newest: int = 0
+    bits: float = 0.0
+
+    def add(self, number: int) -> None:
+        """There was activity in this hour, counted from 1970. An hour that comes late is passed over."""
+        if number <= self.newest:
+            return
+        if not self.hours:
+            self.hours = [0.0] * 24
+        if number // 24 > self.newest // 24:
+            self.hours = [round(weight * _FADING, 2) for weight in self.hours]
+            self.days = round(self.days * _FADING + 1, 2)
+        most = max(self.hours[(number + step) % 24] for step in (-1, 0, 1))
+        self.bits = round(-math.log2(min(1.0, (most + 0.5) / self.days)), 2)
+        self.hours[number % 24] += 1
+        self.newest = number
 
 
 @lru_cache(maxsize=4_096)

@@ -14,10 +14,13 @@ import msgspec
 from sealstream.anomaly.counts import Counts
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 
-__all__ = ["Counted", "RollUp", "Second", "WrittenCounted"]
+__all__ = ["BROWSER", "LATE_S", "Counted", "RollUp", "Second", "WrittenCounted"]
 
-_LATE_S = 600
-_BROWSER = "Mozilla/"
+LATE_S = 600
+"""An event that is sealed later than this is counted by its own hour."""
+BROWSER = "Mozilla/"
+"""How a browser's user agent begins."""
+_NOBODY = "anonymous"
 
 
 class WrittenCounted(msgspec.Struct, gc=False):
@@ -99,21 +102,25 @@ class RollUp:
             cell.note(resource_id)
         if entry.reason is not None:
             cell.reasons += 1
-        if entry.user_agent is not None and entry.user_agent.startswith(_BROWSER):
+        if entry.user_agent is not None and entry.user_agent.startswith(BROWSER):
             cell.browsers += 1
         if entry.on_behalf_of is not None:
             cell.behalf += 1
         if entry.tenant is not None:
             cell.tenant, cell.tenant_at = entry.tenant, seq
-        if resource_type in ACCOUNT_TYPES and resource_id != actor_id:
-            counts.of_account((resource_id, actor_id, action, resource_type, result), seq)
-        if address is not None and (result != "success" or _is_login(action)):
-            counts.of_address((address, actor_id, action, result), seq)
+        is_account = resource_type in ACCOUNT_TYPES
+        if is_account and resource_id != actor_id:
+            counts.of_account((resource_id, actor_id, action, resource_type, result, address or ""), seq)
+        if address is not None:
+            is_login = _is_login(action)
+            if is_login or result != "success":
+                tries = is_login and is_account and entry.actor_type == _NOBODY
+                counts.of_address((address, resource_id if tries else actor_id, action, result), seq)
 
 
 def _late_hour(happened: str, sealed: str) -> str | None:
     apart = datetime.fromisoformat(sealed) - datetime.fromisoformat(happened)
-    return happened[:13] if abs(apart.total_seconds()) > _LATE_S else None
+    return happened[:13] if abs(apart.total_seconds()) > LATE_S else None
 
 
 _is_login = lru_cache(4_096)(is_login)

@@ -6,7 +6,8 @@ same alerts as the workers do from the topics. Nothing is stored; who stops begi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -28,6 +29,12 @@ class Share(NamedTuple):
     def has(self, subject: str) -> bool:
         """Whether an actor or an address is in it."""
         return self.of == 1 or crc32(subject.encode(errors="surrogatepass")) % self.of == self.number
+
+    def knowing(self) -> Callable[[str], bool]:
+        """The same as `has`, which remembers whom it was asked about."""
+        if self.of == 1:
+            return lambda _subject: True
+        return lru_cache(100_000)(self.has)
 
 
 class ShareRollUp:
@@ -100,3 +107,17 @@ class ShareWatch:
                 place = self.addresses[address.ip_address] = Subject()
             alerts += self.of_addresses.see(place, address)
         return alerts
+
+    def see_actor(self, actor_id: str, records: list[Activity], epoch: Callable[[str], int]) -> list[Alert]:
+        """What follows from an actor's next records. `epoch`: as `Watch.see_all` has it."""
+        subject = self.actors.get(actor_id)
+        if subject is None:
+            subject = self.actors[actor_id] = Subject()
+        return self.of_actors.see_all(subject, records, epoch)
+
+    def see_address(self, address: str, records: list[AddressActivity], epoch: Callable[[str], int]) -> list[Alert]:
+        """The same of an address."""
+        place = self.addresses.get(address)
+        if place is None:
+            place = self.addresses[address] = Subject()
+        return self.of_addresses.see_all(place, records, epoch)

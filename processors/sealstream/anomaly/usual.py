@@ -6,6 +6,7 @@ Why these are written here and not taken from `river`: docs/decisions/0260. Its 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import msgspec
 
@@ -91,12 +92,12 @@ class Sizes(msgspec.Struct, array_like=True):
         """A value of that day. Days may come a little out of order."""
         if not self.weights:
             self.zero = day
-        age = (day - self.zero) / half_life_days
-        if age > _REWEIGH_AT:
-            self._reweigh(age)
-            self.zero, age = day, 0.0
-        place = max(0, math.floor(math.log2(max(value, 1.0)) * _BINS_AN_OCTAVE))
-        self.weights[place] = self.weights.get(place, 0) + round(_UNIT * math.exp2(age))
+        days = day - self.zero
+        if days / half_life_days > _REWEIGH_AT:
+            self._reweigh(days / half_life_days)
+            self.zero, days = day, 0
+        place = _bin(value)
+        self.weights[place] = self.weights.get(place, 0) + _weight(days, half_life_days)
 
     def quantile(self, part: float) -> float:
         """The size that so many of the values, by weight, do not exceed: the upper end of its bin; 0 without any."""
@@ -110,3 +111,13 @@ class Sizes(msgspec.Struct, array_like=True):
     def _reweigh(self, age: float) -> None:
         shrunk = {place: round(weight * math.exp2(-age)) for place, weight in self.weights.items()}
         self.weights = {place: weight for place, weight in shrunk.items() if weight}
+
+
+@lru_cache(maxsize=1_024)
+def _bin(value: float) -> int:
+    return max(0, math.floor(math.log2(max(value, 1.0)) * _BINS_AN_OCTAVE))
+
+
+@lru_cache(maxsize=1_024)
+def _weight(days: int, half_life_days: float) -> int:
+    return round(_UNIT * math.exp2(days / half_life_days))

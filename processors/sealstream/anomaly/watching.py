@@ -7,11 +7,12 @@ what it must keep in one value is the `Subject`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from sealstream.anomaly.actions import ALL, traits_of
 from sealstream.anomaly.detecting import Detector, Finding, epoch_of, news_of, second_at
 from sealstream.errors import NotCanonical
 from sealstream.layout.activity import Activity, AddressActivity
@@ -43,9 +44,8 @@ class Watch(Generic[Seen]):
 
     def __init__(self, detectors: Sequence[Detector[Any, Seen]], record: type[Seen]) -> None:
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
-        self._detects: list[tuple[str, Any, Detector[Any, Seen]]] = [
-            (each.name, each.detect, each) for each in detectors
-        ]
+        self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
+        self._asked = _Asked(list(self._detectors.values()))
         states = [(name, each.state | None, None) for name, each in self._detectors.items()]
         self._states = msgspec.defstruct("States", states, omit_defaults=True)
         self._kept = msgspec.defstruct(
@@ -63,26 +63,33 @@ class Watch(Generic[Seen]):
 
     def see(self, subject: Subject[Seen], record: Seen) -> list[Alert]:
         """What follows from one record; `subject` is changed in place."""
-        news = news_of(record, subject.last.get(record.chain))
-        if news is None:
-            return []
-        subject.last[record.chain] = record
-        second = epoch_of(record.second)
-        alerts = []
-        states = subject.states
-        for name, detect, detector in self._detects:
-            state = states.get(name)
-            if state is None:
-                state = states[name] = detector.state()
-            after, findings = detect(state, news, second)
-            if after is not state:
-                states[name] = after
-            for finding in findings:
-                alert = alert_of(detector, news, finding)
-                if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
-                    subject.incident = alert.id
-                subject.last_alert_s = max(second, subject.last_alert_s)
-                alerts.append(msgspec.structs.replace(alert, incident=subject.incident))
+        return self.see_all(subject, (record,), epoch_of)
+
+    def see_all(self, subject: Subject[Seen], records: Iterable[Seen], epoch: Callable[[str], int]) -> list[Alert]:
+        """The same of several, one after another. `epoch`: `epoch_of`, of these records' seconds at least."""
+        alerts: list[Alert] = []
+        asked, traits = self._asked, self._traits
+        states, last = subject.states, subject.last
+        at_hand = [states.get(name) for name in self._detectors]
+        for record in records:
+            news, chain = record, record.chain
+            earlier = last.get(chain)
+            if earlier is not None and record.second <= earlier.second:
+                grown = news_of(record, earlier)
+                if grown is None:
+                    continue
+                news = grown
+            last[chain] = record
+            second = epoch(record.second)
+            for place, detect, detector in asked[traits(news)]:
+                state = at_hand[place]
+                if state is None:
+                    state = states[detector.name] = at_hand[place] = detector.state()
+                after, findings = detect(state, news, second)
+                if after is not state:
+                    states[detector.name] = at_hand[place] = after
+                if findings:
+                    alerts += _told(subject, detector, news, second, findings)
         return alerts
 
     def encode(self, subject: Subject[Seen]) -> bytes:
@@ -100,6 +107,38 @@ class Watch(Generic[Seen]):
             raise NotCanonical(f"not what is known of a subject: {error}: {value[:80]!r}") from error
         states = {name: state for name in self._detectors if (state := getattr(kept.states, name)) is not None}
         return Subject(states, kept.last, kept.incident, kept.last_alert_s)
+
+
+class _Asked(dict[int, list[tuple[int, Any, Any]]]):
+    """Which detectors a record concerns, by its traits: their places, their `detect`, themselves."""
+
+    def __init__(self, detectors: Sequence[Detector[Any, Any]]) -> None:
+        super().__init__()
+        self._all = [(place, each, getattr(each, "concerns", ALL)) for place, each in enumerate(detectors)]
+
+    def __missing__(self, traits: int) -> list[tuple[int, Any, Any]]:
+        asked = self[traits] = [
+            (place, each.detect, each) for place, each, concerns in self._all if concerns == ALL or concerns & traits
+        ]
+        return asked
+
+
+def _told(
+    subject: Subject[Any], detector: Detector[Any, Any], news: Any, second: int, findings: Iterable[Finding]
+) -> list[Alert]:
+    """The alerts that findings are, each part of an incident."""
+    alerts = []
+    for finding in findings:
+        alert = alert_of(detector, news, finding)
+        if not subject.incident or second - subject.last_alert_s > INCIDENT_S:
+            subject.incident = alert.id
+        subject.last_alert_s = max(second, subject.last_alert_s)
+        alerts.append(msgspec.structs.replace(alert, incident=subject.incident))
+    return alerts
+
+
+def _any(_record: object) -> int:
+    return ALL
 
 
 def alert_of(detector: Detector[Any, Any], record: Activity | AddressActivity, finding: Finding) -> Alert:

@@ -11,6 +11,7 @@ kept here; a crash at any line is a start.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -34,11 +35,13 @@ __all__ = ["Patience", "Restarts", "WorkerWatchdog"]
 _WAIT_S = 0.25
 _STOP_WITHIN_S = 6.5
 _LONGEST_LINE = 1_000_000
+_WHILE_IT_WORKS = 10
 
 
 class Patience(NamedTuple):
     """How long what may last. `start_s`: until the first report; `silent_s`: between two; `still_s`: that a partition
-    with a waiting record has the same committed offset (twice that where another worker looks after it).
+    with a waiting record has the same committed offset (twice that where another worker looks after it; ten times that
+    while another of the worker's own moves: with much to catch up on, Faust empties one after the other).
     `look_every_s`: how often Kafka is asked.
     """
 
@@ -222,6 +225,7 @@ class _Progress:
         self._moved_at: dict[Place, float] = dict.fromkeys(places, clock())
         self._recovered = -1
         self._ours: frozenset[Place] = frozenset()
+        self._works_at = -math.inf
         self.behind = 0
         self.behind_s = 0.0
 
@@ -253,14 +257,18 @@ class _Progress:
         self.behind, self.behind_s = 0, 0.0
         stands = ""
         for place in self._places:
+            if place in ours and place in self._at and at[place] != self._at[place]:
+                self._works_at = now
             if at[place] != self._at.get(place) or at[place] >= ends[place]:
                 self._at[place] = at[place]
                 moved_at[place] = now
+        works = now - self._works_at <= self._patience.still_s
+        for place in self._places:
             still_s = now - moved_at[place]
             if place in ours and ends[place] - at[place] > 1:  # behind the last record stands its transaction's marker
                 self.behind += ends[place] - at[place] - 1
                 self.behind_s = max(self.behind_s, still_s)
-            limit_s = self._patience.still_s * (1 if place in ours else 2)
+            limit_s = self._patience.still_s * ((_WHILE_IT_WORKS if works else 1) if place in ours else 2)
             if still_s > limit_s and not stands:
                 if first_record(self._kafka, place, at[place]) is not None:
                     stands = (

@@ -138,6 +138,7 @@ class Received(msgspec.Struct, omit_defaults=True, gc=False):
     result: str
     count: int
     seqs: list[list[int]]
+    ip_address: str | None = None
 
 
 class Activity(msgspec.Struct, omit_defaults=True, gc=False):
@@ -158,7 +159,11 @@ class Activity(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AddressCell(msgspec.Struct, omit_defaults=True, gc=False):
-    """How often one actor did one thing from this address, where that is a login or was not a success."""
+    """How often one actor did one thing from this address, where that is a login or was not a success.
+
+    `actor_id`: where an `anonymous` actor tries to sign in to an account (a resource of one of `ACCOUNT_TYPES`), that
+    account: whoever is not known yet is everybody, and the account is what is tried.
+    """
 
     actor_id: str
     action: str

@@ -84,13 +84,16 @@ def _hash_array(joined: bytes, rows: int) -> pa.Array[Any]:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(joined)])
 
 
-def open_parquet(data: bytes) -> pq.ParquetFile:
-    """The Parquet file in these bytes; raises `NotCanonical` when it is none, or lacks a column of the archive."""
+def open_parquet(data: bytes, *, encoded: Sequence[str] = ()) -> pq.ParquetFile:
+    """The Parquet file in these bytes; raises `NotCanonical` when it is none, or lacks a column of the archive.
+
+    `encoded`: text columns that are read as dictionaries.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(encoded))
         names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
         raise NotCanonical(f"not a Parquet file that can be read: {error}") from error
@@ -100,29 +103,42 @@ def open_parquet(data: bytes) -> pq.ParquetFile:
     return file
 
 
-def read_groups(data: bytes | pq.ParquetFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def read_groups(
+    data: bytes | pq.ParquetFile, columns: Sequence[str] | None = None, *, encoded: Sequence[str] = ()
+) -> Iterator[pa.Table]:
     """The rows of a Parquet object, a table for each row group, so that memory stays flat; columns as in the schema.
 
-    Whatever encoding, row groups or Arrow types another writer chose, the tables have the archive's own types. Raises
-    `NotCanonical` for what is no such object.
+    Whatever encoding, row groups or Arrow types another writer chose, the tables have the archive's own types; text
+    columns that are `encoded` come as dictionaries, each value once. Raises `NotCanonical` for what is no such object.
     """
     import pyarrow as pa
 
     schema = arrow_schema()
     names = list(schema.names if columns is None else columns)
     wanted = pa.schema([schema.field(name) for name in names])
-    file = open_parquet(data) if isinstance(data, bytes) else data
+    file = open_parquet(data, encoded=encoded) if isinstance(data, bytes) else data
     for group in range(file.num_row_groups):
         try:
-            table = (
-                file.read_row_group(group, columns=names, use_threads=False).select(names).cast(wanted).combine_chunks()
-            )
+            table = file.read_row_group(group, columns=names, use_threads=False).select(names)
+            read = [_as_wanted(table[name], wanted.field(name).type, name in encoded) for name in names]
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise NotCanonical(f"row group {group} can't be read: {error}") from error
-        for name in names:
-            if table[name].null_count and not wanted.field(name).nullable:
+        for name, column in zip(names, read, strict=True):
+            if column.null_count and not wanted.field(name).nullable:
                 raise NotCanonical(f"row group {group} has no {name} in some row")
-        yield table
+        yield pa.table(read, names=names)
+
+
+def _as_wanted(column: pa.ChunkedArray[Any], kind: pa.DataType, is_encoded: bool) -> pa.ChunkedArray[Any]:
+    import pyarrow as pa
+
+    if is_encoded:
+        if column.type != pa.dictionary(pa.int32(), kind):
+            column = column.cast(kind).dictionary_encode()
+        column = column if column.num_chunks == 1 else column.unify_dictionaries()
+    elif column.type != kind:
+        column = column.cast(kind)
+    return column if column.num_chunks == 1 else pa.chunked_array([column.combine_chunks()])
 
 
 def read_rows(data: bytes | pq.ParquetFile, columns: Sequence[str] = SEALED_COLUMNS) -> Iterator[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from sealstream.anomaly.detectors.denied_scan import DeniedScan
 from sealstream.anomaly.detectors.dormant_actor import DormantActor
 from sealstream.anomaly.detectors.failed_login_burst import FailedLoginBurst
 from sealstream.anomaly.detectors.first_seen import FirstSeen
+from sealstream.anomaly.detectors.mass_export import MassExport
 from sealstream.anomaly.detectors.mass_read import MassRead
 from sealstream.anomaly.detectors.password_spray import PasswordSpray
 from sealstream.anomaly.detectors.privilege_change_then_use import PrivilegeChangeThenUse
@@ -35,6 +36,7 @@ DETECTORS: Mapping[str, type[Any]] = {
         UnusualHour,
         FirstSeen,
         MassRead,
+        MassExport,
         DeniedScan,
         PrivilegeChangeThenUse,
         BreakGlassWithoutReason,

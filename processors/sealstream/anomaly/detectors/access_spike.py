@@ -75,7 +75,8 @@ class AccessSpike:
         short, long = state.short, state.long
         if second // _SHORT_S != short.number:
             short.moved(second, _judging(self.thresholds, _SHORT_S))
-            long.moved(second, _judging(self.thresholds, _LONG_S))
+            if second // _LONG_S != long.number:
+                long.moved(second, _judging(self.thresholds, _LONG_S))
         short.count += count
         long.count += count
         if seen.chain not in short.seqs:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import BREAK_GLASS, is_named, traits, traits_of
+from sealstream.anomaly.actions import ALL, BREAK_GLASS, is_named, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -41,6 +41,11 @@ class BreakGlassWithoutReason:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+
+    @property
+    def concerns(self) -> int:
+        """Any record, where settings name further actions."""
+        return ALL if self.thresholds.actions else BREAK_GLASS
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         limits = self.thresholds

@@ -1,6 +1,6 @@
 """Denials across many resources or kinds of them: somebody feels along the walls to find what is open.
 
-Ten minutes for the quick, a day for the patient. One door that is tried again and again counts by its tries.
+Half an hour for the quick, a day for the patient. One door that is tried again and again counts by its tries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Thresholds(Thresholds, frozen=True):
     resources: int = 10
     types: int = 5
     denials: int = 25
-    window_s: int = 600
+    window_s: int = 1_800
     slow_resources: int = 25
     slow_types: int = 6
     slow_denials: int = 60
@@ -62,13 +62,14 @@ class _Scan(NamedTuple):
 
 
 class DeniedScan:
-    """What an actor is denied within ten minutes and a day, against what is usual for it."""
+    """What an actor is denied within half an hour and a day, against what is usual for it."""
 
     name: ClassVar[str] = "denied_scan"
     says: ClassVar[str] = "an actor is denied many resources, or many kinds of them"
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = DENIED
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not traits_of(seen) & DENIED:

@@ -1,4 +1,8 @@
-"""An account that nobody used for weeks is used again: forgotten accounts are whom intruders like best."""
+"""An account that nobody used for weeks is used again: forgotten accounts are whom intruders like best.
+
+Who is enabled again by somebody else before the return is expected back: that is who was away for a child or an
+illness, and the enabling is in the log under the name of who did it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, POWER, traits
+from sealstream.anomaly.actions import ENABLE, LOGIN, POWER, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, second_at, window_query
 from sealstream.anomaly.wording import counted, listed, span
 from sealstream.layout.activity import Activity
@@ -21,23 +25,26 @@ _FADING = 0.998
 
 class _Thresholds(Thresholds, frozen=True):
     """Dormant is who has done nothing for `dormant_days`, and for `pause_factor` times the longest pause before, having
-    been active on `min_days` days before that. Attempts to log in that fail are nothing.
+    been active on `min_days` days before that. Attempts to log in that fail are nothing, nor is a return within
+    `expected_days` of the account's being enabled by another.
     """
 
     dormant_days: int = 30
     pause_factor: float = 1.5
     min_days: int = 5
+    expected_days: int = 14
 
 
 class _State(msgspec.Struct):
     """`last_s`: the newest activity, to an hour; `days`: of activity. `longest_s`: the longest pause between two, which
-    fades. `tried`: failed logins since.
+    fades. `tried`: failed logins since. `enabled_s`: when another enabled the account.
     """
 
     last_s: int = 0
     days: int = 0
     longest_s: int = 0
     tried: int = 0
+    enabled_s: int = 0
 
 
 class DormantActor:
@@ -50,6 +57,8 @@ class DormantActor:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
+        if seen.received and any(traits(each.action) & ENABLE and each.result == "success" for each in seen.received):
+            state.enabled_s = second
         pause_s = second - state.last_s
         if pause_s < _HOUR_S:
             return state, ()
@@ -67,7 +76,8 @@ class DormantActor:
         limits = self.thresholds
         state.longest_s = max(round(longest_s * _FADING), pause_s)
         limit_s = max(limits.dormant_days * _DAY_S, limits.pause_factor * longest_s)
-        if pause_s < limit_s or days < limits.min_days:
+        is_expected = second - state.enabled_s < limits.expected_days * _DAY_S
+        if pause_s < limit_s or days < limits.min_days or is_expected:
             return state, ()
         powers = any(traits(cell.action) & POWER for cell in acts)
         actions = sorted({cell.action for cell in acts})

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from sealstream.anomaly.actions import LOGIN, traits, traits_of
+from sealstream.anomaly.actions import LOGIN, RECEIVED, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.usual import Rate
@@ -25,7 +25,8 @@ __all__ = ["FailedLoginBurst"]
 
 _BUCKETS = 12
 _BROKEN_IN = 1
-_ON_ACCOUNT = "(on the account)"
+_ON_ACCOUNT, _BY_ITSELF = "(on the account)", "(by itself)"
+_MOST_ADDRESSES = 4
 
 
 class _Thresholds(Thresholds, frozen=True):
@@ -44,7 +45,9 @@ class _Thresholds(Thresholds, frozen=True):
 
 
 class _State(msgspec.Struct):
-    """`recent`, `slow`: failed logins, marked with their addresses. `usual`: those that have left `slow`."""
+    """`recent`, `slow`: failed logins, marked with their addresses and whose they are. `usual`: those that have left
+    `slow`.
+    """
 
     recent: Window = msgspec.field(default_factory=Window)
     slow: Window = msgspec.field(default_factory=Window)
@@ -66,6 +69,7 @@ class FailedLoginBurst:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = LOGIN | RECEIVED
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not seen.received and not traits_of(seen) & LOGIN:
@@ -97,9 +101,9 @@ class FailedLoginBurst:
             bucket = window.bucket(second, bucket_s)
             bucket.add(count, seen.chain, seqs)
             for cell in failed:
-                mark = _ON_ACCOUNT if isinstance(cell, Received) else cell.ip_address
-                if mark:
-                    bucket.note(mark)
+                bucket.note(_ON_ACCOUNT if isinstance(cell, Received) else _BY_ITSELF)
+                if cell.ip_address and len(bucket.marks) < _MOST_ADDRESSES + 1:  # there is room for both of the others
+                    bucket.note(cell.ip_address)
         usual = state.usual.an_hour(second)
         bursts = [
             _Burst(state.recent, state.recent.count, self._least(limits.failures, usual, limits.window_s)),
@@ -118,7 +122,7 @@ class FailedLoginBurst:
     def _finding(self, burst: _Burst, seen: Activity, second: int, usual_an_hour: float) -> Finding:
         window, failures = burst.window, burst.failures
         taken_s = window.end - window.start + 1
-        addresses = len(set(window.marks) - {_ON_ACCOUNT})
+        addresses = len(set(window.marks) - {_ON_ACCOUNT, _BY_ITSELF})
         return Finding(
             severity="high",
             confidence=min(0.99, 1 - 0.5 * burst.least / failures),
@@ -164,7 +168,7 @@ class FailedLoginBurst:
                 sorted({*window.chains, seen.chain}),
                 begin,
                 end,
-                *(() if _ON_ACCOUNT in window.marks else _whose(window, seen)),
+                *(_whose(window, seen) if _ON_ACCOUNT not in window.marks else ()),
             ),
             score=window.count / self.thresholds.failures,
             seen={"failures": window.count, "address": places[0] if places else "", "from_there": int(known)},
@@ -178,7 +182,7 @@ def _whose(window: Window, seen: Activity) -> tuple[str, ...]:
     """What finds these failures: they are the actor's own, or on its account; no term finds both."""
     if _ON_ACCOUNT not in window.marks:
         return (f"actor:{quoted(seen.actor_id)}",)
-    return (f"resource_id:{quoted(seen.actor_id)}",) if window.marks == [_ON_ACCOUNT] else ()
+    return () if _BY_ITSELF in window.marks else (f"resource_id:{quoted(seen.actor_id)}",)
 
 
 def _bucket_s(window_s: int) -> int:

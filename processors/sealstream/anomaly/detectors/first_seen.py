@@ -2,7 +2,8 @@
 
 Anything new happens to everybody sometime. So each new thing weighs what it is worth for this actor, in bits: the
 negative logarithm of how often its days bring something new of that kind. What comes within an hour is added up: a new
-network alone is an ordinary journey, a new network from which a new kind of record is exported is not.
+network alone is an ordinary journey, a new network from which a new kind of record is exported is not, nor is one from
+which somebody comes at an hour at which this actor never works.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from sealstream.anomaly.actions import POWER, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import Habit, network_of, short
+from sealstream.anomaly.hours import DayHours
 from sealstream.anomaly.windows import add_ranges
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity, Cell
 
 __all__ = ["FirstSeen"]
 
+_HOUR_S = 3_600
 _DAY_S = 86_400
 _SHOWN_RANGES = 12
 _MOST_NEW = 12
@@ -31,12 +34,14 @@ _KEYS = {"network": "ip", "address": "ip", "resource_type": "resource_type", "ac
 
 class _Thresholds(Thresholds, frozen=True):
     """What is new within `window_s` is told from `bits` on, all of it together; a new action that only few may do
-    weighs `power_bits` more. Nothing is told, and nothing new counts, before `min_days` days of activity. Of a kind the
-    newest `types`, `actions`, `networks`, `addresses` are known, each for `keep_days`. `quiet_s`: no second alert.
+    weighs `power_bits` more, and a new network as much more as its hour is surprising, where that is `hour_bits` or
+    more. Nothing is told, and nothing new counts, before `min_days` days of activity. Of a kind the newest `types`,
+    `actions`, `networks`, `addresses` are known, each for `keep_days`. `quiet_s`: no second alert.
     """
 
     bits: float = 8.0
     power_bits: float = 2.0
+    hour_bits: float = 4.0
     window_s: int = 3_600
     min_days: int = 5
     types: int = 32
@@ -48,17 +53,20 @@ class _Thresholds(Thresholds, frozen=True):
 
 
 class _New(msgspec.Struct, array_like=True):
-    """Something new. `kind`: a key of `_KEYS`; `is_power`: an action that only few may do."""
+    """Something new. `kind`: a key of `_KEYS`; `is_power`: an action that only few may do; `hour_bits`: of a network,
+    how surprising the hour was.
+    """
 
     kind: str
     name: str
     bits: float
     is_power: bool = False
+    hour_bits: float = 0.0
 
 
 class _State(msgspec.Struct):
     """`active`: days of activity, the newest being `day`. `new`: what the hour from `since_s` on brought, with its
-    entries by chain; `end_s`: the last of them.
+    entries by chain; `end_s`: the last of them. `hours`: of activity.
     """
 
     types: Habit = msgspec.field(default_factory=Habit)
@@ -72,6 +80,7 @@ class _State(msgspec.Struct):
     end_s: int = 0
     seqs: dict[str, list[list[int]]] = {}
     episode: Episode = msgspec.field(default_factory=Episode)
+    hours: DayHours = msgspec.field(default_factory=DayHours)
 
 
 class FirstSeen:
@@ -84,7 +93,9 @@ class FirstSeen:
     thresholds = _Thresholds()
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
-        day = second // _DAY_S
+        day, hour = second // _DAY_S, second // _HOUR_S
+        if hour > state.hours.newest and any(cell.result == "success" and cell.hour is None for cell in seen.cells):
+            state.hours.add(hour)
         types, actions, addresses = state.types.known, state.actions.known, state.addresses.known
         for cell in seen.cells:  # most were seen today, with names that need no shortening
             if (
@@ -138,7 +149,9 @@ class FirstSeen:
                     _begin(state, second, limits.window_s)
                 if len(state.new) < _MOST_NEW:
                     is_power = kind == "action" and bool(traits(cell.action) & POWER)
-                    state.new.append(_New(kind, name, round(habit.bits(), 2), is_power))
+                    is_odd = kind == "network" and second // _HOUR_S == state.hours.newest and cell.hour is None
+                    odd = state.hours.bits if is_odd else 0.0
+                    state.new.append(_New(kind, name, round(habit.bits(), 2), is_power, odd))
             habit.add(name, day, size, limits.keep_days, counts=counts)
         if is_new:
             state.end_s = max(state.end_s, second)
@@ -152,13 +165,21 @@ class FirstSeen:
             found = [each for each in new if each.kind == wide] or [each for each in new if each.kind == narrow]
             if found:
                 total += max(each.bits for each in found) + math.log2(len(found)) / 2
+        total += self._hour_bits(new)
         return total + (self.thresholds.power_bits if any(each.is_power for each in new) else 0)
+
+    def _hour_bits(self, new: Sequence[_New]) -> float:
+        """What the hour adds to a new network; nothing where it is not that unusual."""
+        most = max((each.hour_bits for each in new), default=0.0)
+        return most if most >= self.thresholds.hour_bits else 0.0
 
     def _finding(self, state: _State, seen: Activity, second: int, bits: float) -> Finding:
         limits = self.thresholds
         new = [each for each in state.new if each.kind != "address" or not _has_new_network(state.new)]
         told = ", ".join(f"{each.kind.replace('_', ' ')} {each.name}" for each in new[:4])
         more = f" and {len(new) - 4} more" if len(new) > 4 else ""
+        if self._hour_bits(new):
+            more += f", at an hour that 1 of {2 ** self._hour_bits(new):.0f} days sees"
         known = f"{len(state.networks.known)} networks, {len(state.types.known)} resource types"
         return Finding(
             severity="medium" if bits >= 1.25 * limits.bits else "low",

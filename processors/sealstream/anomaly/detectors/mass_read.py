@@ -1,7 +1,7 @@
-"""An actor reads or exports far more different things than usual: data is being carried off, fast or all day long.
+"""An actor reads far more different things than usual: data is being carried off, fast or all day long.
 
-An export counts as many resources, since it is one entry however much it takes. An hour and a day are each held against
-the actor's own; someone new is held against a fixed limit, and only a person.
+An hour and a day are each held against the actor's own; someone new is held against a fixed limit, and only a person.
+How much an export takes along nobody sees here, so it counts as one thing; `mass_export` counts exports by themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.sketching import Distinct
-from sealstream.anomaly.wording import counted, span
+from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity, Cell
 
 __all__ = ["MassRead"]
@@ -33,24 +33,23 @@ _PERSONS = ("user", "admin")
 
 class _Thresholds(Thresholds, frozen=True):
     """A mass is more different resources than `least_hour` in an hour, or `least_day` in a day, and than `factor` times
-    the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations, and `peak_factor` times
-    its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs `fading`. Before an actor
-    has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and `fresh_day`, for persons. One
-    export counts as `export_counts_as` resources. It is over after `quiet_s`; from `high_factor` times the limit it is
-    critical.
+    (in a day `day_factor`) the size that `quantile` of the actor's do not exceed, its mean and `deviations` deviations,
+    and `peak_factor` times its greatest, each forgotten by half in `half_life_days`; in the mean the newest weighs
+    `fading`. Before an actor has read in `min_hours` hours over `min_days` days the limits are `fresh_hour` and
+    `fresh_day`, for persons. It is over after `quiet_s`; from `high_factor` times the limit it is critical.
     """
 
     least_hour: int = 60
-    least_day: int = 150
+    least_day: int = 60
     factor: float = 3.5
+    day_factor: float = 1.5
     quantile: float = 0.99
-    deviations: float = 5.0
+    deviations: float = 4.0
     peak_factor: float = 1.5
     min_hours: int = 20
     min_days: int = 5
     fresh_hour: int = 400
     fresh_day: int = 1_000
-    export_counts_as: int = 25
     half_life_days: float = 30.0
     fading: float = 0.03
     high_factor: float = 5.0
@@ -58,11 +57,10 @@ class _Thresholds(Thresholds, frozen=True):
 
 
 class _Span(msgspec.Struct, array_like=True):
-    """An hour or a day. `resources`: what was read in the open one; `exports`: exports among that."""
+    """An hour or a day. `resources`: what was read in the open one."""
 
     baseline: Baseline = msgspec.field(default_factory=Baseline)
     resources: Distinct = msgspec.field(default_factory=Distinct)
-    exports: int = 0
 
 
 class _State(msgspec.Struct):
@@ -72,13 +70,14 @@ class _State(msgspec.Struct):
 
 
 class MassRead:
-    """How many different resources an actor reads or exports, against its own hours and days."""
+    """How many different resources an actor reads, against its own hours and days."""
 
     name: ClassVar[str] = "mass_read"
-    says: ClassVar[str] = "an actor reads or exports many different resources"
+    says: ClassVar[str] = "an actor reads many different resources"
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+    concerns: ClassVar[int] = _TAKES
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if not traits_of(seen) & _TAKES:
@@ -97,25 +96,19 @@ class MassRead:
                 if hour.resources.add(digest, _HOUR_BYTES):
                     day.resources.add(digest, _DAY_BYTES)
                     new = True
-            if cell.unlisted or traits(cell.action) & EXPORT:
-                self._count_beyond(state, cell)
+            if cell.unlisted:
+                hour.resources.beyond += cell.unlisted
+                day.resources.beyond += cell.unlisted
                 new = True
         if seen.chain not in hour.baseline.seqs:
             hour.baseline.seqs.setdefault(seen.chain, [])
             day.baseline.seqs.setdefault(seen.chain, [])
-        if not new or (
-            hour.resources.least < min(hour.baseline.gate, _HOUR_SURE)
-            and day.resources.least < min(day.baseline.gate, _DAY_SURE)
-        ):
+        if not new:
+            return state, ()
+        least, of_day = hour.resources.least, day.resources.least
+        if (least < hour.baseline.gate and least < _HOUR_SURE) and (of_day < day.baseline.gate and of_day < _DAY_SURE):
             return state, ()
         return state, self._beyond_gate(state, seen, second, reads)
-
-    def _count_beyond(self, state: _State, cell: Cell) -> None:
-        """What was read without a digest, and what exports stand for."""
-        exports = cell.count if traits(cell.action) & EXPORT else 0
-        for each in (state.hour, state.day):
-            each.resources.beyond += cell.unlisted + exports * (self.thresholds.export_counts_as - 1)
-            each.exports += exports
 
     def _beyond_gate(self, state: _State, seen: Activity, second: int, reads: Sequence[Cell]) -> Sequence[Finding]:
         seqs = sorted(pair for cell in reads for pair in cell.seqs)
@@ -132,7 +125,7 @@ class MassRead:
         return (self._finding(seen, second, *max(above, key=lambda each: each[0])),)
 
     def _finding(self, seen: Activity, second: int, score: float, judging: Judging, mass: _Span) -> Finding:
-        baseline, exports = mass.baseline, mass.exports
+        baseline = mass.baseline
         taken_s = baseline.end - baseline.start + 1
         is_known, most = baseline.is_known(judging), baseline.usual_most(judging)
         if is_known:
@@ -142,14 +135,10 @@ class MassRead:
             )
         else:
             usual = f"what is usual is not known yet, up to {baseline.limit} in {span(judging.width_s)} are passed over"
-        by_exports = f", of which {counted(exports, 'export')} for many" if exports else ""
         return Finding(
             severity="critical" if score >= self.thresholds.high_factor else "high",
             confidence=min(0.99, 1 - 0.5 / score) if is_known else 0.5,
-            summary=(
-                f"{seen.actor_id} read or exported about {baseline.count} different resources in {span(taken_s)}"
-                f"{by_exports}; {usual}"
-            ),
+            summary=(f"{seen.actor_id} read about {baseline.count} different resources in {span(taken_s)}; {usual}"),
             window=(baseline.start, baseline.end),
             key_s=Episode.key_s(second, self.thresholds.quiet_s),
             query=window_query(
@@ -160,7 +149,7 @@ class MassRead:
                 "result:success",
             ),
             score=score,
-            seen={"resources": baseline.count, "exports": exports, "seconds": taken_s},
+            seen={"resources": baseline.count, "seconds": taken_s},
             usual={"resources": round(baseline.level.mean, 1), "most": most, "limit": baseline.limit},
             seqs=merged_ranges(baseline.seqs.get(seen.chain, ())),
         )
@@ -170,7 +159,6 @@ def _move(each: _Span, second: int, judging: Judging) -> None:
     each.baseline.count = each.resources.count
     if each.baseline.moved(second, judging):
         each.resources.clear()
-        each.exports = 0
 
 
 @lru_cache(maxsize=64)
@@ -178,7 +166,7 @@ def _judging(limits: _Thresholds, width_s: int) -> Judging:
     return Judging(
         width_s=width_s,
         least=limits.least_hour if width_s == _HOUR_S else limits.least_day,
-        factor=limits.factor,
+        factor=limits.factor if width_s == _HOUR_S else limits.day_factor,
         quantile=limits.quantile,
         deviations=limits.deviations,
         peak_factor=limits.peak_factor,
