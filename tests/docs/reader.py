@@ -59,6 +59,7 @@ class Reader:
             **{f"stop {name}": lambda name=name: pipeline.stop(name) for name in PROCESSES},
             **{f"start {name}": lambda name=name: pipeline.start(name) for name in PROCESSES},
         }
+        self.keep_toml_as = ""  # a file that is no settings file: the page's commands are given it
         self.said = Said(0, "", "")
         self.heard = ""
         self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
@@ -226,6 +227,9 @@ class Reader:
         """A settings file: every setting in it exists and its value is taken."""
         text = self.named(body)
         tomllib.loads(text)
+        if self.keep_toml_as:
+            (self.folder / self.keep_toml_as).write_text(text)
+            return
         path = self.folder / "page.toml"
         path.write_text(text)
         load_settings(path)

@@ -6,14 +6,18 @@ continuous integration itself runs; `sealstream up` and `down` are held to their
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -23,6 +27,8 @@ from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
 from tests.forward.conftest import make_alert
 from tests.forward.receivers import HttpReceiver
+from tests.importers.conftest import STRATUS
+from tests.importers.trails import Trail, new_key, pkcs1
 from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, sql
 
@@ -140,6 +146,55 @@ def client(reader: Reader) -> Iterator[None]:
 def spool(reader: Reader) -> Iterator[None]:
     reader.names |= {"/var/lib/billing/audit-spool": str(reader.folder / "audit-spool")}
     reader.before_python = "from sealstream.client import AuditClient"
+    yield
+
+
+@contextmanager
+def importing(reader: Reader) -> Iterator[None]:
+    """The page's logs: real records of CloudTrail, a trail of our own in S3 and as a copy, three lines of billing."""
+    pipeline, key = reader.pipeline, new_key()
+    bucket = f"t-{pipeline.prefix}-trail"
+    trail = Trail(12, lambda _hour: key, bucket=bucket)
+    names = sorted(STRATUS.glob("*.json"))
+    records = [record for name in names for record in json.loads(name.read_text())]
+    for number in range(35):
+        path = reader.folder / "trail" / f"{number}.json.gz"
+        path.parent.mkdir(exist_ok=True)
+        # As many as the page has: the real ones, and copies of the first with ids of their own.
+        own = records if number == 0 else []
+        more = (310 - len(records)) // 34 + (1 if number <= (310 - len(records)) % 34 else 0) if number else 0
+        first = json.loads((STRATUS / "aws.initial-access.console-login-without-mfa.json").read_text())[0]
+        made = [first | {"eventID": str(uuid.uuid4())} for _ in range(more)]
+        path.write_bytes(gzip.compress(json.dumps({"Records": [*own, *made]}).encode()))
+    (reader.folder / "keys").mkdir()
+    (reader.folder / "keys" / "eu-west-1.der").write_bytes(pkcs1(key))
+    client = boto3.client(
+        "s3",
+        endpoint_url=pipeline.archive.endpoint_url,
+        region_name=pipeline.archive.region,
+        aws_access_key_id=pipeline.archive.access_key,
+        aws_secret_access_key=pipeline.archive.secret_key,
+    )
+    client.create_bucket(Bucket=bucket)
+    for name, (data, signature) in trail.objects.items():
+        client.put_object(Bucket=bucket, Key=name, Body=data, Metadata={"signature": signature} if signature else {})
+        (reader.folder / "trail-copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (reader.folder / "trail-copy" / name).write_bytes(data)
+    billing = [
+        {"request": "r-1", "time": "2026-11-24T03:00:00Z", "user": {"email": "anna@example.com"}, "verb": "approve"},
+        {"request": "r-2", "time": "2026-11-24T03:00:01Z", "verb": "ping"},
+        {"request": "r-3", "time": "2026-11-24T03:00:02Z", "verb": "approve", "status": 403},
+    ]
+    billing[0] |= {"invoice": {"id": 42, "lines": [{"amount": 12}]}, "status": 200}
+    (reader.folder / "billing.jsonl").write_text("\n".join(map(json.dumps, billing)))
+    reader.names["s3://my-trail/"] = f"s3://{bucket}/"
+    reader.environment |= {
+        "AWS_ENDPOINT_URL": str(pipeline.archive.endpoint_url),
+        "AWS_DEFAULT_REGION": pipeline.archive.region,
+        "AWS_ACCESS_KEY_ID": str(pipeline.archive.access_key),
+        "AWS_SECRET_ACCESS_KEY": str(pipeline.archive.secret_key),
+    }
+    reader.keep_toml_as = "billing.toml"
     yield
 
 
@@ -306,6 +361,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/client.md": client,
     "docs/outbox.md": outbox,
     "docs/spool.md": spool,
+    "docs/importing.md": importing,
     "docs/rebuilding.md": rebuilding,
     "docs/api.md": api,
     "docs/configuration.md": configuration,

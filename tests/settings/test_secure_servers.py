@@ -14,6 +14,7 @@ import pytest
 from tests.anomaly.bench import logins, read_all
 from tests.forward.conftest import SECRET, make_alert
 from tests.forward.receivers import HttpReceiver
+from tests.importers.conftest import STRATUS
 from tests.long_runs import LONG
 from tests.pipeline import say, sql, wait_until
 from tests.settings.secured_servers import PASSWORD
@@ -102,6 +103,8 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
         PostgresSink(settings.kafka_settings(), chain, settings.postgres.sink_dsn),
         lambda: sql(settings.postgres.reader_dsn, stored)[0][0] >= events,
     )
+    importing = say(world.config("import"), "import", "cloudtrail", str(STRATUS), "--chain", CHAIN, "--json")
+    assert (importing.code, json.loads(importing.out)["sent"]) == (0, 31), importing.err
     settings = world.settings("archive-sink")
     step_until(
         ArchiveSink(settings.kafka_settings(), chain, archive_settings(settings)), lambda: count(topics.control) >= 1

@@ -26,6 +26,7 @@ from sealstream.cli import (
     deadletters,
     dismissing,
     forward,
+    importing,
     keys,
     outbox,
     producers,
@@ -87,6 +88,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
 app.add_typer(forward.app, name="forward")
 app.command("producers")(producers.producers_command)
+app.command("import")(importing.import_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")
 app.command("report")(report.report_command)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from sealstream.cli.context import context_of, out
+from sealstream.cli.stopping import interrupted
 from sealstream.client.spool_drain import Drained, DrainProgress, drain_spool
 from sealstream.client.spool_status import StreamStatus, spool_status
 
@@ -27,7 +27,6 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="The client's spool_directory.", show_default=False)]
-_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one document.")]
 
@@ -65,7 +64,7 @@ def drain(
         _print_streams(directory, spool_status(directory), as_json)
         return
     settings = context_of(context).settings(must_exist=False)
-    with _interrupted() as stopping, _progress_bar() as progress:
+    with interrupted() as stopping, _progress_bar() as progress:
         drained = drain_spool(
             directory,
             bootstrap or settings.kafka.bootstrap,
@@ -81,18 +80,6 @@ def drain(
     code = _exit_code(drained)
     if code:
         raise typer.Exit(code)
-
-
-@contextmanager
-def _interrupted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came: an exception amid the driver's callbacks would be its fault, and not ours."""
-    came: list[int] = []
-    before = {each: signal.signal(each, lambda number, _frame: came.append(number)) for each in _ENDS}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _exit_code(drained: Drained) -> int:

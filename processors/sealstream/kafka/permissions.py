@@ -68,6 +68,7 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
     "anomaly": {"control": (WRITE,)},
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
     "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
+    "import": {"raw": (READ, WRITE), "chain": (READ,)},  # it looks what is there already
 }
 # Topics that all chains of a prefix share.
 _ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {

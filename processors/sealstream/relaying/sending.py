@@ -24,7 +24,9 @@ _POLL_S = 0.05
 class BatchSender:
     """For one topic, which must exist. `stalled_s`: how long no acknowledgement may come while some are awaited."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, stalled_s: float = 30.0) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, stalled_s: float = 30.0, client_id: str = "sealstream-outbox"
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._doing = f"writing to {topic}"
@@ -37,7 +39,7 @@ class BatchSender:
                 client_config(
                     kafka,
                     {
-                        "client.id": "sealstream-outbox",
+                        "client.id": client_id,
                         "enable.idempotence": True,
                         "max.in.flight.requests.per.connection": 4,  # with 5 the driver spins (docs/decisions/0193)
                         "enable.gapless.guarantee": True,

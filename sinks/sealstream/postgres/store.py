@@ -43,6 +43,12 @@ _STATEMENTS_FROM = (
     "WHERE chain = $1 AND seq >= $3 AND kind IN ('control', 'log') AND action = ANY($2::text[]) ORDER BY seq LIMIT $4"
 )
 _BY_ID = f"SELECT body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = ANY($2::uuid[]) ORDER BY seq"
+# LIMIT makes it a look into the index for each id, however many are asked for and however large the table is.
+_HOLDING = (
+    "SELECT asked.id::text AS id, asked.text AS text FROM unnest($2::uuid[], $3::bytea[]) AS asked(id, text) "
+    f"CROSS JOIN LATERAL (SELECT FROM {SCHEMA}.{AUDIT_LOG} AS log "
+    "WHERE log.chain = $1 AND log.id = asked.id AND position(asked.text in log.body) > 0 LIMIT 1) AS found"
+)
 _NOTES = (
     "SELECT size, ends_segment, note, compact_range, chain_offset, note_offset "
     f"FROM {SCHEMA}.{AUDIT_CHECKPOINT} WHERE chain = $1 ORDER BY size, ends_segment"
@@ -148,6 +154,12 @@ class PostgresStore:
         """The bodies of the entries with these ids, in order of seq; unverified."""
         rows = self._session.fetch("looking for entries by id", _BY_ID, chain, list(ids))
         return [row["body"] for row in rows]
+
+    def holding(self, chain: str, asked: Sequence[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
+        """For which of these some entry has the id (in lower case) and its body holds the bytes; unverified."""
+        ids, texts = [each[0] for each in asked], [each[1] for each in asked]
+        rows = self._session.fetch("looking for entries by id", _HOLDING, chain, ids, texts)
+        return {(row["id"], row["text"]) for row in rows}
 
     def close(self) -> None:
         """Ends the view and its connection."""
