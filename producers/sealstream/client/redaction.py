@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Self
 
 from sealstream.errors import Misconfigured
@@ -28,14 +27,15 @@ __all__ = ["REDACTED", "Redaction"]
 REDACTED = "[redacted]"
 
 # Matched as whole words of a name, however it is written; the second list also within a word ("userpassword").
-_WORDS = frozenset(
-    "authorization bearer cookie cookies credential credentials csrf csrftoken cvc cvc2 cvv cvv2 jwt otp passcode "
-    "pin pwd secret secrets sessionid token tokens totp".split()  # noqa: SIM905 - words
+_SECRET_WORDS = (
+    "authorization bearer cookie cookies credential credentials csrf csrftoken cvc cvc2 cvv cvv2 jwt otp passcode pin "
+    "pwd secret secrets sessionid token tokens totp"
 )
-_PARTS = (
+_SECRET_PARTS = (
     "accesskey accesstoken apikey authtoken cardno cardnumber clientsecret creditcard idtoken passphrase passwd "
     "password privatekey refreshtoken secretkey securitycode sessionkey signingkey"
-).split()  # noqa: SIM905 - words
+)
+_WORDS, _PARTS = frozenset(_SECRET_WORDS.split()), _SECRET_PARTS.split()
 _OBJECTS = ("metadata", "old_values", "new_values")
 _BY_PATH = frozenset(
     (*_OBJECTS, "changed_fields", "ip_address", "reason", "resource_id", "session_id", "user_agent", "subject_id")
@@ -43,21 +43,25 @@ _BY_PATH = frozenset(
 _CAMEL = re.compile("(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATOR = re.compile("[^A-Za-z0-9]+")
 _SHORTEST_TEXT = 8
+_MAX_VERDICTS = 4_096
 
 _CARD = re.compile(  # ISO/IEC 7812-1: 13 to 19 digits, written together or in a card's groups
     r"(?<![\w.])(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{5})(?!\w|\.\d)"
 )
+_DIGITS = re.compile(r"\d(?:\d{12}|\d{3}[ -]\d)")
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*")
 _CREDENTIALS = re.compile(  # words of a language hold no digit
     r"\b((?:bearer|basic)\s+)(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}", re.IGNORECASE
 )
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/@]{1,256}(?=@)")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_ASSIGNED_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "api", "cvv", "cvc")
 _ASSIGNED = re.compile(
     r"((?:\b|_)(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|cvv|cvc)[\"']?\s{0,8}[=:]\s{0,8})"
     r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'&,;}\]]+)",
     re.IGNORECASE,
 )
+_HARMLESS = (float, bool, type(None))
 
 
 class Redaction:
@@ -87,7 +91,7 @@ class Redaction:
             self._patterns = [re.compile(each) for each in patterns]
         except re.error as error:
             raise Misconfigured(f"redaction: {error.pattern!r} is no regular expression: {error}") from error
-        self.is_secret = lru_cache(maxsize=4096)(self._is_secret)
+        self._verdicts: dict[str, bool] = {}
 
     @classmethod
     def none(cls) -> Self:
@@ -102,7 +106,9 @@ class Redaction:
         for name in _OBJECTS:
             value = event.get(name)
             if value is not None:
-                event[name] = self._value(value, 1)
+                new = self._object(value, 1) if type(value) is dict else self._value(value, 1)
+                if new is not value:
+                    event[name] = new
         reason = event.get("reason")
         if reason is not None and isinstance(reason, str):
             event["reason"] = self.text(reason)
@@ -114,15 +120,22 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """The text without what the patterns find."""
-        if len(text) < _SHORTEST_TEXT and not self._patterns:
-            return text
-        if self._defaults:
+        if self._defaults and len(text) >= _SHORTEST_TEXT:
             text = _without_defaults(text)
         for pattern in self._patterns:
             text = pattern.sub(_found, text)
         return text
 
-    def _is_secret(self, name: str) -> bool:
+    def is_secret(self, name: str) -> bool:
+        """Whether what is called so is redacted."""
+        verdict = self._verdicts.get(name)
+        if verdict is None:
+            if len(self._verdicts) >= _MAX_VERDICTS:  # strangers may choose names
+                self._verdicts.clear()
+            verdict = self._verdicts[name] = self._judged(name)
+        return verdict
+
+    def _judged(self, name: str) -> bool:
         if name in self._keep:
             return False
         words = _words_of(name)
@@ -137,10 +150,11 @@ class Redaction:
         if kind is str:
             return self.text(value)
         if kind is int:
-            return self.text(str(value)) if value > 999_999_999_999 and self.text(str(value)) == REDACTED else value
-        if kind is bool or value is None or kind is float or depth > MAX_NESTING:  # deeper, no event holds it
+            large = value > 999_999_999_999  # a card's number has 13 digits or more
+            return REDACTED if large and self.text(str(value)) == REDACTED else value
+        if kind in _HARMLESS or depth > MAX_NESTING:  # deeper, no event holds it
             return value
-        if isinstance(value, Mapping):
+        if kind is dict or isinstance(value, Mapping):
             return self._object(value, depth)
         if isinstance(value, list | tuple | set | frozenset):
             items = [self._value(item, depth + 1) for item in value]
@@ -149,10 +163,16 @@ class Redaction:
         return value
 
     def _object(self, value: Mapping[Any, Any], depth: int) -> Any:
+        known, is_secret = self._verdicts.get, self.is_secret
         redacted: dict[Any, Any] | None = None
         for name, member in value.items():
-            if type(name) is str and self.is_secret(name) and member is not None and not isinstance(member, bool):
+            if member is None or member is True or member is False:
+                continue
+            verdict = known(name)
+            if verdict or (verdict is None and type(name) is str and is_secret(name)):
                 new: Any = REDACTED
+            elif type(member) is int and member < 1_000_000_000_000:
+                continue
             else:
                 new = self._value(member, depth + 1)
             if new is not member:
@@ -200,17 +220,23 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
 
 
 def _without_defaults(text: str) -> str:
-    if _CARD.search(text) is not None:
+    """Each pattern is tried only where a look at the text says that it may be there."""
+    if len(text) >= 13 and _DIGITS.search(text) is not None:
         text = _CARD.sub(_card, text)
     if "eyJ" in text:
         text = _JWT.sub(REDACTED, text)
-    if " " in text:
+    spaced, assigned = " " in text, "=" in text or ":" in text
+    if not (spaced or assigned):
+        return text
+    lower = text.lower()
+    if spaced and ("bearer " in lower or "basic " in lower):
         text = _CREDENTIALS.sub(rf"\g<1>{REDACTED}", text)
-        if "PRIVATE KEY-----" in text:
-            text = _PRIVATE_KEY.sub(REDACTED, text)
-    if "=" in text or ":" in text:
-        text = _ASSIGNED.sub(rf"\g<1>{REDACTED}", text)
-        if "://" in text:
+    if "private key-----" in lower:
+        text = _PRIVATE_KEY.sub(REDACTED, text)
+    if assigned:
+        if any(map(lower.__contains__, _ASSIGNED_WORDS)):
+            text = _ASSIGNED.sub(rf"\g<1>{REDACTED}", text)
+        if "://" in text and "@" in text:
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}", text)
     return text
 
