@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
 from sealstream.client import AuditClient
+from sealstream.devstack.ports import free_port
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics
@@ -88,3 +94,39 @@ def events(raw: Callable[[], list[bytes]]) -> Callable[..., list[dict[str, Any]]
         return [json.loads(event) for event in found]
 
     return read
+
+
+@contextmanager
+def gunicorn(app: str, folder: Path, *options: str, **environment: str) -> Iterator[str]:
+    """The URL of `app` (`module:name`) on a real gunicorn, in processes of its own."""
+    port = free_port()
+    log = folder / "gunicorn.log"
+    roots = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        app,
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--graceful-timeout",
+        "5",
+        *options,
+    ]
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            command, stdout=written, stderr=written, env={**os.environ, "PYTHONPATH": roots, **environment}
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -120,7 +120,8 @@ class AuditClient:
             delivery_timeout_s=None if self._spool else delivery_timeout_s,
             factory=producer_factory,
         )
-        self._composer = Composer(source, clock, new_id, redaction=redaction)
+        self.redaction = redaction or Redaction()
+        self._composer = Composer(source, clock, new_id, redaction=self.redaction)
         self._denials = tuple(denials)
         self._strict = strict
         self._new_id = new_id
