@@ -5,7 +5,7 @@
 
 Handlers add what they know with `describe`; with Flask-Login, the actor is its `current_user`. What an event says, and
 the crash story, are those of `sealstream.integrations.requests` and `wsgi`. An exception that Flask answers with 500 is
-named in the event.
+named in the event. A response that is no stream is over when Flask has made it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from flask import Flask, got_request_exception, request
-from flask.wrappers import Request
+from flask.wrappers import Request, Response
 
 from sealstream.client import AuditClient
 from sealstream.client.results import error_name
 from sealstream.integrations.requests import Actor, describe, emitted_already, tell_actor, tell_error
-from sealstream.integrations.wsgi import AuditMiddleware, Environ, Route
+from sealstream.integrations.wsgi import ROUTE, WHOLE, AuditMiddleware, Route
 
 __all__ = ["Actor", "audit_requests", "describe", "emitted_already"]
 
@@ -44,32 +44,42 @@ def audit_requests(
         client,
         trusted_proxies=trusted_proxies,
         exclude=exclude,
-        route=_route,
         framework="flask",
     )
     app.wsgi_app = middleware  # type: ignore[method-assign]
     ask = actor or _logged_in
 
-    @app.teardown_request
-    def identified(_error: BaseException | None) -> None:
+    def look() -> None:
+        """While Flask still knows the request."""
+        asked = cast(Request, request._get_current_object())  # type: ignore[attr-defined]
+        asked.environ.setdefault(ROUTE, _route(asked))
         try:
-            tell_actor(ask(cast(Request, request._get_current_object())))  # type: ignore[attr-defined]
+            tell_actor(ask(asked))
         except Exception as fault:  # noqa: BLE001 - an application's function; the request must not suffer
             middleware.audit.complain("actor", fault)
 
-    def failed(_app: Flask, exception: BaseException, **_more: Any) -> None:
+    @app.after_request
+    def answered(response: Response) -> Response:
+        look()
+        request.environ[WHOLE] = not (response.is_streamed or response.direct_passthrough)
+        return response
+
+    @app.teardown_request
+    def failed(_error: BaseException | None) -> None:
+        if ROUTE not in request.environ:  # no response of Flask's own: the exception goes on to the server
+            look()
+
+    def raised(_app: Flask, exception: BaseException, **_more: Any) -> None:
         tell_error(error_name(exception))
 
-    got_request_exception.connect(failed, app, weak=False)
+    got_request_exception.connect(raised, app, weak=False)
 
 
-def _route(environ: Environ) -> Route:
-    asked = environ.get("werkzeug.request")
-    rule = getattr(asked, "url_rule", None)
-    if asked is None or rule is None:
+def _route(asked: Request) -> Route:
+    if asked.url_rule is None:
         return Route(None)
     params = {str(name): str(value) for name, value in (asked.view_args or {}).items()}
-    return Route(_PARAMETER.sub(r"{\1}", rule.rule), params)
+    return Route(_PARAMETER.sub(r"{\1}", asked.url_rule.rule), params)
 
 
 def _logged_in(_request: Request) -> Actor | None:

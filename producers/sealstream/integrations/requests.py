@@ -115,7 +115,7 @@ def tell_error(name: str) -> None:
 def tell_actor(actor: Actor | str | None) -> None:
     """Who makes the running request, unless its handler has said it; for a framework that can be asked only within."""
     if actor is not None and _told.get() is not None and bound().get("actor_id") is None:
-        bind_shared(**_as_context(actor))  # type: ignore[typeddict-item]
+        bind_shared(**_as_context(actor))
 
 
 def _as_context(actor: Actor | str) -> dict[str, Any]:

@@ -20,11 +20,15 @@ from sealstream.client import AuditClient
 from sealstream.integrations.requests import Actor, Ended, Request, RequestAudit, describe, emitted_already
 from sealstream.integrations.routes import action_named, resource_in
 
-__all__ = ["Actor", "AuditMiddleware", "Environ", "Route", "describe", "emitted_already"]
+__all__ = ["ROUTE", "WHOLE", "Actor", "AuditMiddleware", "Environ", "Route", "describe", "emitted_already"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+ROUTE = "sealstream.route"
+WHOLE = "sealstream.whole"
 
 
 class Route(NamedTuple):
@@ -35,7 +39,9 @@ class Route(NamedTuple):
 
 
 class AuditMiddleware:
-    """Options as `sealstream.integrations.requests.RequestAudit`. `route`: what was matched, asked at the end."""
+    """Options as `sealstream.integrations.requests.RequestAudit`. A framework on top of it puts what it knows into the
+    environment: under `ROUTE` a `Route`, under `WHOLE` whether the response is all there.
+    """
 
     def __init__(
         self,
@@ -45,14 +51,12 @@ class AuditMiddleware:
         trusted_proxies: Collection[str] = (),
         actor: Callable[[Environ], Actor | str | None] | None = None,
         exclude: Collection[str] | Callable[[Environ], bool] = (),
-        route: Callable[[Environ], Route] = lambda _environ: Route(None),
         framework: str = "wsgi",
     ) -> None:
         self.app = app
         self.audit: RequestAudit[Environ] = RequestAudit(
             client, trusted_proxies=trusted_proxies, actor=actor, exclude=exclude, framework=framework
         )
-        self._route = route
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = _path(environ)
@@ -67,15 +71,9 @@ class AuditMiddleware:
                 response.end(type(error).__name__)
                 raise
             response.take(parts)
+            if environ.get(WHOLE):
+                response.end(None)
             return response
-
-    def route_of(self, environ: Environ) -> Route:
-        """What the framework matched; nothing where it can't be asked."""
-        try:
-            return self._route(environ)
-        except Exception as error:  # noqa: BLE001 - a framework's object; the event must not suffer
-            self.audit.complain("route", error)
-            return Route(None)
 
 
 class _Response:
@@ -138,7 +136,7 @@ class _Response:
             self._status = 500  # what the server answers for us
 
         def ended() -> Ended:
-            route = middleware.route_of(self._environ)
+            route = self._environ.get(ROUTE) or Route(None)
             return Ended(
                 action_named(str(self._environ.get("REQUEST_METHOD", "")), route.template),
                 resource_in(route.params, self._path),
