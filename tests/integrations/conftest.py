@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +96,43 @@ def events(raw: Callable[[], list[bytes]]) -> Callable[..., list[dict[str, Any]]
     return read
 
 
-@contextmanager
-def gunicorn(app: str, folder: Path, *options: str, **environment: str) -> Iterator[str]:
+def gunicorn(app: str, folder: Path, *options: str, **environment: str) -> AbstractContextManager[str]:
     """The URL of `app` (`module:name`) on a real gunicorn, in processes of its own."""
-    port = free_port()
-    log = folder / "gunicorn.log"
-    roots = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
+    return _server(
+        ["gunicorn", app, "--bind", "127.0.0.1:{port}", "--graceful-timeout", "5", *options], folder, environment
+    )
+
+
+def uvicorn_workers(app: str, folder: Path, *options: str, **environment: str) -> AbstractContextManager[str]:
+    """The same on uvicorn's own worker processes."""
     command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
+        "uvicorn",
         app,
-        "--bind",
-        f"127.0.0.1:{port}",
-        "--graceful-timeout",
-        "5",
+        "--port",
+        "{port}",
+        "--workers",
+        "2",
+        "--no-proxy-headers",
+        "--lifespan",
+        "off",
         *options,
     ]
+    return _server(command, folder, environment)
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """For a process that imports this tree and its tests."""
+    roots = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    return {**os.environ, "PYTHONPATH": roots, **more}
+
+
+@contextmanager
+def _server(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    port = free_port()
+    log = folder / f"{command[0]}.log"
+    words = [sys.executable, "-m", *(word.format(port=port) for word in command)]
     with log.open("wb") as written:
-        process = subprocess.Popen(
-            command, stdout=written, stderr=written, env={**os.environ, "PYTHONPATH": roots, **environment}
-        )
+        process = subprocess.Popen(words, stdout=written, stderr=written, env=child_environment(**environment))
     try:
         deadline = time.monotonic() + 30
         while True:

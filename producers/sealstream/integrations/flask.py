@@ -20,7 +20,7 @@ from flask.wrappers import Request, Response
 
 from sealstream.client import AuditClient
 from sealstream.client.results import error_name
-from sealstream.integrations.requests import Actor, describe, emitted_already, tell_actor, tell_error
+from sealstream.integrations.requests import Actor, describe, emitted_already, recorded, tell_actor, tell_error
 from sealstream.integrations.wsgi import ROUTE, WHOLE, AuditMiddleware, Route
 
 __all__ = ["Actor", "audit_requests", "describe", "emitted_already"]
@@ -36,8 +36,8 @@ def audit_requests(
     actor: Callable[[Request], Actor | str | None] | None = None,
     exclude: Collection[str] = (),
 ) -> None:
-    """Watch all requests of `app`. `actor`: asked within the request, when its handler is done; others as
-    `sealstream.integrations.requests.RequestAudit`.
+    """Watch all requests of `app`. `actor`: asked before the view runs, and again after it where nobody was
+    known then; others as `sealstream.integrations.requests.RequestAudit`.
     """
     middleware = AuditMiddleware(
         app.wsgi_app,
@@ -57,6 +57,16 @@ def audit_requests(
             tell_actor(ask(asked))
         except Exception as fault:  # noqa: BLE001 - an application's function; the request must not suffer
             middleware.audit.complain("actor", fault)
+
+    dispatch = app.dispatch_request
+
+    def dispatched(*args: Any, **kwargs: Any) -> Any:
+        """After the functions of `before_request`: what the view emits knows who acts."""
+        if recorded():
+            look()
+        return dispatch(*args, **kwargs)
+
+    app.dispatch_request = dispatched  # type: ignore[method-assign]
 
     @app.after_request
     def answered(response: Response) -> Response:

@@ -32,6 +32,7 @@ __all__ = [
     "RequestAudit",
     "describe",
     "emitted_already",
+    "recorded",
     "tell_actor",
     "tell_error",
 ]
@@ -110,6 +111,11 @@ def tell_error(name: str) -> None:
     told = _told.get()
     if told is not None:
         told["error"] = name
+
+
+def recorded() -> bool:
+    """Whether a request runs here that gets an event."""
+    return _told.get() is not None
 
 
 def tell_actor(actor: Actor | str | None) -> None:
