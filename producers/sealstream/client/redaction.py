@@ -58,7 +58,7 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-
 _ASSIGNED_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "api", "cvv", "cvc")
 _ASSIGNED = re.compile(
     r"((?:\b|_)(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|cvv|cvc)[\"']?\s{0,8}[=:]\s{0,8})"
-    r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'&,;}\]]+)",
+    r"(?!\[redacted\])(?:\"[^\"]*\"|'[^']*'|[^\s\"'&,;}\]]+)",
     re.IGNORECASE,
 )
 _HARMLESS = (float, bool, type(None))
