@@ -39,7 +39,7 @@ from sealstream.layout.forwarding import ForwardTopics, Place
 
 PAGES = sorted(
     path
-    for pattern in ("README.md", "docs/*.md", "docs/how-to/*.md", "docs/reference/*.md", "examples/*/README.md")
+    for pattern in ("README.md", "docs/*.md", "docs/how-to/*.md", "docs/frameworks/*.md", "docs/reference/*.md", "examples/*/README.md")
     for path in ROOT.glob(pattern)
 )
 BLOCKS = {str(path.relative_to(ROOT)): blocks_of(ROOT, path) for path in PAGES}
@@ -301,6 +301,23 @@ def forwarding(reader: Reader) -> Iterator[None]:
         assert len(receiver.requests) == 2  # the test, and the letter
 
 
+@contextmanager
+def frameworks(reader: Reader) -> Iterator[None]:
+    """The page's programs run as they stand, and what they report is sealed."""
+    pipeline = reader.pipeline
+    reader.environment |= {
+        "SEALSTREAM_BOOTSTRAP": pipeline.kafka.bootstrap,
+        "SEALSTREAM_CLIENT_PREFIX": pipeline.prefix,
+        "SEALSTREAM_CLIENT_SERVICE": "page",
+    }
+    page = "SELECT count(*) FROM audit_log WHERE source->>'service' = 'page' AND action <> 'producer.closed'"
+    pipeline.wait_stored(pipeline.wait_sealed())
+    before = sql(pipeline.reader_dsn, page)[0][0]
+    yield
+    pipeline.wait_stored(pipeline.wait_sealed())
+    assert sql(pipeline.reader_dsn, page)[0][0] > before
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/alerts.md": alerts,
@@ -313,6 +330,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/search.md": search,
     "docs/forwarding.md": forwarding,
     "docs/tutorial.md": tutorial,
+    **{name: frameworks for name in RUN if name.startswith("docs/frameworks/")},
     "examples/sqlite-sink/README.md": sqlite_sink,
     "examples/clinic/README.md": clinic,
 }
