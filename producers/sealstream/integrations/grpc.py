@@ -15,7 +15,6 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from contextvars import Context, copy_context
 from typing import Any
 from urllib.parse import unquote
 
@@ -125,14 +124,14 @@ class AuditInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
 
         def streaming(asked: Any, context: Any) -> Any:
             with calls.begun(context) as request:
-                held: Context = copy_context()  # its messages may be made in several threads
+                request.hold()  # its messages may be made in several threads
             error: BaseException | None = None
             whole = False
             try:
-                messages = held.run(lambda: iter(behaviour(asked, context)))
+                messages = request.within(lambda: iter(behaviour(asked, context)))
                 while True:
                     try:
-                        message = held.run(next, messages)
+                        message = request.within(next, messages)
                     except StopIteration:
                         whole = True
                         return
@@ -143,7 +142,7 @@ class AuditInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
                 error = raised
                 raise
             finally:
-                held.run(calls.ended, method, context, request, error, whole)
+                request.within(calls.ended, method, context, request, error, whole)
 
         return streaming if streams else unary
 

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 
 from sealstream.client import AuditClient, bind_shared, bound, sharing
-from sealstream.client.context import Context
+from sealstream.client.context import Captured, Context, captured, resumed
 from sealstream.client.results import Result, result_of_status, told_result
 from sealstream.client.tracing import trace_id_of
 from sealstream.integrations.proxies import TrustedProxies
@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Actor(NamedTuple):
@@ -155,7 +157,26 @@ class Request:
     def __init__(self) -> None:
         self.told: _Told = {"fields": {}, "emitted": False, "error": None}
         self.shared: dict[str, Any] = {}
+        self._bound = Captured({}, self.shared)
         self._began = time.perf_counter()
+
+    def hold(self) -> None:
+        """Within the request: what is bound now is bound in what `within` runs later."""
+        self._bound = captured()
+
+    def within(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a later part of it, in whatever thread. Other context variables are as they are there: a framework that
+        leaves one behind in the first part could not take it back from a copy of the context.
+        """
+        token = _told.set(self.told)
+        try:
+            with resumed(self._bound):
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    self._bound = captured()
+        finally:
+            _told.reset(token)
 
     def duration_ms(self) -> float:
         """Since it began."""

@@ -4,8 +4,8 @@
 
 What it says, and what handlers add with `describe`, is as `sealstream.integrations.requests` decides; Flask has a
 module of its own on top of this one, which knows its routes. A response ends when the server closes it; one that was
-closed before its last part broke off. Each part of a streamed response is made in the request's context, also where the
-server takes it elsewhere.
+closed before its last part broke off. Each part of a streamed response is made with what the request has bound, also
+where the server takes it elsewhere.
 
 The invariant: whatever fails here, the request runs as if this middleware were not there, and never waits for it.
 """
@@ -13,7 +13,6 @@ The invariant: whatever fails here, the request runs as if this middleware were 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextvars import copy_context
 from typing import Any, NamedTuple
 
 from sealstream.client import AuditClient
@@ -98,7 +97,7 @@ class _Response:
     def take(self, parts: Iterable[bytes]) -> None:
         """What the application answered."""
         self._parts = parts
-        self._context = copy_context()
+        self._request.hold()
         self._complete = self._environ.get("REQUEST_METHOD") == "HEAD"  # servers may leave its parts alone
         self._iterator: Iterator[bytes] | None = None
 
@@ -108,8 +107,8 @@ class _Response:
     def __next__(self) -> bytes:
         try:
             if self._iterator is None:
-                self._iterator = self._context.run(iter, self._parts)
-            return self._context.run(next, self._iterator)
+                self._iterator = self._request.within(iter, self._parts)
+            return self._request.within(next, self._iterator)
         except StopIteration:
             self._complete = True
             raise
@@ -122,11 +121,11 @@ class _Response:
         try:
             close = getattr(self._parts, "close", None)
             if close is not None:
-                self._context.run(close)
+                self._request.within(close)
         except BaseException as error:
-            self._context.run(self.end, type(error).__name__)
+            self._request.within(self.end, type(error).__name__)
             raise
-        self._context.run(self.end, None if self._complete else "no complete response")
+        self._request.within(self.end, None if self._complete else "no complete response")
 
     def end(self, error: str | None) -> None:
         middleware, self._middleware = self._middleware, None

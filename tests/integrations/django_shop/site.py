@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django
+from asgiref.sync import sync_to_async
 from django.apps import AppConfig
 from django.conf import settings
 
@@ -167,8 +168,8 @@ def change_payments(_request: HttpRequest) -> HttpResponse:
 
 
 async def asynchronous(request: HttpRequest, number: int) -> HttpResponse:
-    user: Any = await request.auser()
-    describe(metadata={"user": user.pk})
+    user: Any = await sync_to_async(lambda: request.user.pk)()  # `auser` is new in Django 5
+    describe(metadata={"user": user})
     return OK()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextvars import copy_context
 from hashlib import sha256
 from typing import Any
 
@@ -106,14 +105,15 @@ class AuditMiddleware:
             response.streaming_content = self._watched(request, begun, response)
 
     def _watched(self, request: HttpRequest, begun: Request, response: HttpResponse) -> Iterator[bytes]:
-        context, parts = copy_context(), iter(response.streaming_content)
+        begun.hold()
+        parts = iter(response.streaming_content)
 
         def watched() -> Iterator[bytes]:
             error: str | None = "no complete response"
             try:
                 while True:
                     try:
-                        part = context.run(next, parts)
+                        part = begun.within(next, parts)
                     except StopIteration:
                         error = None
                         return
@@ -122,7 +122,7 @@ class AuditMiddleware:
                 error = error_name(fault)
                 raise
             finally:
-                context.run(self._end, request, begun, response.status_code, error)
+                begun.within(self._end, request, begun, response.status_code, error)
 
         return watched()
 
