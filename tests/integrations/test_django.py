@@ -17,7 +17,8 @@ from tests.integrations.conftest import child_environment, gunicorn, uvicorn_wor
 
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings
-from sealstream.layout import ChainSettings
+from sealstream.layout import ChainSettings, OutboxTables
+from sealstream.relaying import OutboxRelay, OutboxStatus, outbox_status
 
 Events = Callable[[int], list[dict[str, Any]]]
 SITE = "tests.integrations.django_shop.site"
@@ -55,6 +56,17 @@ def outbox(dsn: str) -> list[dict[str, Any]]:
     with psycopg.connect(dsn) as connection:
         rows = connection.execute("SELECT event FROM sealstream_outbox ORDER BY id").fetchall()
     return [json.loads(validate_event(bytes(row[0])).canonical) for row in rows]
+
+
+def relayed(dsn: str, kafka: KafkaSettings, chain: ChainSettings) -> OutboxStatus:
+    """The outbox, once a relay has taken everything in it to Kafka."""
+    relay = OutboxRelay(kafka, chain, dsn, OutboxTables.of(), idle_s=0.001)
+    try:
+        while relay.step():
+            pass
+    finally:
+        relay.close()
+    return outbox_status(dsn, OutboxTables.of())
 
 
 def log_in(http: httpx.Client, password: str = "right") -> str:
@@ -187,7 +199,9 @@ def test_changes_of_models_in_their_transactions(
     assert "rolled back" not in str(found)
 
 
-def test_what_signals_miss_by_triggers(url: str, shop: str) -> None:
+def test_what_signals_miss_by_triggers(
+    url: str, shop: str, kafka: KafkaSettings, chain: ChainSettings, events: Events
+) -> None:
     with httpx.Client(base_url=url) as http:
         log_in(http)
         assert http.get("/payments").status_code == 200
@@ -222,6 +236,10 @@ def test_what_signals_miss_by_triggers(url: str, shop: str) -> None:
         assert event["metadata"]["recorded_by"] == "trigger"
     assert by_hand["actor_type"] == "service"
     assert by_hand["actor_id"] == by_hand["metadata"]["database_user"]
+    status = relayed(shop, kafka, chain)
+    assert (status.waiting, status.refused) == (0, 0)
+    sent = events(len(found) + 3)  # and the login, its request, the request
+    assert {event["id"] for event in found} < {event["id"] for event in sent}
     assert "4111" not in str(found)
 
 
