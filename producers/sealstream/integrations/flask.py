@@ -20,7 +20,7 @@ from flask.wrappers import Request, Response
 
 from sealstream.client import AuditClient
 from sealstream.client.results import error_name
-from sealstream.integrations.requests import Actor, describe, emitted_already, recorded, tell_actor, tell_error
+from sealstream.integrations.requests import Actor, describe, emitted_already, nobody_known, tell_actor, tell_error
 from sealstream.integrations.wsgi import ROUTE, WHOLE, AuditMiddleware, Route
 
 __all__ = ["Actor", "audit_requests", "describe", "emitted_already"]
@@ -54,7 +54,8 @@ def audit_requests(
         asked = cast(Request, request._get_current_object())  # type: ignore[attr-defined]
         asked.environ.setdefault(ROUTE, _route(asked))
         try:
-            tell_actor(ask(asked))
+            if nobody_known():
+                tell_actor(ask(asked))
         except Exception as fault:  # noqa: BLE001 - an application's function; the request must not suffer
             middleware.audit.complain("actor", fault)
 
@@ -62,8 +63,7 @@ def audit_requests(
 
     def dispatched(*args: Any, **kwargs: Any) -> Any:
         """After the functions of `before_request`: what the view emits knows who acts."""
-        if recorded():
-            look()
+        look()
         return dispatch(*args, **kwargs)
 
     app.dispatch_request = dispatched  # type: ignore[method-assign]

@@ -32,7 +32,7 @@ __all__ = [
     "RequestAudit",
     "describe",
     "emitted_already",
-    "recorded",
+    "nobody_known",
     "tell_actor",
     "tell_error",
 ]
@@ -115,14 +115,14 @@ def tell_error(name: str) -> None:
         told["error"] = name
 
 
-def recorded() -> bool:
-    """Whether a request runs here that gets an event."""
-    return _told.get() is not None
+def nobody_known() -> bool:
+    """Whether a request runs here that gets an event, and nobody has said who makes it."""
+    return _told.get() is not None and bound().get("actor_id") is None
 
 
 def tell_actor(actor: Actor | str | None) -> None:
     """Who makes the running request, unless its handler has said it; for a framework that can be asked only within."""
-    if actor is not None and _told.get() is not None and bound().get("actor_id") is None:
+    if actor is not None and nobody_known():
         bind_shared(**_as_context(actor))
 
 

@@ -16,7 +16,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 
 from sealstream.client.results import error_name
 from sealstream.integrations.django.configuration import audit_client, configured, loaded
-from sealstream.integrations.requests import Actor, Ended, Request, RequestAudit, recorded, tell_actor, tell_error
+from sealstream.integrations.requests import Actor, Ended, Request, RequestAudit, nobody_known, tell_actor, tell_error
 from sealstream.integrations.routes import action_named, resource_in
 
 __all__ = ["AuditMiddleware", "user_actor"]
@@ -70,14 +70,14 @@ class AuditMiddleware:
                 cancelled = isinstance(error, CancelledError)
                 self._end(request, begun, None if cancelled else 500, error_name(error))
                 raise
-            await sync_to_async(self._identify)(request)  # it may ask the database for the user
+            if nobody_known():
+                await sync_to_async(self._identify)(request)  # it may ask the database for the user
             self._answered(request, begun, response)
             return response
 
     def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
         """Django asks when all other middleware knows the request: what the view emits knows who acts."""
-        if recorded():
-            self._identify(request)
+        self._identify(request)
 
     def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
         """Django asks before it makes an answer of a view's exception."""
@@ -91,7 +91,8 @@ class AuditMiddleware:
 
     def _identify(self, request: HttpRequest) -> None:
         try:
-            tell_actor(self._actor(request))
+            if nobody_known():
+                tell_actor(self._actor(request))
         except Exception as error:  # noqa: BLE001 - an application's function; the request must not suffer
             self.audit.complain("actor", error)
 
