@@ -108,6 +108,18 @@ def test_a_denial_or_failure_that_no_exception_tells(audit: AuditClient, recorde
     ]
 
 
+def test_records_that_nobody_can_read_break_nothing(audit: AuditClient, recorded: Recorded) -> None:
+    class Broken(dict[str, int]):
+        def items(self) -> None:  # type: ignore[override]
+            raise OSError("secret text")
+
+    for old in (5, Broken()):
+        with audit.action("a", ("r", 1)) as action:
+            action.changes(old, {"n": 1})
+    assert [event["metadata"]["changes_unreadable"] for event in recorded] == ["TypeError", "OSError"]
+    assert {event["result"] for event in recorded} == {"success"}
+
+
 @dataclass
 class InvoiceLine:
     id: int | None

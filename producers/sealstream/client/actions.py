@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
 
 from sealstream.client.changes import changes
+from sealstream.client.delivery import warn
 from sealstream.client.resources import NAMELESS, named_parameter, resource_of
 from sealstream.client.results import Result, error_name, result_of_error, told_result
 from sealstream.errors import SealstreamError
@@ -86,8 +87,12 @@ class Action:
     def changes(
         self, old: object, new: object, *, only: Collection[str] | None = None, ignore: Collection[str] = ()
     ) -> None:
-        """What it changes: as `sealstream.client.changes`."""
-        self._fields.update(changes(old, new, only=only, ignore=ignore))
+        """What it changes: as `sealstream.client.changes`, but that a record nobody can read breaks nothing."""
+        try:
+            self._fields.update(changes(old, new, only=only, ignore=ignore))
+        except Exception as fault:  # noqa: BLE001 - whatever objects an application hands over, it must not suffer
+            warn("changes of %s can't be read: %r", self.action, fault)
+            self._describe({"metadata": {"changes_unreadable": type(fault).__name__}})
 
     def deny(self, reason: str | None = None) -> None:
         """It was not allowed, though no exception says so."""

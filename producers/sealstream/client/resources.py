@@ -24,7 +24,7 @@ def resource_of(resource: object) -> tuple[str, object]:
     `pk`, `uuid`), with its class's name in lower case and underscores as the type.
     """
     if isinstance(resource, tuple) and len(resource) == 2:
-        return str(resource[0]), resource[1]
+        return resource[0], resource[1]
     kind: Any = type(resource)
     name = _CAMEL.sub("_", kind.__name__).lower()
     with suppress(Exception):
