@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sealstream.client import AuditClient, clear
+from sealstream.client.testing import Recorded, recording
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics
@@ -44,6 +45,13 @@ def make_client(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Callable
     yield make
     for client in made:
         client.close(0.1)
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """What clients report, in memory."""
+    with recording() as events:
+        yield events
 
 
 @pytest.fixture(autouse=True)

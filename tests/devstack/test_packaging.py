@@ -62,6 +62,13 @@ def test_a_bare_install_is_thin(bare: Path) -> None:
     assert len(distributions) <= 5, distributions
 
 
+def test_pytest_finds_the_fixture_where_both_are_installed(bare: Path) -> None:
+    listed = (
+        "from importlib.metadata import entry_points\nprint(*(each.value for each in entry_points(group='pytest11')))"
+    )
+    assert "sealstream.client.pytest_plugin" in run(bare / "python", "-c", listed)
+
+
 def test_a_bare_install_has_the_client_and_names_the_extra_that_a_command_needs(bare: Path) -> None:
     run(bare / "python", "-c", "import sealstream.client, sealstream.events, sealstream.sealing, sealstream.layout")
     for command, extra in (("verify", "sealstream[server]"), ("up", "sealstream[devstack]")):

@@ -45,7 +45,14 @@ from sealstream.layout.forwarding import ForwardTopics, Place
 
 PAGES = sorted(
     path
-    for pattern in ("README.md", "docs/*.md", "docs/how-to/*.md", "docs/reference/*.md", "examples/*/README.md")
+    for pattern in (
+        "README.md",
+        "docs/*.md",
+        "docs/how-to/*.md",
+        "docs/frameworks/*.md",
+        "docs/reference/*.md",
+        "examples/*/README.md",
+    )
     for path in ROOT.glob(pattern)
 )
 BLOCKS = {str(path.relative_to(ROOT)): blocks_of(ROOT, path) for path in PAGES}
@@ -355,6 +362,38 @@ def forwarding(reader: Reader) -> Iterator[None]:
         assert len(receiver.requests) == 2  # the test, and the letter
 
 
+_REPORTED = {
+    "celery": ["task.start", "invoice.remind", "task.end"],
+    "django": ["create", "post:/invoices/{invoice_id}/payment"],
+    "fastapi": ["get:/invoices/{invoice_id}"],
+    "flask": ["get:/invoices/{invoice_id}", "invoice.approve"],
+    "grpc": ["call:/billing.Invoices/Read"],
+    "logging": ["invoice.approve", "invoice.approve"],
+    "sqlalchemy": ["create", "update", "update"],
+}
+
+
+def framework(page: str) -> Callable[[Reader], object]:
+    @contextmanager
+    def frameworks(reader: Reader) -> Iterator[None]:
+        """The page's programs run as they stand, and what they report is sealed: that, and nothing else."""
+        pipeline = reader.pipeline
+        reader.environment |= {
+            "SEALSTREAM_BOOTSTRAP": pipeline.kafka.bootstrap,
+            "SEALSTREAM_CLIENT_PREFIX": pipeline.prefix,
+        }
+        before = pipeline.wait_sealed()
+        yield
+        pipeline.wait_stored(pipeline.wait_sealed())
+        sealed = (
+            f"SELECT action FROM audit_log WHERE chain = 'main' AND kind = 'event' AND seq >= {before} ORDER BY seq"
+        )
+        actions = [row[0] for row in sql(pipeline.reader_dsn, sealed)]
+        assert [action for action in actions if action != "producer.closed"] == _REPORTED[page]
+
+    return frameworks
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/alerts.md": alerts,
@@ -368,6 +407,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/search.md": search,
     "docs/forwarding.md": forwarding,
     "docs/tutorial.md": tutorial,
+    **{f"docs/frameworks/{name}.md": framework(name) for name in _REPORTED},
     "examples/sqlite-sink/README.md": sqlite_sink,
     "examples/clinic/README.md": clinic,
 }

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
 from sealstream.client import AuditClient
+from sealstream.devstack.ports import free_port
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics
@@ -88,3 +94,55 @@ def events(raw: Callable[[], list[bytes]]) -> Callable[..., list[dict[str, Any]]
         return [json.loads(event) for event in found]
 
     return read
+
+
+def gunicorn(app: str, folder: Path, *options: str, **environment: str) -> AbstractContextManager[str]:
+    """The URL of `app` (`module:name`) on a real gunicorn, in processes of its own."""
+    return _server(
+        ["gunicorn", app, "--bind", "127.0.0.1:{port}", "--graceful-timeout", "5", *options], folder, environment
+    )
+
+
+def uvicorn_workers(app: str, folder: Path, *options: str, **environment: str) -> AbstractContextManager[str]:
+    """The same on uvicorn's own worker processes."""
+    command = [
+        "uvicorn",
+        app,
+        "--port",
+        "{port}",
+        "--workers",
+        "2",
+        "--no-proxy-headers",
+        "--lifespan",
+        "off",
+        *options,
+    ]
+    return _server(command, folder, environment)
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """For a process that imports this tree and its tests."""
+    roots = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    return {**os.environ, "PYTHONPATH": roots, **more}
+
+
+@contextmanager
+def _server(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    port = free_port()
+    log = folder / f"{command[0]}.log"
+    words = [sys.executable, "-m", *(word.format(port=port) for word in command)]
+    with log.open("wb") as written:
+        process = subprocess.Popen(words, stdout=written, stderr=written, env=child_environment(**environment))
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -40,7 +40,8 @@ def variable_of(path: Path) -> str:
 def from_environment(
     model: type[BaseModel], environ: Mapping[str, str], chosen: Iterable[str], others: Iterable[str]
 ) -> Given:
-    """`chosen`: names that people gave to sections in the file. `others`: variables that are no settings.
+    """`chosen`: names that people gave to sections in the file. `others`: variables that are no settings; `NAME_*` is
+    every one that begins so.
 
     One that means no setting is a fault if it was surely meant as one, and otherwise a warning: on Kubernetes a service
     called sealstream makes variables such as SEALSTREAM_SERVICE_HOST.
@@ -51,9 +52,10 @@ def from_environment(
     under = [tuple(name if part == "*" else part for part in path) for path in paths for name in listed]
     known = sorted({variable_of(path) for path in (*paths, *under) if "*" not in path})
     apart = {name.replace("__", "_") for name in known}
-    foreign = set(others)
+    foreign = {name for name in others if not name.endswith("*")}
+    beginnings = tuple(name.removesuffix("*") for name in others if name.endswith("*"))
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in foreign:
+        if not name.startswith(PREFIX) or name in foreign or name.startswith(beginnings):
             continue
         path = _path(model, tuple(name[len(PREFIX) :].split("__")), listed)
         if path is None:

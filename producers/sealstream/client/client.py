@@ -14,18 +14,23 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, Self
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 
 from confluent_kafka import Producer
 
 from sealstream.client import lifetimes
+from sealstream.client.actions import Action, ActionFields, audited
 from sealstream.client.composing import Composer
 from sealstream.client.delivery import Delivery, warn
+from sealstream.client.environment import settings_from
+from sealstream.client.recorded_stream import RecordedStream
+from sealstream.client.redaction import Redaction
 from sealstream.client.spool_drain import drains
 from sealstream.client.spool_journal import Fsync, SpoolSettings
 from sealstream.client.spool_stream import SpooledStream
@@ -35,7 +40,11 @@ from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unav
 from sealstream.events import new_event_id
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, check_chain_name
 
-__all__ = ["AuditClient"]
+__all__ = ["AuditClient", "diverted"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Record = Callable[[dict[str, Any]], None]
 
 _MAX_COMPLAINTS = 256
 
@@ -50,6 +59,8 @@ class AuditClient:
     `source`: of `service`, `version`, `host` (this one's name by default), `environment`. `kafka_options`: more options
     of librdkafka, such as `security.protocol`. `exit_timeout_s`: how long the end of the interpreter may take for a
     client that nobody closed. `strict`: raise `InvalidEvent` for a refused event and `Unavailable` for a dropped one.
+    `redaction`: what must not leave the process; None: the defaults of `sealstream.client.redaction`. `denials`:
+    exceptions by which the application denies, beside `PermissionError`, for `action` and `audited`.
 
     `mode` says what becomes of events that Kafka does not take at once:
 
@@ -78,6 +89,8 @@ class AuditClient:
         delivery_timeout_s: float = 120.0,
         exit_timeout_s: float = 5.0,
         strict: bool = False,
+        redaction: Redaction | None = None,
+        denials: Collection[type[BaseException]] = (),
         mode: Literal["best_effort", "spool"] = "best_effort",
         spool_directory: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1024 * 1024 * 1024,
@@ -107,13 +120,15 @@ class AuditClient:
             delivery_timeout_s=None if self._spool else delivery_timeout_s,
             factory=producer_factory,
         )
-        self._composer = Composer(source, clock, new_id)
+        self.redaction = redaction or Redaction()
+        self._composer = Composer(source, clock, new_id, redaction=self.redaction)
+        self._denials = tuple(denials)
         self._strict = strict
         self._new_id = new_id
         self._complaints: set[tuple[str, str]] = set()
         self._lock = RLock()
         self._closed = False
-        self._losses = Losses()
+        self._losses = _diversion[1]() if _diversion is not None else Losses()
         self._stream = self._new_stream()
         try:
             self._composer.statement(self._stream.producer_id, "producer.closed", {"next": 1})
@@ -123,6 +138,14 @@ class AuditClient:
         if self._spool:
             self._spool.check()
         lifetimes.register(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Self:
+        """A client by variables of the environment (`sealstream.client.environment`); `settings` go before them.
+
+        Raises `Misconfigured`, naming the variable.
+        """
+        return cls(**{**settings_from(os.environ if environ is None else environ), **settings})
 
     # --- events
 
@@ -197,6 +220,39 @@ class AuditClient:
             self._drop(dropped, Unavailable(f"the audit event {action} was dropped: {dropped}"))
         return None
 
+    def action(
+        self,
+        action: str,
+        resource: object = None,
+        *,
+        denials: Collection[type[BaseException]] = (),
+        **fields: Unpack[ActionFields],
+    ) -> Action:
+        """For `with` or `async with`: the block as one event, with how it ended (`sealstream.client.actions`).
+
+        `resource`: a pair of type and id, or an object with an id (`sealstream.client.resources`); its id may come into
+        being within the block. `denials`: more exceptions by which it is denied. `fields`: as `emit`'s.
+        """
+        given = cast(dict[str, Any], fields)
+        return Action(self.emit, action, resource, denials=(*self._denials, *denials), fields=given)
+
+    def audited(
+        self,
+        action: str | None = None,
+        *,
+        resource: str | Callable[..., object] | None = None,
+        denials: Collection[type[BaseException]] = (),
+        **fields: Unpack[ActionFields],
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorates a function or coroutine function: each call is an `action`, called as the function by default.
+
+        `resource`: the name of the parameter that it acts on (`invoice_id`: the value is an invoice's id), or a
+        function that is given the same arguments and tells what `action` takes.
+        """
+        given = cast(dict[str, Any], fields)
+        listed = (*self._denials, *denials)
+        return audited(lambda name, on: Action(self.emit, name, on, denials=listed, fields=given), action, resource)
+
     def _drop(self, reason: str, error: SealstreamError, place: str = "") -> None:
         """Count an event that will not be sent, and say so once for each reason and place."""
         self._losses.add(reason)
@@ -264,6 +320,19 @@ class AuditClient:
 
     # --- this process's stream
 
+    def divert(self, losses: Losses) -> Callable[[], None]:
+        """Go on with a new stream, as `_new_stream` makes it now; how to go back."""
+        stream, own = self._stream, self._losses
+
+        def go_back() -> None:
+            self._stream, self._losses = stream, own
+            if self._closed:
+                stream.close(self.exit_timeout_s)
+
+        self._losses = losses
+        self._stream = self._new_stream()
+        return go_back
+
     def after_fork(self) -> None:
         """In a forked child: the parent's events, numbers, locks and threads stay the parent's."""
         parents = self._stream
@@ -275,6 +344,8 @@ class AuditClient:
 
     def _new_stream(self) -> Stream:
         producer_id = self._new_id()
+        if _diversion is not None:
+            return RecordedStream(producer_id, self._losses, _diversion[0])
         statement = partial(self._composer.statement, producer_id)
         if self._spool is None:
             return Stream(self._topic, self._delivery, producer_id, self._losses, statement)
@@ -288,3 +359,24 @@ class AuditClient:
             self._drains,
             self._composer,
         )
+
+
+_diversion: tuple[Record, Callable[[], Losses]] | None = None
+
+
+@contextmanager
+def diverted(record: Record, losses: Callable[[], Losses]) -> Iterator[None]:
+    """All clients of this process hand their events, decoded, to `record`, and count losses in `losses()`."""
+    global _diversion  # noqa: PLW0603 - clients are made where the application makes them
+    outer, _diversion = _diversion, (record, losses)
+    before = set(lifetimes.open_clients())
+    ways_back = [client.divert(losses()) for client in before if isinstance(client, AuditClient)]
+    try:
+        yield
+    finally:
+        _diversion = outer
+        for go_back in ways_back:
+            go_back()
+        for client in set(lifetimes.open_clients()) - before:
+            if isinstance(client, AuditClient):
+                client.divert(Losses())

@@ -14,9 +14,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
-__all__ = ["ACTOR_FIELDS", "Context", "bind", "bind_shared", "bound", "clear", "context", "sharing", "unbind"]
+__all__ = [
+    "ACTOR_FIELDS",
+    "Captured",
+    "Context",
+    "bind",
+    "bind_shared",
+    "bound",
+    "captured",
+    "clear",
+    "context",
+    "resumed",
+    "sharing",
+    "unbind",
+]
 
 
 class Context(TypedDict, total=False):
@@ -90,6 +103,34 @@ def bind_shared(**fields: Unpack[Context]) -> None:
 def bound() -> dict[str, Any]:
     """What would be filled into an event now."""
     return {**(_shared.get() or _NOTHING), **_bound.get()}
+
+
+class Captured(NamedTuple):
+    """Both layers, to be bound again elsewhere. `shared` is the request's own, not a copy."""
+
+    own: Mapping[str, Any]
+    shared: dict[str, Any] | None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is bound, and no request encloses this."""
+        return not self.own and self.shared is None
+
+
+def captured() -> Captured:
+    """What is bound here."""
+    return Captured(_bound.get(), _shared.get())
+
+
+@contextmanager
+def resumed(bound_there: Captured) -> Iterator[None]:
+    """Exactly what was bound there, for the length of a `with` block."""
+    own, shared = _bound.set(bound_there.own), _shared.set(bound_there.shared)
+    try:
+        yield
+    finally:
+        _shared.reset(shared)
+        _bound.reset(own)
 
 
 def _checked(fields: Context) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from threading import RLock
 from typing import Protocol
 
-__all__ = ["OpenClient", "forget", "inherited", "no_fork", "register", "register_in_worker"]
+__all__ = ["OpenClient", "forget", "inherited", "no_fork", "open_clients", "register", "register_in_worker"]
 
 no_fork = RLock()
 """Forks wait for whoever holds it."""
@@ -49,6 +49,11 @@ def register(client: OpenClient) -> None:
 def forget(client: OpenClient) -> None:
     """It was closed."""
     _open.discard(client)
+
+
+def open_clients() -> list[OpenClient]:
+    """All that are registered."""
+    return list(_open)
 
 
 def register_in_worker() -> None:

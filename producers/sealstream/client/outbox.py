@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from sealstream.client.composing import Composer
 from sealstream.client.delivery import warn
+from sealstream.client.redaction import Redaction
 from sealstream.errors import InvalidEvent, Misconfigured
 from sealstream.events import new_event_id
 from sealstream.layout import DEFAULT_OUTBOX, OUTBOX_PRODUCER, OUTBOX_SPARE_BYTES, OutboxTables
@@ -69,8 +70,8 @@ class Outbox:
     """One for a process, for all its threads and tasks; it holds no connection.
 
     `source`: of `service`, `version`, `host` (this one's name by default), `environment`. `table`: as it was made, with
-    its schema if that is not on the search_path. `strict`: raise `InvalidEvent` for a refused event. Raises
-    `Misconfigured`.
+    its schema if that is not on the search_path. `redaction`: what must not get there; None: the defaults. `strict`:
+    raise `InvalidEvent` for a refused event. Raises `Misconfigured`.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Outbox:
         source: Mapping[str, str] | None = None,
         table: str = DEFAULT_OUTBOX,
         strict: bool = False,
+        redaction: Redaction | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], str] = new_event_id,
     ) -> None:
         self.tables = OutboxTables.of(table)
-        self._composer = Composer(source, clock, new_id, OUTBOX_SPARE_BYTES)
+        self._composer = Composer(source, clock, new_id, OUTBOX_SPARE_BYTES, redaction)
         self._strict = strict
         self._complaints: set[str] = set()
         self._insert = {mark: self.tables.insert_sql(mark) for mark in ("%s", "$1", ":event")}

@@ -18,7 +18,7 @@ audit log does not guess. Pure; the values given are never changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -47,9 +47,18 @@ _LARGE_TEXT = 1_024
 _TOO_DEEP = "(nested too deep)"
 
 
-def acceptable_event(event: Mapping[str, Any], largest: int = MAX_EVENT_BYTES) -> tuple[dict[str, Any], bytes]:
-    """The event by the rule above, and its canonical bytes. Raises `InvalidEvent` for what no rule covers."""
+def acceptable_event(
+    event: Mapping[str, Any],
+    largest: int = MAX_EVENT_BYTES,
+    redact: Callable[[dict[str, Any]], None] = lambda _plain: None,
+) -> tuple[dict[str, Any], bytes]:
+    """The event by the rule above, and its canonical bytes. Raises `InvalidEvent` for what no rule covers.
+
+    `redact`: replaces what must not be in it, once its values are text.
+    """
     plain = {name: _field(name, value) for name, value in event.items() if value is not None}
+    redact(plain)
+    plain = {name: value for name, value in plain.items() if value is not None}
     _move_strange_address(plain)
     try:
         canonical = canonical_event(plain)

@@ -17,7 +17,16 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-__all__ = ["Scope", "action_of", "cut", "path_params", "resource_of", "template_of"]
+__all__ = [
+    "Scope",
+    "action_named",
+    "action_of",
+    "cut",
+    "path_params",
+    "resource_in",
+    "resource_of",
+    "template_of",
+]
 
 Scope = MutableMapping[str, Any]
 
@@ -76,9 +85,12 @@ def _with_names(path: str, params: Mapping[str, str]) -> str | None:
 
 def action_of(scope: Scope, path: str) -> str:
     """`get:/patients/{patient_id}`; `get:unmatched` where no route matched. At most 128 bytes, a digest at the cut."""
-    method = str(scope.get("method", ""))
-    action = f"{method.lower() if method in _METHODS else 'other'}:{template_of(scope, path) or UNMATCHED}"
-    return _bounded(action)
+    return action_named(str(scope.get("method", "")), template_of(scope, path))
+
+
+def action_named(method: str, template: str | None) -> str:
+    """The same, for a framework that knows its template."""
+    return _bounded(f"{method.lower() if method in _METHODS else 'other'}:{template or UNMATCHED}")
 
 
 @lru_cache(maxsize=1024)
@@ -89,7 +101,11 @@ def _bounded(action: str) -> str:
 
 def resource_of(scope: Scope, path: str) -> tuple[str, str]:
     """Type and id of the resource that the path names: its last parameter; without any, the path itself."""
-    params = path_params(scope)
+    return resource_in(path_params(scope), path)
+
+
+def resource_in(params: Mapping[str, str], path: str) -> tuple[str, str]:
+    """The same, for a framework that knows its parameters."""
     if not params:
         return "api_endpoint", cut(path, 512) or "/"
     name, value = list(params.items())[-1]
