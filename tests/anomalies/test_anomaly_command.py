@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ def test_a_backtest_reads_what_the_store_holds_and_is_recorded(searchable: Searc
         assert (begin["phase"], begin["what"], begin["store"]) == ("begin", "anomaly backtest", store)
         assert begin["query"].startswith("sealed_after:2026-09-20T00:00:00+00:00 ")
         assert (end["phase"], end["outcome"], end["rows"]) == ("end", "complete", told["entries"][chain])
+
+
+def test_how_far_the_archive_goes_is_told_and_no_more_is_claimed(searchable: Searchable) -> None:
+    last = [json.loads(each.values[each.archived_size() - 1])["written"] for each in searchable.made]
+    told = {written["chain"]: datetime.fromisoformat(written["sequenced_at"]) for written in last}
+    said = say(searchable.config, "anomaly", "backtest", *SPAN, "--processes", "1")
+    for chain, end in told.items():
+        assert f"chain {chain}: the archive goes until {end:%Y-%m-%d %H:%M:%S} (UTC)" in said.err
+    assert said.err.count("--source postgres has the rest") == 2
+    (latest, earliest) = sorted(told, key=lambda chain: told[chain], reverse=True)
+    assert f"{earliest} (until {told[earliest]:%Y-%m-%d %H:%M})" in said.out
+    assert f"{latest} (until" not in said.out
+    assert f" from 2026-09-20 00:00 to {told[latest]:%Y-%m-%d %H:%M} (UTC)" in said.out
+    until = (told[earliest] - timedelta(days=1)).strftime("%Y-%m-%d")
+    within = ("--since", "2026-09-20", "--until", until, "--warm-up", "0", "--processes", "1")
+    assert say(searchable.config, "anomaly", "backtest", *within).err == ""
+    assert say(searchable.config, "anomaly", "backtest", *SPAN, "--source", "postgres").err == ""
 
 
 def test_a_changed_threshold_stands_beside_the_present_one(searchable: Searchable) -> None:
