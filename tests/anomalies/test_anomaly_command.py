@@ -13,6 +13,7 @@ from tests.pipeline import say
 from tests.search.conftest import Searchable, pipeline_roles, searchable
 
 from sealstream.anomaly.detectors import DETECTORS
+from sealstream.cli.harmless import harmless
 from sealstream.cli.settings import load_settings
 from sealstream.errors import Misconfigured
 from sealstream.kafka import read_until_end
@@ -93,6 +94,18 @@ def test_somebody_is_explained_from_the_entries_where_no_worker_knows_them(searc
     refused = say(searchable.config, "anomaly", "explain", "user-12", "--from", "workers")
     assert refused.code == 2
     assert "the workers know nothing of user-12" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nobody", ""), ("user-1234", "; did you mean user-123?"), ("10.9.8.7", ""), ("\x1b[31m", "")]
+)
+def test_of_whom_nothing_is_known_one_line_says_so(searchable: Searchable, name: str, hint: str) -> None:
+    said = say(searchable.config, "anomaly", "explain", name, "--since", "2026-09-20")
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"nothing is known of {harmless(name)}: no entry since 2026-09-20 00:00 in ")
+    assert said.out.endswith(f"{hint}\n")
+    assert said.out.count("\n") == 1
+    assert ("did you mean" in said.out) == bool(hint)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import typer
 
 from sealstream.anomalies import History, Trial, backtest, ends_of, explained, size_of
-from sealstream.anomalies.knowing import from_history, from_workers
+from sealstream.anomalies.knowing import from_history, from_workers, nearest_actor
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.settings import thresholds_of
 from sealstream.cli.anomaly_showing import (
@@ -32,8 +32,8 @@ from sealstream.cli.anomaly_showing import (
     print_outcome,
     trial_as_json,
 )
-from sealstream.cli.context import context_of, warn
-from sealstream.cli.harmless import harmless
+from sealstream.cli.context import context_of, out, warn
+from sealstream.cli.harmless import harmless, told
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings, read_settings
 from sealstream.cli.stores import archive_settings
@@ -193,7 +193,7 @@ def explain_command(
     thresholds = settings.anomaly.thresholds()
     chains = _chains(settings, chain)
     read = ReadLog(settings, "anomaly explain", f"{kind} {name}", chains)
-    known, source = None, "the workers"
+    known, source, nobody = None, "the workers", ""
     if knower is not _Knower.history:
         known = from_workers(settings.kafka_settings(), settings.kafka.prefix, kind, name, thresholds)
         if known is None and knower is _Knower.workers:
@@ -211,11 +211,17 @@ def explain_command(
         asked = parse(f"sealed_after:{begins:%Y-%m-%dT%H:%M:%SZ} sealed_before:{ends:%Y-%m-%dT%H:%M:%SZ}", now=now)
         with closing(choose_source(stores, chains, asked)) as log:
             known, entries = from_history(log, kind, name, asked.text, thresholds, now)
+            if not sum(entries.values()):
+                near = nearest_actor(log, name, asked.text, now) if kind == "actor" else ""
+                hint = f"; did you mean {near}?" if near else ""
+                nobody = f"nothing is known of {name}: no entry since {begins:%Y-%m-%d %H:%M} in {log.name}{hint}"
             read.counted(log.name, dict.fromkeys(chains, 0) | entries)
             source = f"{sum(entries.values()):,} entries since {begins:%Y-%m-%d %H:%M} in {log.name}"
     lines = explained(kind, known, thresholds, int(now.timestamp()))
     if as_json:
         print(json.dumps({"subject": name, "kind": kind, "from": source, "detectors": [e._asdict() for e in lines]}))
+    elif nobody:
+        out.print(told(nobody), soft_wrap=True)
     else:
         print_explained(name, source, lines)
 
