@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.pipeline import say
 from tests.search.conftest import Searchable, pipeline_roles, searchable
 
 from sealstream.anomaly.detectors import DETECTORS
+from sealstream.cli.harmless import harmless
 from sealstream.cli.settings import load_settings
 from sealstream.errors import Misconfigured
 from sealstream.kafka import read_until_end
@@ -45,6 +47,23 @@ def test_a_backtest_reads_what_the_store_holds_and_is_recorded(searchable: Searc
         assert (end["phase"], end["outcome"], end["rows"]) == ("end", "complete", told["entries"][chain])
 
 
+def test_how_far_the_archive_goes_is_told_and_no_more_is_claimed(searchable: Searchable) -> None:
+    last = [json.loads(each.values[each.archived_size() - 1])["written"] for each in searchable.made]
+    told = {written["chain"]: datetime.fromisoformat(written["sequenced_at"]) for written in last}
+    said = say(searchable.config, "anomaly", "backtest", *SPAN, "--processes", "1")
+    for chain, end in told.items():
+        assert f"chain {chain}: the archive goes until {end:%Y-%m-%d %H:%M:%S} (UTC)" in said.err
+    assert said.err.count("--source postgres has the rest") == 2
+    (latest, earliest) = sorted(told, key=lambda chain: told[chain], reverse=True)
+    assert f"{earliest} (until {told[earliest]:%Y-%m-%d %H:%M})" in said.out
+    assert f"{latest} (until" not in said.out
+    assert f" from 2026-09-20 00:00 to {told[latest]:%Y-%m-%d %H:%M} (UTC)" in said.out
+    until = (told[earliest] - timedelta(days=1)).strftime("%Y-%m-%d")
+    within = ("--since", "2026-09-20", "--until", until, "--warm-up", "0", "--processes", "1")
+    assert say(searchable.config, "anomaly", "backtest", *within).err == ""
+    assert say(searchable.config, "anomaly", "backtest", *SPAN, "--source", "postgres").err == ""
+
+
 def test_a_changed_threshold_stands_beside_the_present_one(searchable: Searchable) -> None:
     changed = "failed_login_burst.failures=1"
     said = say(searchable.config, "anomaly", "backtest", *SPAN, "--source", "archive", "--set", changed, "--list")
@@ -75,6 +94,18 @@ def test_somebody_is_explained_from_the_entries_where_no_worker_knows_them(searc
     refused = say(searchable.config, "anomaly", "explain", "user-12", "--from", "workers")
     assert refused.code == 2
     assert "the workers know nothing of user-12" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nobody", ""), ("user-1234", "; did you mean user-123?"), ("10.9.8.7", ""), ("\x1b[31m", "")]
+)
+def test_of_whom_nothing_is_known_one_line_says_so(searchable: Searchable, name: str, hint: str) -> None:
+    said = say(searchable.config, "anomaly", "explain", name, "--since", "2026-09-20")
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"nothing is known of {harmless(name)}: no entry since 2026-09-20 00:00 in ")
+    assert said.out.endswith(f"{hint}\n")
+    assert said.out.count("\n") == 1
+    assert ("did you mean" in said.out) == bool(hint)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Nothing here raises an alert. History is read from the archive or Postgres, and 
 
 from sealstream.anomalies.backtesting import Outcome, Trial, backtest
 from sealstream.anomalies.explaining import Explained, explained
-from sealstream.anomalies.history import History, Read, size_of, stretches_of
+from sealstream.anomalies.history import History, Read, ends_of, size_of, stretches_of
 from sealstream.anomalies.warming import HistoryWarmUp
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Read",
     "Trial",
     "backtest",
+    "ends_of",
     "explained",
     "size_of",
     "stretches_of",

@@ -25,7 +25,7 @@ from sealstream.search.segments import following_segments
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["archive_rows", "archive_size"]
+__all__ = ["archive_end", "archive_rows", "archive_size"]
 
 _COLUMNS = (
     "body",
@@ -60,6 +60,16 @@ _SHARED = ("action", "resource_type", "resource_id", "result", "ip_address")
 def archive_size(store: ArchiveStore, since: datetime, until: datetime) -> int:
     """How many entries the segments hold in which the span lies."""
     return sum(name.last_seq - name.first_seq + 1 for name, _key, _version in _segments(store, since, until))
+
+
+def archive_end(store: ArchiveStore) -> datetime | None:
+    """When the last entry was sealed that it holds; None: it holds none."""
+    segments = [stored for _name, stored in following_segments(list(store.objects()), lambda _remark: None)]
+    if not segments:
+        return None
+    groups = read_groups(store.read(segments[-1].key, segments[-1].versions[0]), ("sequenced_at",))
+    sealed: datetime = max(table["sequenced_at"][-1].as_py() for table in groups if table.num_rows)
+    return sealed
 
 
 def archive_rows(

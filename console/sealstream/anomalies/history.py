@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sealstream.anomalies.archive_history import archive_rows, archive_size
+from sealstream.anomalies.archive_history import archive_end, archive_rows, archive_size
 from sealstream.anomalies.postgres_history import postgres_runs, postgres_size
 from sealstream.anomaly.bulk import BySubject, Rows, roll_up, rows_of
 from sealstream.anomaly.rolling import Counted
@@ -26,7 +26,7 @@ from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import Misconfigured, NotCanonical
 from sealstream.layout.activity import Activity, AddressActivity
 
-__all__ = ["History", "Read", "decoded", "size_of", "stretches_of"]
+__all__ = ["History", "Read", "decoded", "ends_of", "size_of", "stretches_of"]
 
 Read = Callable[[str, int], object]
 """Told how many entries of which chain were read, whether or not they concern anybody."""
@@ -68,6 +68,18 @@ def size_of(history: History) -> dict[str, int]:
             with closing(ArchiveStore(history.archive, chain)) as store:
                 sizes[chain] = archive_size(store, history.since, history.until)
     return sizes
+
+
+def ends_of(history: History) -> dict[str, datetime | None]:
+    """When the last entry of each chain was sealed that the archive holds, None where it holds none of it; of Postgres,
+    which has what is sealed within seconds, nothing is said.
+    """
+    ends = {}
+    for chain in history.chains if history.archive is not None else ():
+        assert history.archive is not None
+        with closing(ArchiveStore(history.archive, chain)) as store:
+            ends[chain] = archive_end(store)
+    return ends
 
 
 def stretches_of(

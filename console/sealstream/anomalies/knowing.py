@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -18,7 +19,9 @@ from sealstream.layout.activity import ACCOUNT_TYPES
 from sealstream.layout.workers import WorkerTopics, parse_counted
 from sealstream.search import Query, SearchSource, parse
 
-__all__ = ["from_history", "from_workers"]
+__all__ = ["from_history", "from_workers", "nearest_actor"]
+
+_MOST_ACTORS = 5_000
 
 Kind = Literal["actor", "address"]
 Thresholds = Mapping[str, Mapping[str, Any]]
@@ -81,6 +84,13 @@ def from_history(
         watching.see(second)
     known: Subject[Any] = (watching.actors if kind == "actor" else watching.addresses).get(name) or Subject()
     return known, {chain: len(found) for chain, found in entries.items()}
+
+
+def nearest_actor(source: SearchSource, name: str, within: str, now: datetime) -> str:
+    """The actor of the most active ones `within` a time whose id is most like this name; "": it is like none."""
+    query = parse(f"kind:event {within}", now=now, chains=list(source.chains))
+    known = [each.value for each in source.count_by(query, "actor", limit=_MOST_ACTORS) if each.value]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.7)), "")
 
 
 def _collect(source: SearchSource, query: Query, entries: dict[str, list[Counted]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -18,8 +19,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from sealstream.anomalies import History, Trial, backtest, explained, size_of
-from sealstream.anomalies.knowing import from_history, from_workers
+from sealstream.anomalies import History, Trial, backtest, ends_of, explained, size_of
+from sealstream.anomalies.knowing import from_history, from_workers, nearest_actor
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.settings import thresholds_of
 from sealstream.cli.anomaly_showing import (
@@ -31,8 +32,8 @@ from sealstream.cli.anomaly_showing import (
     print_outcome,
     trial_as_json,
 )
-from sealstream.cli.context import context_of, warn
-from sealstream.cli.harmless import harmless
+from sealstream.cli.context import context_of, out, warn
+from sealstream.cli.harmless import harmless, told
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.settings import Settings, read_settings
 from sealstream.cli.stores import archive_settings
@@ -44,6 +45,7 @@ __all__ = ["app"]
 app = typer.Typer(help="The watch: its detectors, what they know, what they would raise.", no_args_is_help=True)
 
 _PATIENCE_S = 900.0
+_HEARTBEAT = timedelta(minutes=1)
 
 
 class _Store(StrEnum):
@@ -96,7 +98,10 @@ def backtest_command(
     ] = None,
     chain: ChainsOption = None,
     source: Annotated[
-        _Store, typer.Option("--source", help="auto: the archive, where there is one, else Postgres.")
+        _Store,
+        typer.Option(
+            "--source", help="auto: the archive, where there is one, else Postgres. The archive ends before now."
+        ),
     ] = _Store.auto,
     detector: Annotated[
         list[str] | None,
@@ -131,7 +136,8 @@ def backtest_command(
 
     sealstream anomaly backtest --since 7d --detector password_spray --list
 
-    Nothing is raised: it only counts. Where standard error is a terminal it shows how far it is.
+    Nothing is raised: it only counts. Sigma rules are not part of it. Where standard error is a terminal it shows how
+    far it is.
     """
     settings = context_of(context).settings()
     names = [name for name in DETECTORS if detector is None or name in detector]
@@ -143,10 +149,11 @@ def backtest_command(
             raise Misconfigured(f"--set {name}...: --detector leaves {name} out")
     begun = time.monotonic()
     history = _history(settings, chain, since, until, source)
-    trial = Trial(history, history.since - timedelta(days=warm_up), settings.anomaly.thresholds(), changed, names)
     words = [f"sealed_after:{history.since.isoformat()} sealed_before:{history.until.isoformat()}"]
     words += [f"--detector {name}" for name in detector or ()] + [f"--set {each}" for each in changes or ()]
     read = ReadLog(settings, "anomaly backtest", " ".join(words), history.chains)
+    history, short = _as_far_as_it_goes(settings, history)
+    trial = Trial(history, history.since - timedelta(days=warm_up), settings.anomaly.thresholds(), changed, names)
     with read.streaming(history.store) as given, TrialProgress() as progress:
         progress.total(sum(size_of(history.spanning(trial.learned_from)).values()))
         outcome = backtest(
@@ -157,7 +164,7 @@ def backtest_command(
     if as_json:
         print(json.dumps(trial_as_json(trial, outcome, took_s), indent=2))
     else:
-        print_outcome(trial, outcome, took_s, listing=listing)
+        print_outcome(trial, outcome, took_s, short, listing=listing)
 
 
 @app.command("explain")
@@ -186,7 +193,7 @@ def explain_command(
     thresholds = settings.anomaly.thresholds()
     chains = _chains(settings, chain)
     read = ReadLog(settings, "anomaly explain", f"{kind} {name}", chains)
-    known, source = None, "the workers"
+    known, source, nobody = None, "the workers", ""
     if knower is not _Knower.history:
         known = from_workers(settings.kafka_settings(), settings.kafka.prefix, kind, name, thresholds)
         if known is None and knower is _Knower.workers:
@@ -204,11 +211,17 @@ def explain_command(
         asked = parse(f"sealed_after:{begins:%Y-%m-%dT%H:%M:%SZ} sealed_before:{ends:%Y-%m-%dT%H:%M:%SZ}", now=now)
         with closing(choose_source(stores, chains, asked)) as log:
             known, entries = from_history(log, kind, name, asked.text, thresholds, now)
+            if not sum(entries.values()):
+                near = nearest_actor(log, name, asked.text, now) if kind == "actor" else ""
+                hint = f"; did you mean {near}?" if near else ""
+                nobody = f"nothing is known of {name}: no entry since {begins:%Y-%m-%d %H:%M} in {log.name}{hint}"
             read.counted(log.name, dict.fromkeys(chains, 0) | entries)
             source = f"{sum(entries.values()):,} entries since {begins:%Y-%m-%d %H:%M} in {log.name}"
     lines = explained(kind, known, thresholds, int(now.timestamp()))
     if as_json:
         print(json.dumps({"subject": name, "kind": kind, "from": source, "detectors": [e._asdict() for e in lines]}))
+    elif nobody:
+        out.print(told(nobody), soft_wrap=True)
     else:
         print_explained(name, source, lines)
 
@@ -236,6 +249,26 @@ def _history(settings: Settings, chains: list[str] | None, since: str, until: st
     if not settings.archive.bucket:
         raise Misconfigured("archive.bucket is not set: there is no archive to read; --source postgres reads Postgres")
     return history._replace(archive=archive_settings(settings))
+
+
+def _as_far_as_it_goes(settings: Settings, history: History) -> tuple[History, dict[str, datetime | None]]:
+    """The history until where the archive ends, and of each chain that it has not to the end of the span until when it
+    goes, which is said on standard error. A chain that was closed has no more.
+    """
+    going = settings.open_chains()
+    short = {
+        chain: end
+        for chain, end in ends_of(history).items()
+        if chain in going and (end is None or history.until - end > _HEARTBEAT)
+    }
+    for chain, end in short.items():
+        said = "holds nothing of it" if end is None else f"goes until {end:%Y-%m-%d %H:%M:%S} (UTC)"
+        rest = "; --source postgres has the rest" if settings.postgres.reader_dsn else ""
+        print(f"sealstream: chain {chain}: the archive {said}, which is all that is watched{rest}", file=sys.stderr)
+    if len(short) == len(history.chains):
+        ends = [end.replace(microsecond=0) + timedelta(seconds=1) for end in short.values() if end is not None]
+        history = history._replace(until=max([history.since, *ends]))
+    return history, short
 
 
 def _span(since: str, until: str | None, now: datetime) -> tuple[datetime, datetime]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from sealstream.anomalies import Explained, Outcome, Trial
+from sealstream.anomalies import Explained, History, Outcome, Trial
 from sealstream.anomalies.backtesting import alerts_by_day
 from sealstream.anomalies.settings import CLOCKS
 from sealstream.anomaly.detectors import DETECTORS
@@ -151,13 +152,18 @@ def print_explained(name: str, source: str, lines: Sequence[Explained]) -> None:
             out.print(Text.assemble("  ", told(sentence)), soft_wrap=True)
 
 
-def print_outcome(trial: Trial, outcome: Outcome, took_s: float, *, listing: bool) -> None:
-    """Alerts a day by detector: `present`, or `present → changed`."""
+def print_outcome(
+    trial: Trial, outcome: Outcome, took_s: float, short: Mapping[str, datetime | None], *, listing: bool
+) -> None:
+    """Alerts a day by detector: `present`, or `present → changed`. `short`: of which chains there was less to read, and
+    until when; None: nothing.
+    """
     history = trial.history
     entries = sum(outcome.entries.values())
+    chains = ", ".join(_read_of(chain, history, short) for chain in history.chains)
     out.print(
         Text(
-            f"{', '.join(history.chains)} from {history.since:%Y-%m-%d %H:%M} to {history.until:%Y-%m-%d %H:%M} (UTC), "
+            f"{chains} from {history.since:%Y-%m-%d %H:%M} to {history.until:%Y-%m-%d %H:%M} (UTC), "
             f"learned from {trial.learned_from:%Y-%m-%d} on: {entries:,} entries of the {history.store} "
             f"in {took_s:.0f} s ({entries / max(took_s, 0.001):,.0f} a second), {outcome.actors:,} actors"
         ),
@@ -184,6 +190,14 @@ def print_outcome(trial: Trial, outcome: Outcome, took_s: float, *, listing: boo
             _print_change(name, trial, outcome)
     if listing:
         _print_alerts(outcome.present)
+
+
+def _read_of(chain: str, history: History, short: Mapping[str, datetime | None]) -> str:
+    """A chain, with until when it was read where that is before the others."""
+    end = short.get(chain, history.until)
+    if end is None:
+        return f"{chain} (nothing)"
+    return chain if history.until - end <= timedelta(seconds=1) else f"{chain} (until {end:%Y-%m-%d %H:%M})"
 
 
 def trial_as_json(trial: Trial, outcome: Outcome, took_s: float) -> dict[str, Any]:
