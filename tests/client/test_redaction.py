@@ -208,6 +208,14 @@ def test_nothing_secret_is_in_the_bytes_that_are_sent_on_any_road(tmp_path: Path
     assert recorded[1]["metadata"] == {"kind": "Bearer [redacted]", "token": REDACTED}
 
 
+def test_an_event_that_needs_no_conversion_is_redacted_too(recorded: Recorded) -> None:
+    client = AuditClient("main", "127.0.0.1:1")
+    fields: dict[str, Any] = {"resource_type": "r", "resource_id": "1", "reason": f"token={SECRET}"}
+    client.emit("write", **fields, metadata={"token": SECRET}, old_values={"a": [{"pwd": SECRET}]})
+    assert recorded.one()["metadata"] == {"token": REDACTED}
+    assert SECRET not in str(list(recorded)) + Outbox().row("write", **fields).value.decode()
+
+
 def test_a_redacted_address_is_left_out_and_the_event_stays(recorded: Recorded) -> None:
     client = AuditClient("main", "127.0.0.1:1", redaction=Redaction(paths=["ip_address"]))
     assert client.emit("read", resource_type="r", resource_id=1, ip_address="no address", metadata={"k": Kind.BEARER})
