@@ -17,7 +17,7 @@ from sealstream.anomalies import History, HistoryWarmUp, Trial, backtest, explai
 from sealstream.anomalies import history as history_module
 from sealstream.anomalies.working import in_processes
 from sealstream.anomaly.bulk import rows_of
-from sealstream.anomaly.detecting import epoch_of, second_at
+from sealstream.anomaly.detecting import second_at
 from sealstream.anomaly.detectors import DETECTORS
 from sealstream.anomaly.rolling import RollUp
 from sealstream.anomaly.sharing import Share, ShareWatch
@@ -34,10 +34,10 @@ def history_of(archived: Archived, from_day: int = 0) -> History:
 
 def watch_all(history: History, watching: ShareWatch) -> None:
     for _first, part in stretches_of(history, Share()):
-        for actor_id, records in part.actors:
-            watching.see_actor(actor_id, records, epoch_of)
+        for actor_id, runs in part.actors:
+            watching.see_actor(actor_id, runs)
         for address, tries in part.addresses:
-            watching.see_address(address, tries, epoch_of)
+            watching.see_address(address, tries)
 
 
 def test_the_archive_gives_the_records_that_its_entries_give(archived: Archived) -> None:
@@ -57,8 +57,10 @@ def test_the_archive_gives_the_records_that_its_entries_give(archived: Archived)
                 history_of(archived), Share(number, of), lambda chain, entries: read.update({chain: entries})
             )
             for _first, part in parts:
-                for _name, records in (*part.actors, *part.addresses):
-                    found.update(map(encode_activity, records))
+                for _name, runs in part.actors:
+                    found.update(encode_activity(record) for run in runs for record in run.records())
+                for _name, tries in part.addresses:
+                    found.update(map(encode_activity, tries))
         assert found == expected
         assert read == {"main": len(entries)} == size_of(history_of(archived))
 
@@ -68,7 +70,11 @@ def test_a_span_leaves_out_what_lies_outside(archived: Archived) -> None:
         until=datetime.fromtimestamp(archived.company.scored_from, UTC) + timedelta(hours=9)
     )
     seconds = {
-        record.second for _first, part in stretches_of(history, Share()) for _, each in part.actors for record in each
+        record.second
+        for _first, part in stretches_of(history, Share())
+        for _, runs in part.actors
+        for run in runs
+        for record in run.records()
     }
     assert second_at(int(history.since.timestamp())) <= min(seconds)
     assert max(seconds) < second_at(int(history.until.timestamp()))
@@ -84,7 +90,7 @@ def test_stretches_follow_one_another_and_none_lies_on_both_sides(archived: Arch
     cut_at = archived.company.scored_from
     spans = []
     for first, part in stretches_of(history_of(archived), Share(), cut_at=cut_at):
-        actors = [[epoch_of(record.second) for record in each] for _, each in part.actors]
+        actors = [[second for run in runs for second in run.moments] for _, runs in part.actors]
         assert all(seconds == sorted(set(seconds)) for seconds in actors)
         assert first == min(seconds[0] for seconds in actors)
         spans.append((first, max(seconds[-1] for seconds in actors)))
@@ -206,6 +212,7 @@ def test_a_subjects_records_of_several_chains_come_in_the_order_of_time(
         monkeypatch.setattr(history_module, "_AT_ONCE", at_once)
         found: dict[str, list[bytes]] = {}
         for _first, part in stretches_of(history_of(archived)._replace(chains=tuple(chains)), Share()):
-            for actor_id, records in part.actors:
+            for actor_id, runs in part.actors:
+                records = sorted((record for run in runs for record in run.records()), key=attrgetter("second"))
                 found.setdefault(actor_id, []).extend(map(encode_activity, records))
         assert found == expected

@@ -7,7 +7,7 @@ the share's subjects is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import msgspec
 
 from sealstream.anomaly.bulk import Rows, late_hour
 from sealstream.anomaly.rolling import BROWSER, LATE_S, gives_reason
+from sealstream.anomaly.runs import Kind, kind_of
 from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveStore, Version, read_groups
 from sealstream.errors import NotCanonical
@@ -80,8 +81,7 @@ def archive_rows(
     for _name, key, version in _segments(store, since, until):
         for table in read_groups(store.read(key, version), _COLUMNS, encoded=_ENCODED):
             for batch in table.to_batches():
-                alone = _alone(batch)
-                wanted = batch.append_column("alone", alone).filter(_concerned(batch, alone, since, until, has))
+                wanted = batch.filter(_concerned(batch, since, until, has))
                 if wanted.num_rows:
                     yield _rows(wanted, texts)
             read(table.num_rows)
@@ -120,34 +120,75 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    sealed, happened = _numbers(batch["sequenced_at"]), _numbers(batch["timestamp"])
+    apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
+    late = pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist()
+    return Rows(
+        _texts_of(batch["actor_id"], texts),
+        _numbers(pc.divide(batch["sequenced_at"].cast(pa.int64()), 1_000_000)),
+        _kinds(batch, texts, {place: late_hour(happened[place], sealed[place]) for place in late}),
+        _numbers(batch["seq"]),
+        batch["resource_id"].to_pylist(),
+        sealed,
+        happened,
+    )
+
+
+_KIND = ("action", "resource_type", "result", "actor_type", "ip_address", "tenant")  # as `kind_of` takes them
+
+
+def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -> list[Kind]:
+    """Each row's; `hours`: of those that have one. Rows of one kind are told by one number, made of their codes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    marks = _marks(batch)
+    number, sizes, values = pa.array(marks, pa.int64()), [], []
+    for name in _KIND:
+        encoded = _fewer(batch[name])
+        found: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
+        codes = pc.fill_null(encoded.indices.cast(pa.int64()), len(found))
+        number = pc.add_checked(pc.multiply_checked(number, len(found) + 1), codes)
+        sizes.append(len(found) + 1)
+        values.append([*found, None])
+    different = number.dictionary_encode()
+    table = []
+    for each in different.dictionary.to_pylist():
+        members: list[str | None] = []
+        for size, value in zip(reversed(sizes), reversed(values), strict=True):
+            each, code = divmod(each, size)
+            members.append(value[code])
+        table.append((*reversed(members), each))
+    plain = [_kind(members, None) for members in table]
+    places = _ints(different.indices, "i")
+    kinds = [plain[place] for place in places]
+    for place, hour in hours.items():
+        kinds[place] = _kind(table[places[place]], hour)
+    return kinds
+
+
+def _kind(members: Sequence[Any], hour: str | None) -> Kind:
+    marks = members[-1]
+    return kind_of(*members[:-1], hour, marks & _REASONS, (marks & _BROWSERS) >> 1, (marks & _BEHALF) >> 2)
+
+
+_REASONS, _BROWSERS, _BEHALF = 1, 2, 4
+
+
+def _marks(batch: pa.RecordBatch) -> list[int]:
+    """What only bodies say of each row, as bits."""
+    import pyarrow as pa
+
     try:
         bodies = [_decode(body) for body in batch["body"].cast(pa.binary()).to_pylist()]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotCanonical(f"an entry's body is not as it must be: {error}; run `sealstream verify`") from error
-    sealed, happened = _numbers(batch["sequenced_at"]), _numbers(batch["timestamp"])
-    hours: list[str | None] = [None] * len(sealed)
-    apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
-    for place in pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist():
-        hours[place] = late_hour(happened[place], sealed[place])
-    return Rows(
-        _texts_of(batch["actor_id"], texts),
-        _numbers(pc.divide(batch["sequenced_at"].cast(pa.int64()), 1_000_000)),
-        _numbers(batch["seq"]),
-        _texts_of(batch["action"], texts),
-        _texts_of(batch["resource_type"], texts),
-        batch["resource_id"].to_pylist(),
-        _texts_of(batch["result"], texts),
-        _texts_of(batch["actor_type"], texts),
-        _texts_of(batch["ip_address"], texts),
-        _texts_of(batch["tenant"], texts),
-        hours,
-        [int(gives_reason(body.reason)) for body in bodies],
-        [1 if (agent := body.user_agent) is not None and agent.startswith(BROWSER) else 0 for body in bodies],
-        [0 if body.on_behalf_of is None else 1 for body in bodies],
-        sealed,
-        happened,
-        _ints(batch["alone"].cast(pa.uint8()), "B"),
-    )
+    return [
+        (_BROWSERS if (agent := body.user_agent) is not None and agent.startswith(BROWSER) else 0)
+        + (0 if body.on_behalf_of is None else _BEHALF)
+        + (_REASONS if body.reason is not None and gives_reason(body.reason) else 0)
+        for body in bodies
+    ]
 
 
 def _texts_of(column: pa.Array[Any], texts: _Texts) -> list[Any]:
@@ -173,13 +214,6 @@ def _ints(array: Any, code: Literal["B", "i", "q"]) -> list[int]:
     return numbers
 
 
-def _alone(batch: pa.RecordBatch) -> Any:
-    """Which rows are their actors' alone, as `sealstream.anomaly.bulk.is_alone` says it."""
-    import pyarrow.compute as pc
-
-    return pc.invert(pc.or_(_account(batch), pc.and_(_tried(batch), pc.is_valid(batch["ip_address"]))))
-
-
 def _account(batch: pa.RecordBatch) -> Any:
     """Which rows are about an account."""
     return _where(batch["resource_type"], ACCOUNT_TYPES.__contains__)
@@ -192,9 +226,7 @@ def _tried(batch: pa.RecordBatch) -> Any:
     return pc.or_(_where(batch["result"], lambda result: result != "success"), _where(batch["action"], is_login))
 
 
-def _concerned(
-    batch: pa.RecordBatch, alone: Any, since: datetime, until: datetime, has: Callable[[str], bool] | None
-) -> Any:
+def _concerned(batch: pa.RecordBatch, since: datetime, until: datetime, has: Callable[[str], bool] | None) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -204,7 +236,7 @@ def _concerned(
     if has is None:
         return wanted
     concerned = _where(batch["actor_id"], has)
-    shared = pc.invert(alone)
+    shared = pc.or_(_account(batch), pc.and_(_tried(batch), pc.is_valid(batch["ip_address"])))
     together = batch.select(_SHARED).filter(shared)
     if together.num_rows:
         account = pc.and_(_account(together), _where(together["resource_id"], has))

@@ -105,17 +105,17 @@ def _try(trial: Trial, share: Share, tell: Tell) -> Outcome:
     history = trial.history.spanning(trial.learned_from)
     watches = [(present, found)] if changed is None else [(present, found), (changed, found_changed)]
     for first, stretch in stretches_of(history, share, read, cut_at=begins):
-        epoch, counts = stretch.epochs.__getitem__, first >= begins
-        for actor_id, records in stretch.actors:
+        counts = first >= begins
+        for actor_id, runs in stretch.actors:
             for watch, told in watches:
-                alerts = watch.see_actor(actor_id, records, epoch)
+                alerts = watch.see_actor(actor_id, runs)
                 if counts:
                     told.extend(alerts)
-            if counts and any(record.cells for record in records):
+            if counts and any(run.seconds for run in runs):
                 actors.add(actor_id)
         for address, tries in stretch.addresses:
             for watch, told in watches:
-                alerts = watch.see_address(address, tries, epoch)
+                alerts = watch.see_address(address, tries)
                 if counts:
                     told.extend(alerts)
     tell(untold)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,10 +21,11 @@ from sealstream.anomalies.archive_history import archive_end, archive_rows, arch
 from sealstream.anomalies.postgres_history import postgres_runs, postgres_size
 from sealstream.anomaly.bulk import BySubject, Rows, roll_up, rows_of
 from sealstream.anomaly.rolling import Counted
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.sharing import Share
 from sealstream.archive import ArchiveSettings, ArchiveStore
 from sealstream.errors import Misconfigured, NotCanonical
-from sealstream.layout.activity import Activity, AddressActivity
+from sealstream.layout.activity import AddressActivity
 
 __all__ = ["History", "Read", "decoded", "ends_of", "size_of", "stretches_of"]
 
@@ -164,23 +165,16 @@ def _together(parts: list[BySubject]) -> BySubject:
     """Of several chains; in the same second, those of the first chain come first."""
     if len(parts) == 1:
         return parts[0]
-    actors: dict[str, list[Activity]] = {}
+    actors: dict[str, list[Run]] = {}
     addresses: dict[str, list[AddressActivity]] = {}
-    epochs: dict[str, int] = {}
     for part in parts:
-        for actor_id, records in part.actors:
-            _put(actors, actor_id, records)
+        for actor_id, runs in part.actors:
+            actors.setdefault(actor_id, []).extend(runs)
         for address, tries in part.addresses:
-            _put(addresses, address, tries)
-        epochs |= part.epochs
-    return BySubject(actors.items(), addresses.items(), epochs)
-
-
-def _put(whole: dict[str, list[Any]], name: str, records: list[Any]) -> None:
-    known = whole.setdefault(name, records)
-    if known is not records:
-        known += records
-        known.sort(key=attrgetter("second"))
+            addresses.setdefault(address, []).extend(tries)
+    for records in addresses.values():
+        records.sort(key=attrgetter("second"))
+    return BySubject(actors.items(), addresses.items())
 
 
 def _rows(history: History, chain: str, share: Share, read: Read) -> Iterator[Rows]:

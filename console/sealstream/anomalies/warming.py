@@ -71,11 +71,10 @@ def _watched(history: History, thresholds: Mapping[str, Mapping[str, Any]], shar
             untold.clear()
 
     for _first, stretch in stretches_of(history, share, read):
-        epoch = stretch.epochs.__getitem__
-        for actor_id, records in stretch.actors:
-            watching.see_actor(actor_id, records, epoch)
+        for actor_id, runs in stretch.actors:
+            watching.see_actor(actor_id, runs)
         for address, tries in stretch.addresses:
-            watching.see_address(address, tries, epoch)
+            watching.see_address(address, tries)
     actors = {name: watching.of_actors.encode(subject) for name, subject in watching.actors.items()}
     addresses = {name: watching.of_addresses.encode(subject) for name, subject in watching.addresses.items()}
     return _Known(actors, addresses)

@@ -1,7 +1,8 @@
 """Many whole seconds of a chain rolled up at once, by subject: columns of entries in, each subject's records out. Pure.
 
-Where a chain is read back, all is there already, and most actors do one thing in a second: such a record is made in one
-step. Whatever is more than that goes through the `RollUp` that the process has, so the rules stand there alone.
+Where a chain is read back, all is there already. An actor's entries stay side by side (`Run`), and a record of them is
+made when somebody asks for it. Whatever is more than one entry goes through the `RollUp` that the process has, so the
+rules stand there alone.
 
 The invariant: a subject's records are those that `RollUp` makes of the same entries, in the order of time.
 """
@@ -11,46 +12,34 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import partial
 from itertools import chain as joined_up
-from operator import attrgetter
 from typing import NamedTuple
 
-from sealstream.anomaly.counts import digest_of_resource
-from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, Second, WrittenCounted, gives_reason
-from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, AddressCell, Cell, is_login
+from sealstream.anomaly.detecting import second_at
+from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, WrittenCounted, gives_reason
+from sealstream.anomaly.runs import Kind, Run, kind_of
+from sealstream.layout.activity import AddressActivity, AddressCell
 
-__all__ = ["BySubject", "Rows", "roll_up", "rows_of"]
+__all__ = ["BySubject", "Rows", "late_hour", "roll_up", "rows_of"]
 
-_MOST_DIGESTS = 100_000
-_SECONDS = [f"{second:02d}Z" for second in range(60)]
+_DAY_S = 86_400
 
 
 class Rows(NamedTuple):
     """Events of one chain in the order of their seqs, a list for each thing that the roll-up needs of them.
 
-    `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds. `hours`: as a cell has it.
-    `reasons`, `browsers`, `behalf`: 1 where it is so, else 0. `alone`: 1 where an entry is nobody's but its actor's.
+    `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds.
     """
 
     actor_ids: Sequence[str]
     seconds: Sequence[int]
+    kinds: Sequence[Kind]
     seqs: Sequence[int]
-    actions: Sequence[str]
-    resource_types: Sequence[str]
     resource_ids: Sequence[str]
-    results: Sequence[str]
-    actor_types: Sequence[str]
-    addresses: Sequence[str | None]
-    tenants: Sequence[str | None]
-    hours: Sequence[str | None]
-    reasons: Sequence[int]
-    browsers: Sequence[int]
-    behalf: Sequence[int]
     sealed_us: Sequence[int]
     happened_us: Sequence[int]
-    alone: Sequence[int]
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
@@ -71,110 +60,93 @@ _NONE = Rows(*([] for _ in Rows._fields))
 
 
 class BySubject(NamedTuple):
-    """Records by actor and by address, each subject once, its records in the order of time. To be gone through once:
-    an actor's records are made when its turn comes, so that what is made and watched is still at hand, and then gone.
-
-    `epochs`: the records' seconds since 1970.
+    """By actor and by address, each subject once, its runs or records in the order of time, an actor's runs those of one
+    chain after those of another. To be gone through once: an actor's are made when its turn comes, and then gone.
     """
 
-    actors: Iterable[tuple[str, list[Activity]]]
+    actors: Iterable[tuple[str, list[Run]]]
     addresses: Iterable[tuple[str, list[AddressActivity]]]
-    epochs: dict[str, int]
 
 
 def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject: True) -> BySubject:
     """Whole seconds; `has`: whose records are wanted. Entries that concern none of them may be left out."""
-    of: defaultdict[str, list[_Row]] = defaultdict(list)
-    together: list[_Row] = []
-    for row in zip(*rows, strict=True):
-        of[row[0]].append(row)
-        if not row[-1]:
-            together.append(row)
-    texts = {second: second_text(second) for second in set(rows.seconds)}
-    addresses: dict[str, list[AddressActivity]] = {}
-    told: set[tuple[str, str]] = set()
-    shared = _shared(together)
-    for row in together:
-        address = row[8]
-        if address is not None and row[1] not in shared.get(row[0], ()) and has(address):
-            cell = AddressCell(row[0], row[3], row[6], 1, [[row[2], row[2]]])
-            addresses.setdefault(address, []).append(AddressActivity(chain, texts[row[1]], address, [cell]))
-            told.add((address, texts[row[1]]))
-    alone: dict[str, list[_Row]] = {}
-    others: list[_Row] = []
-    for actor_id, own in of.items():
-        if not has(actor_id):
-            others += [row for row in own if row[1] in shared.get(actor_id, ())]
-        elif (crowded := _crowded(own, shared.get(actor_id))) is not None:
-            alone[actor_id] = [row for row in own if row[1] not in crowded]
-            others += [row for row in own if row[1] in crowded]
-        else:
-            alone[actor_id] = own
-    more: dict[str, list[Activity]] = {}
-    if others:
-        _through_roll_up(chain, others, texts, has, told, more, addresses)
-    epochs = {text: second for second, text in texts.items()}
-    return BySubject(_actors(chain, texts, alone, more), addresses.items(), epochs)
+    own: defaultdict[str, list[int]] = defaultdict(list)
+    for place, actor_id in enumerate(rows.actor_ids):
+        own[actor_id].append(place)
+    received: defaultdict[str, list[int]] = defaultdict(list)
+    tried: defaultdict[str, list[int]] = defaultdict(list)
+    for place, kind in enumerate(rows.kinds):
+        if kind.of_account and (account := rows.resource_ids[place]) != rows.actor_ids[place]:
+            received[account].append(place)
+        if kind.is_tried:
+            assert kind.address is not None
+            tried[kind.address].append(place)
+    entry_at = partial(_entry, rows)
+    addresses = (
+        (address, list(_tries(chain, address, rows, places, entry_at)))
+        for address, places in tried.items()
+        if has(address)
+    )
+    return BySubject(_actors(chain, rows, own, received, has, entry_at), addresses)
 
 
 def _actors(
-    chain: str, texts: dict[int, str], alone: dict[str, list[_Row]], more: dict[str, list[Activity]]
-) -> Iterator[tuple[str, list[Activity]]]:
-    """The records of entries that are `alone`, and those that there are already."""
-    digests = _digests
-    if len(digests) > _MOST_DIGESTS:
-        digests.clear()
-    for actor_id, rows in alone.items():
-        records = [
-            Activity(
-                chain,
-                texts[second],
-                actor_id,
-                [
-                    Cell(
-                        action,
-                        resource_type,
-                        result,
-                        actor_type,
-                        1,
-                        [[seq, seq]],
-                        address,
-                        hour,
-                        [digests[resource_id]],
-                        0,
-                        reasons,
-                        browsers,
-                        behalf,
-                    )
-                ],
-                [],
-                tenant,
-            )
-            for (
-                _,
-                second,
-                seq,
-                action,
-                resource_type,
-                resource_id,
-                result,
-                actor_type,
-                address,
-                tenant,
-                hour,
-                reasons,
-                browsers,
-                behalf,
-                _,
-                _,
-                _,
-            ) in rows
-        ]
-        if (others := more.pop(actor_id, None)) is not None:
-            records += others
-            records.sort(key=attrgetter("second"))
-        yield actor_id, records
-    yield from more.items()
+    chain: str,
+    rows: Rows,
+    own: dict[str, list[int]],
+    received: dict[str, list[int]],
+    has: Callable[[str], bool],
+    entry_at: Callable[[int], Counted],
+) -> Iterator[tuple[str, list[Run]]]:
+    columns = rows.seconds, rows.kinds, rows.seqs, rows.resource_ids
+    for actor_id in (*own, *(account for account in received if account not in own)):
+        if not has(actor_id):
+            continue
+        places, others = own.get(actor_id, []), received.get(actor_id, [])
+        yield (
+            actor_id,
+            [Run(chain, actor_id, *each, columns, entry_at) for each in _by_day(rows.seconds, places, others)],
+        )
+
+
+def _by_day(seconds: Sequence[int], *places: list[int]) -> Iterator[tuple[list[int], ...]]:
+    """The places of each day that has any."""
+    day = min(seconds[each[0]] for each in places if each) // _DAY_S
+    last = max(seconds[each[-1]] for each in places if each) // _DAY_S
+    if day == last:
+        yield places
+        return
+    at = [0] * len(places)
+    while day <= last:
+        ends = [bisect_left(each, (day + 1) * _DAY_S, key=seconds.__getitem__) for each in places]
+        if ends != at:
+            yield tuple(each[begin:end] for each, begin, end in zip(places, at, ends, strict=True))
+        at, day = ends, day + 1
+
+
+def _tries(
+    chain: str, address: str, rows: Rows, places: Sequence[int], entry_at: Callable[[int], Counted]
+) -> Iterator[AddressActivity]:
+    """An address's records."""
+    seconds = rows.seconds
+    begin = 0
+    while begin < len(places):
+        second, end = seconds[places[begin]], begin + 1
+        while end < len(places) and seconds[places[end]] == second:
+            end += 1
+        place, kind = places[begin], rows.kinds[places[begin]]
+        if end - begin == 1 and not kind.of_account:
+            seq = rows.seqs[place]
+            cell = AddressCell(rows.actor_ids[place], kind.action, kind.result, 1, [[seq, seq]])
+            yield AddressActivity(chain, second_at(second), address, [cell])
+        else:
+            one_by_one = RollUp(chain)
+            for place in places[begin:end]:
+                one_by_one.take(entry_at(place))
+            made = one_by_one.so_far()
+            assert made is not None
+            yield made.addresses[0]
+        begin = end
 
 
 def rows_of(entries: Iterable[Counted]) -> Rows:
@@ -185,159 +157,60 @@ def rows_of(entries: Iterable[Counted]) -> Rows:
     return Rows(
         [entry.actor_id for entry in events],
         [us // 1_000_000 for us in sealed],
+        [_kind(entry, late_hour(at, until)) for entry, at, until in zip(events, happened, sealed, strict=True)],
         [entry.written.seq for entry in events],
-        [entry.action for entry in events],
-        [entry.resource_type for entry in events],
         [entry.resource_id for entry in events],
-        [entry.result for entry in events],
-        [entry.actor_type for entry in events],
-        [entry.ip_address for entry in events],
-        [entry.tenant for entry in events],
-        [late_hour(at, sealed_at) for at, sealed_at in zip(happened, sealed, strict=True)],
-        [int(gives_reason(entry.reason)) for entry in events],
-        [int(entry.user_agent is not None and entry.user_agent.startswith(BROWSER)) for entry in events],
-        [int(entry.on_behalf_of is not None) for entry in events],
         sealed,
         happened,
-        [int(is_alone(entry.action, entry.resource_type, entry.result, entry.ip_address)) for entry in events],
     )
-
-
-def is_alone(action: str, resource_type: str, result: str, address: str | None) -> bool:
-    """Whether an entry can be part of its actor's record alone: no account's, no address's."""
-    return resource_type not in ACCOUNT_TYPES and (address is None or (result == "success" and not is_login(action)))
 
 
 def late_hour(happened_us: int, sealed_us: int) -> str | None:
     """A cell's `hour`."""
     if abs(sealed_us - happened_us) <= LATE_S * 1_000_000:
         return None
-    return second_text(happened_us // 1_000_000)[:13]
+    return second_at(happened_us // 1_000_000)[:13]
 
 
-def second_text(second: int) -> str:
-    """`YYYY-MM-DDTHH:MM:SSZ`."""
-    return _minute(second // 60) + _SECONDS[second % 60]
-
-
-@lru_cache(maxsize=4_096)
-def _minute(minute: int) -> str:
-    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
-
-
-_Row = tuple[str, int, int, str, str, str, str, str, str | None, str | None, str | None, int, int, int, int, int, int]
-
-
-class _Digests(dict[str, str]):
-    def __missing__(self, resource_id: str) -> str:
-        digest = self[resource_id] = digest_of_resource(resource_id)
-        return digest
-
-
-_digests = _Digests()
-
-
-def _shared(rows: Sequence[_Row]) -> dict[str, set[int]]:
-    """Of rows that are not alone: whose seconds hold more than one entry of an actor and, perhaps, of an address."""
-    shared: defaultdict[str, set[int]] = defaultdict(set)
-    of_address: dict[tuple[str, int], _Row] = {}
-    for row in rows:
-        actor_id, second, address = row[0], row[1], row[8]
-        if row[4] in ACCOUNT_TYPES:
-            shared[actor_id].add(second)
-            shared[row[5]].add(second)
-        if address is not None:
-            other = of_address.setdefault((address, second), row)
-            if other is not row:
-                shared[actor_id].add(second)
-                shared[other[0]].add(second)
-    return shared
-
-
-def _crowded(rows: Sequence[_Row], shared: set[int] | None) -> set[int] | None:
-    """The seconds in which there is more of an actor than one entry that is its own alone; None: there are none."""
-    seen = {row[1] for row in rows}
-    if len(seen) == len(rows):
-        return shared
-    found = set(shared or ())
-    before = -1
-    for row in rows:
-        second = row[1]
-        if second == before:
-            found.add(second)
-        before = second
-    return found
-
-
-def _through_roll_up(
-    chain: str,
-    rows: list[_Row],
-    texts: dict[int, str],
-    has: Callable[[str], bool],
-    told: set[tuple[str, str]],
-    actors: dict[str, list[Activity]],
-    addresses: dict[str, list[AddressActivity]],
-) -> None:
-    """Roll these up one by one, and put the records to those that there are."""
-    rows.sort(key=lambda row: row[2])
-    one_by_one = RollUp(chain)
-    seconds: list[Second | None] = [one_by_one.take(_entry(row, texts[row[1]])) for row in rows]
-    seconds.append(one_by_one.so_far())
-    tried: set[str] = set()
-    for second in seconds:
-        if second is None:
-            continue
-        for record in second.actors:
-            if has(record.actor_id):
-                actors.setdefault(record.actor_id, []).append(record)
-        for address in second.addresses:
-            if has(address.ip_address) and (address.ip_address, address.second) not in told:
-                addresses.setdefault(address.ip_address, []).append(address)
-                tried.add(address.ip_address)
-    for name in tried:
-        addresses[name].sort(key=attrgetter("second"))
-
-
-def _entry(row: _Row, second: str) -> Counted:
-    (
-        actor_id,
-        _,
-        seq,
-        action,
-        resource_type,
-        resource_id,
-        result,
-        actor_type,
-        address,
-        tenant,
+def _kind(entry: Counted, hour: str | None) -> Kind:
+    return kind_of(
+        entry.action,
+        entry.resource_type,
+        entry.result,
+        entry.actor_type,
+        entry.ip_address,
+        entry.tenant,
         hour,
-        reasons,
-        browsers,
-        behalf,
-        sealed_us,
-        happened_us,
-        _,
-    ) = row
+        int(gives_reason(entry.reason)),
+        int(entry.user_agent is not None and entry.user_agent.startswith(BROWSER)),
+        int(entry.on_behalf_of is not None),
+    )
+
+
+def _entry(rows: Rows, place: int) -> Counted:
+    """What the roll-up would count the same."""
+    kind, second = rows.kinds[place], second_at(rows.seconds[place])
+    is_late = kind.hour is not None
     return Counted(
-        second if hour is None else _text(happened_us),
-        actor_id,
-        actor_type,
-        action,
-        resource_type,
-        resource_id,
-        result,
-        WrittenCounted("event", seq, second if hour is None else _text(sealed_us)),
-        address,
-        BROWSER if browsers else None,
-        "" if behalf else None,
-        tenant,
-        "given" if reasons else None,
+        _text(rows.happened_us[place]) if is_late else second,
+        rows.actor_ids[place],
+        kind.actor_type,
+        kind.action,
+        kind.resource_type,
+        rows.resource_ids[place],
+        kind.result,
+        WrittenCounted("event", rows.seqs[place], _text(rows.sealed_us[place]) if is_late else second),
+        kind.address,
+        BROWSER if kind.browsers else None,
+        "" if kind.behalf else None,
+        kind.tenant,
+        "given" if kind.reasons else None,
     )
 
 
 def _text(us: int) -> str:
     second, part = divmod(us, 1_000_000)
-    return f"{second_text(second)[:19]}.{part:06d}Z"
+    return f"{second_at(second)[:19]}.{part:06d}Z"
 
 
 def _us(moment: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
@@ -91,7 +91,12 @@ def epoch_of(second: str) -> int:
 
 def second_at(epoch_s: int) -> str:
     """The reverse of `epoch_of`."""
-    return datetime.fromtimestamp(epoch_s, UTC).strftime(_SECOND)
+    return _minute(epoch_s // 60) + _SECONDS[epoch_s % 60]
+
+
+@lru_cache(maxsize=4_096)
+def _minute(minute: int) -> str:
+    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
 
 
 def merged_ranges(ranges: Iterable[Sequence[int]], limit: int = 100) -> list[list[int]]:
@@ -136,7 +141,8 @@ def news_of(record: Seen, earlier: Seen | None) -> Seen | None:
     return msgspec.structs.replace(record, cells=cells, received=received)
 
 
-_SECOND = "%Y-%m-%dT%H:%M:%SZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS = [f"{second:02d}Z" for second in range(60)]
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/:+-]+")
 _Counts = TypeVar("_Counts", Cell, Received, AddressCell)
 

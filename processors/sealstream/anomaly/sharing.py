@@ -6,13 +6,14 @@ same alerts as the workers do from the topics. Nothing is stored; who stops begi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
 from sealstream.anomaly.detecting import Detector
 from sealstream.anomaly.rolling import Counted, RollUp, Second
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.watching import Subject, Watch
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 from sealstream.layout.alerts import Alert
@@ -108,16 +109,16 @@ class ShareWatch:
             alerts += self.of_addresses.see(place, address)
         return alerts
 
-    def see_actor(self, actor_id: str, records: list[Activity], epoch: Callable[[str], int]) -> list[Alert]:
-        """What follows from an actor's next records. `epoch`: as `Watch.see_all` has it."""
+    def see_actor(self, actor_id: str, runs: Sequence[Run]) -> list[Alert]:
+        """What follows from an actor's next runs, those of one chain after those of another."""
         subject = self.actors.get(actor_id)
         if subject is None:
             subject = self.actors[actor_id] = Subject()
-        return self.of_actors.see_all(subject, records, epoch)
+        return self.of_actors.see_runs(subject, runs)
 
-    def see_address(self, address: str, records: list[AddressActivity], epoch: Callable[[str], int]) -> list[Alert]:
-        """The same of an address."""
+    def see_address(self, address: str, records: list[AddressActivity]) -> list[Alert]:
+        """What follows from an address's next records."""
         place = self.addresses.get(address)
         if place is None:
             place = self.addresses[address] = Subject()
-        return self.of_addresses.see_all(place, records, epoch)
+        return self.of_addresses.see_all(place, records)

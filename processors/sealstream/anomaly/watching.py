@@ -8,12 +8,14 @@ what it must keep in one value is the `Subject`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from sealstream.anomaly.actions import ALL, traits_of
 from sealstream.anomaly.detecting import Detector, Finding, epoch_of, news_of, second_at
+from sealstream.anomaly.runs import Run
 from sealstream.errors import NotCanonical
 from sealstream.layout.activity import Activity, AddressActivity
 from sealstream.layout.alerts import Alert, SubjectKind, alert_id
@@ -52,6 +54,10 @@ class Watch(Generic[Seen]):
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
         self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
         self._asked = _Asked(list(self._detectors.values()))
+        self._looking = [
+            (name, each, getattr(each, "ahead", None), getattr(each, "concerns", ALL))
+            for name, each in self._detectors.items()
+        ]
         states = [(name, each.state | None, None) for name, each in self._detectors.items()]
         self._states = msgspec.defstruct("States", states, omit_defaults=True)
         self._kept = msgspec.defstruct(
@@ -69,10 +75,10 @@ class Watch(Generic[Seen]):
 
     def see(self, subject: Subject[Seen], record: Seen) -> list[Alert]:
         """What follows from one record; `subject` is changed in place."""
-        return self.see_all(subject, (record,), epoch_of)
+        return self.see_all(subject, (record,))
 
-    def see_all(self, subject: Subject[Seen], records: Iterable[Seen], epoch: Callable[[str], int]) -> list[Alert]:
-        """The same of several, one after another. `epoch`: `epoch_of`, of these records' seconds at least."""
+    def see_all(self, subject: Subject[Seen], records: Iterable[Seen]) -> list[Alert]:
+        """The same of several, one after another."""
         alerts: list[Alert] = []
         asked, traits = self._asked, self._traits
         states, last = subject.states, subject.last
@@ -86,7 +92,7 @@ class Watch(Generic[Seen]):
                     continue
                 news = grown
             last[chain] = record
-            second = epoch(record.second)
+            second = epoch_of(record.second)
             for place, detect, detector in asked[traits(news)]:
                 state = at_hand[place]
                 if state is None:
@@ -103,6 +109,40 @@ class Watch(Generic[Seen]):
                 if findings:
                     alerts += _told(subject, detector, news, second, findings)
         return alerts
+
+    def see_runs(self: Watch[Activity], subject: Subject[Activity], runs: Sequence[Run]) -> list[Alert]:
+        """The same of an actor's runs, those of each chain in the order of time and one chain's after another's."""
+        if any(run.chain != runs[0].chain for run in runs):
+            records = [record for run in runs for record in run.records()]
+            return self.see_all(subject, sorted(records, key=attrgetter("second")))
+        return [alert for run in runs for alert in self._see_run(subject, run)]
+
+    def _see_run(self: Watch[Activity], subject: Subject[Activity], run: Run) -> list[Alert]:
+        """Each detector looks at all of it before the next one does: none of them knows of another."""
+        earlier = subject.last.get(run.chain)
+        if self._goes_on or not run.is_plain or (earlier is not None and run.first_second <= epoch_of(earlier.second)):
+            return self.see_all(subject, run.records())
+        found: list[tuple[int, int, Any, Activity, Sequence[Finding]]] = []
+        states, record_of = subject.states, run.record
+        for place, (name, detector, ahead, concerns) in enumerate(self._looking):
+            if ahead is None and not run.traits & concerns:
+                continue
+            state = states.get(name)
+            if state is None:
+                state = states[name] = detector.state()
+            for second in run.concerned(concerns) if ahead is None else ahead(state, run):
+                record = record_of(second)
+                state, findings = detector.detect(state, record, second)
+                if findings:
+                    found.append((second, place, detector, record, findings))
+            states[name] = state
+        subject.last[run.chain] = record_of(run.last_second)
+        found.sort(key=itemgetter(0, 1))
+        return [
+            alert
+            for second, _, detector, record, findings in found
+            for alert in _told(subject, detector, record, second, findings)
+        ]
 
     def encode(self, subject: Subject[Seen]) -> bytes:
         """As a table keeps it: JSON; a detector's state that is as at the beginning is left out."""

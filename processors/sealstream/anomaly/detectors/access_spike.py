@@ -6,7 +6,8 @@ of 100 do not exceed, and the greatest so far.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -16,6 +17,7 @@ from sealstream.anomaly.actions import LOGIN, traits
 from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity
 
@@ -85,6 +87,37 @@ class AccessSpike:
         if short.count < short.gate and long.count < long.gate:
             return state, ()
         return state, self._beyond_gate(state, seen, second)
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """Below the gates an entry is one more, whatever it is."""
+        counted = run.seconds
+        if run.traits & LOGIN:
+            counted = [
+                second
+                for second, kind in zip(counted, run.kinds, strict=True)
+                if kind.is_success or not kind.traits & LOGIN
+            ]
+        short, long, place = state.short, state.long, 0
+        while place < len(counted):
+            second = counted[place]
+            number = second // _SHORT_S
+            if number != short.number:
+                short.moved(second, _judging(self.thresholds, _SHORT_S))
+                if second // _LONG_S != long.number:
+                    long.moved(second, _judging(self.thresholds, _LONG_S))
+            end = bisect_left(counted, (number + 1) * _SHORT_S, place)
+            room = min(short.gate - short.count, long.gate - long.count) - 1
+            if end - place > room:  # up to the second that reaches a gate
+                end = bisect_left(counted, counted[place + room], place) if room > 0 else place
+            if end > place:
+                short.count += end - place
+                long.count += end - place
+                short.seqs.setdefault(run.chain, [])
+                long.seqs.setdefault(run.chain, [])
+                place = end
+            else:
+                yield second
+                place = bisect_right(counted, second, place)
 
     def _beyond_gate(self, state: _State, seen: Activity, second: int) -> Sequence[Finding]:
         seqs = sorted(pair for cell in seen.cells for pair in cell.seqs)

@@ -6,13 +6,15 @@ illness, and the enabling is in the log under the name of who did it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import ENABLE, LOGIN, POWER, traits
+from sealstream.anomaly.actions import ENABLE, LOGIN, POWER, RECEIVED, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, second_at, window_query
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.wording import counted, listed, span
 from sealstream.layout.activity import Activity
 
@@ -55,6 +57,20 @@ class DormantActor:
     subject: ClassVar[Literal["actor", "address"]] = "actor"
     state = _State
     thresholds = _Thresholds()
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """An hour later on the same day it is still there."""
+        if run.traits & RECEIVED:
+            yield from run.moments
+            return
+        seconds, place = run.seconds, 0
+        while (place := bisect_left(seconds, state.last_s + _HOUR_S, place)) < len(seconds):
+            second, kind = seconds[place], run.kinds[place]
+            if second // _DAY_S == state.last_s // _DAY_S and (kind.is_success or not kind.traits & LOGIN):
+                state.last_s, state.tried = second, 0
+            else:
+                yield second
+                place = bisect_right(seconds, second, place)
 
     def detect(self, state: _State, seen: Activity, second: int) -> tuple[_State, Sequence[Finding]]:
         if seen.received and any(traits(each.action) & ENABLE and each.result == "success" for each in seen.received):

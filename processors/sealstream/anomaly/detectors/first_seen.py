@@ -9,7 +9,7 @@ which somebody comes at an hour at which this actor never works.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quo
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import Habit, network_of, short
 from sealstream.anomaly.hours import DayHours
+from sealstream.anomaly.runs import Kind, Run
 from sealstream.anomaly.windows import add_ranges
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity, Cell
@@ -130,6 +131,34 @@ class FirstSeen:
             return state, ()
         return state, (self._finding(state, seen, second, bits),)
 
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """Only what was not seen today is looked at, where it comes first."""
+        day, seconds, kinds = run.day, run.seconds, run.kinds
+        unsettled = [kind for kind in run.firsts if kind.is_success and not _is_settled(state, kind, day)]
+        if unsettled and self._may_forget(state, len(unsettled)):
+            yield from run.moments
+            return
+        looked_at = {seconds[run.firsts[kind]] for kind in unsettled}
+        hours = set()
+        if seconds and seconds[-1] // _HOUR_S > state.hours.newest:
+            newest = state.hours.newest
+            for second, kind in zip(seconds, kinds, strict=True):
+                if second // _HOUR_S > newest and kind.is_success and kind.hour is None:
+                    newest = second // _HOUR_S
+                    hours.add(second)
+        for second in sorted(looked_at | hours):
+            if second in looked_at:
+                yield second
+            else:
+                state.hours.add(second // _HOUR_S)
+
+    def _may_forget(self, state: _State, names: int) -> bool:
+        """Whether so many more names may not find room beside those that are known."""
+        limits = self.thresholds
+        sizes = limits.types, limits.actions, limits.networks, limits.addresses
+        habits = state.types, state.actions, state.networks, state.addresses
+        return any(len(habit.known) + names > size for habit, size in zip(habits, sizes, strict=True))
+
     def _look(self, state: _State, chain: str, cell: Cell, second: int) -> bool:
         """Whether the cell brought anything new that counts; it is known from now on."""
         limits, day = self.thresholds, second // _DAY_S
@@ -203,6 +232,15 @@ class FirstSeen:
             },
             seqs=merged_ranges(state.seqs.get(seen.chain, ())),
         )
+
+
+def _is_settled(state: _State, kind: Kind, day: int) -> bool:
+    """Whether all that it names was seen on this day already."""
+    return (
+        state.types.known.get(short(kind.resource_type), 0) >= day
+        and state.actions.known.get(short(kind.action), 0) >= day
+        and (kind.address is None or state.addresses.known.get(kind.address, 0) >= day)
+    )
 
 
 def _begin(state: _State, second: int, window_s: int) -> None:

@@ -7,7 +7,7 @@ month of it is known, since months have a rhythm of their own; a type that was n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from sealstream.anomaly.actions import EXPORT, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, quoted, window_query
 from sealstream.anomaly.habits import short
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.tallies import Tally
 from sealstream.anomaly.wording import counted, span
 from sealstream.layout.activity import OTHERS, Activity, Cell
@@ -96,6 +97,12 @@ class MassExport:
         if mass is None or not self._tells(state, mass.score, second // _DAY_S):
             return state, ()
         return state, (self._finding(state, seen, second, mass),)
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """Nothing but exports matters, once it is known since when the actor is there."""
+        if not state.begun and run.seconds:
+            state.begun = run.day
+        yield from run.concerned(EXPORT)
 
     def _name(self, state: _State, cell: Cell, day: int) -> str:
         """What a cell's exports are counted as: where there are too many kinds, a new one is one of the others, unless

@@ -6,7 +6,8 @@ How much an export takes along nobody sees here, so it counts as one thing; `mas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -16,7 +17,8 @@ from sealstream.anomaly.actions import EXPORT, READ, traits, traits_of
 from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
-from sealstream.anomaly.sketching import Distinct
+from sealstream.anomaly.runs import Run
+from sealstream.anomaly.sketching import Distinct, digest_of
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity, Cell
 
@@ -109,6 +111,38 @@ class MassRead:
         if (least < hour.baseline.gate and least < _HOUR_SURE) and (of_day < day.baseline.gate and of_day < _DAY_SURE):
             return state, ()
         return state, self._beyond_gate(state, seen, second, reads)
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """Below the gates a resource is one more."""
+        if not run.traits & _TAKES:
+            return
+        kinds = run.kinds
+        reads = [place for place, kind in enumerate(kinds) if kind.traits & _TAKES and kind.is_success]
+        seconds, ids = run.seconds, run.resource_ids
+        hour, day = state.hour, state.day
+        at = 0
+        while at < len(reads):
+            second = seconds[reads[at]]
+            number = second // _HOUR_S
+            if number != hour.baseline.number:
+                _move(hour, second, _judging(self.thresholds, _HOUR_S))
+                _move(day, second, _judging(self.thresholds, _DAY_S))
+            end = bisect_left(reads, (number + 1) * _HOUR_S, at, key=seconds.__getitem__)
+            room = min(hour.baseline.gate, _HOUR_SURE) - hour.resources.least
+            room = min(room, min(day.baseline.gate, _DAY_SURE) - day.resources.least) - 1
+            if end - at > room:  # up to the second that may reach a gate
+                end = bisect_left(reads, seconds[reads[at + room]], at, key=seconds.__getitem__) if room > 0 else at
+            if end == at:
+                yield second
+                at = bisect_right(reads, second, at, key=seconds.__getitem__)
+                continue
+            for place in reads[at:end]:
+                digest = digest_of(ids[place])
+                if hour.resources.add(digest, _HOUR_BYTES):
+                    day.resources.add(digest, _DAY_BYTES)
+            hour.baseline.seqs.setdefault(run.chain, [])
+            day.baseline.seqs.setdefault(run.chain, [])
+            at = end
 
     def _beyond_gate(self, state: _State, seen: Activity, second: int, reads: Sequence[Cell]) -> Sequence[Finding]:
         seqs = sorted(pair for cell in reads for pair in cell.seqs)

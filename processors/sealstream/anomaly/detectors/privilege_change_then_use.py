@@ -6,15 +6,16 @@ promoted: of those only what follows at once and is new for the account is told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import GRANT, POWER, is_named, traits, traits_of
+from sealstream.anomaly.actions import GRANT, POWER, RECEIVED, is_named, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import short
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.sketching import digest_of
 from sealstream.anomaly.windows import add_ranges
 from sealstream.anomaly.wording import counted, listed, span
@@ -107,6 +108,24 @@ class PrivilegeChangeThenUse:
         if len(state.uses) < self.thresholds.uses or not state.episode.tells(second, self.thresholds.quiet_s):
             return state, ()
         return state, (self._finding(state, seen, second, grants),)
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """Without a change of rights, only what was not done today is looked at, where it comes first."""
+        day, deeds = run.day, state.deeds
+        new = [kind for kind in run.firsts if kind.is_success and deeds.get(short(kind.action), 0) < day]
+        if (
+            run.traits & (GRANT | RECEIVED)
+            or self.thresholds.grants
+            or state.grants
+            or state.uses
+            or state.seqs
+            or (new and len(deeds) + len(new) > _MOST_DEEDS)
+        ):
+            yield from run.moments
+            return
+        for place in sorted(run.firsts[kind] for kind in new):
+            if deeds.get(short(run.kinds[place].action), 0) < day:
+                yield run.seconds[place]
 
     def _note_grants(self, state: _State, seen: Activity, second: int) -> list[Cell]:
         """Keep the changes of rights in this record; returns those that the account made itself."""

@@ -6,7 +6,7 @@ into somebody's hands. A person's id in a program's mouth: its session was taken
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from sealstream.anomaly.actions import LOGIN, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
+from sealstream.anomaly.runs import Kind, Run
 from sealstream.anomaly.wording import counted, listed
 from sealstream.layout.activity import Activity, Cell
 
@@ -77,6 +78,25 @@ class ServiceAsPerson:
             return state, ()
         was = "person" if "acts as a service" in odd else "service"
         return state, (self._finding(seen, second, odd, was, days[was]),)
+
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """What it was today already, it may be."""
+        day, seconds = run.day, run.seconds
+        places = [
+            place for kind, place in run.firsts.items() if kind.is_success and not self._is_known(state, kind, day)
+        ]
+        for place in sorted(places):
+            if not self._is_known(state, run.kinds[place], day):
+                yield seconds[place]
+
+    def _is_known(self, state: _State, kind: Kind, day: int) -> bool:
+        if kind.actor_type in _PERSONS:
+            return state.person_day >= day
+        return kind.actor_type != _SERVICE or (
+            state.service_day >= day
+            and (not kind.browsers or state.browser_day >= day)
+            and (state.login_day >= day or not kind.traits & LOGIN)
+        )
 
     def _odd(self, state: _State, cells: Sequence[Cell], day: int) -> dict[str, list[Cell]]:
         """What is odd about these, in words; then they are known."""

@@ -6,7 +6,8 @@ waited in a spool is judged by when it happened, not by when it was sealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from sealstream.anomaly.actions import LATE, LOGIN, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, epoch_of, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.hours import LocalHour, Week, local_hour
+from sealstream.anomaly.runs import Run
 from sealstream.anomaly.windows import add_ranges
 from sealstream.layout.activity import Activity, Cell
 
@@ -117,6 +119,28 @@ class UnusualHour:
             return state, ()
         return state, (self._finding(state, seen, second, entries, zone),)
 
+    def ahead(self, state: _State, run: Run) -> Iterator[int]:
+        """An hour that was learned already is usual."""
+        zones = self.thresholds.zones
+        tenants = {kind.tenant for kind in run.firsts} if zones else {None}
+        if run.traits & LATE or len(tenants) > 1:
+            yield from run.moments
+            return
+        zone = zones.get(tenants.pop() or "", self.thresholds.zone) if tenants else self.thresholds.zone
+        seconds, kinds, place = run.seconds, run.kinds, 0
+        while place < len(seconds):
+            second, kind = seconds[place], kinds[place]
+            quarter = second // _QUARTER_S
+            if quarter == state.quarter:
+                place = bisect_left(seconds, (quarter + 1) * _QUARTER_S, place)
+            elif not _is_persons(kind.actor_type, kind.result, kind.traits):
+                place += 1
+            elif local_hour(zone, quarter).number in state.known:
+                state.quarter = quarter
+            else:
+                yield second
+                place = bisect_right(seconds, second, place)
+
     def _odd_hour(self, state: _State, hour: LocalHour, second: int) -> _Odd | None:
         """The hour where it is unusual; one that is usual is learned."""
         if hour.number in state.known:
@@ -180,12 +204,17 @@ def _quarter_of(hour: str) -> int:
     return epoch_of(f"{hour}:00:00Z") // _QUARTER_S
 
 
+def _is_persons(actor_type: str, result: str, found: int) -> bool:
+    """Whether it shows that a person is there: a login that fails shows nothing."""
+    return actor_type in _PERSONS and (result == "success" or not found & LOGIN)
+
+
 def _by_quarter(cells: Sequence[Cell], second: int) -> dict[int, list[Cell]]:
     """What the actor itself did, by when it happened; a clock that is far off tells nothing."""
     found: dict[int, list[Cell]] = {}
     now = second // _QUARTER_S
     for cell in cells:
-        if cell.actor_type not in _PERSONS or (cell.result != "success" and traits(cell.action) & LOGIN):
+        if not _is_persons(cell.actor_type, cell.result, traits(cell.action)):
             continue
         at = now if cell.hour is None else _quarter_of(cell.hour)
         if now - _LATE_DAYS * 96 <= at <= now + 4:
