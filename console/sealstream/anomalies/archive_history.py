@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealstream.anomaly.bulk import Rows, late_hour
+from sealstream.anomaly.bulk import Rows, late_hour, numbers
 from sealstream.anomaly.rolling import BROWSER, LATE_S, gives_reason
 from sealstream.anomaly.runs import Kind, kind_of
 from sealstream.anomaly.sharing import Share
@@ -120,25 +120,28 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    sealed, happened = _numbers(batch["sequenced_at"]), _numbers(batch["timestamp"])
+    sealed, happened = (numbers(batch[name].cast(pa.int64()), "q") for name in ("sequenced_at", "timestamp"))
     apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
     late = pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist()
-    return Rows(
-        _texts_of(batch["actor_id"], texts),
-        _numbers(pc.divide(batch["sequenced_at"].cast(pa.int64()), 1_000_000)),
-        _kinds(batch, texts, {place: late_hour(happened[place], sealed[place]) for place in late}),
-        _numbers(batch["seq"]),
-        batch["resource_id"].to_pylist(),
-        sealed,
-        happened,
+    kinds, table = _kinds(batch, texts, {place: late_hour(happened[place], sealed[place]) for place in late})
+    return Rows.of(
+        _fewer(batch["actor_id"]),
+        kinds,
+        table,
+        batch["seq"],
+        batch["resource_id"],
+        batch["sequenced_at"].cast(pa.int64()),
+        batch["timestamp"].cast(pa.int64()),
     )
 
 
 _KIND = ("action", "resource_type", "result", "actor_type", "ip_address", "tenant")  # as `kind_of` takes them
 
 
-def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -> list[Kind]:
-    """Each row's; `hours`: of those that have one. Rows of one kind are told by one number, made of their codes."""
+def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -> tuple[Any, list[Kind]]:
+    """Each row's, as its place among the kinds that there are. `hours`: of those that have one. Rows of one kind are
+    told by one number, made of their codes.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -159,12 +162,15 @@ def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -
             each, code = divmod(each, size)
             members.append(value[code])
         table.append((*reversed(members), each))
-    plain = [_kind(members, None) for members in table]
-    places = _ints(different.indices, "i")
-    kinds = [plain[place] for place in places]
-    for place, hour in hours.items():
-        kinds[place] = _kind(table[places[place]], hour)
-    return kinds
+    kinds = [_kind(members, None) for members in table]
+    places = different.indices
+    if hours:
+        late = places.to_pylist()
+        for place, hour in hours.items():
+            kinds.append(_kind(table[late[place]], hour))
+            late[place] = len(kinds) - 1
+        places = pa.array(late, pa.int32())
+    return places, kinds
 
 
 def _kind(members: Sequence[Any], hour: str | None) -> Kind:
@@ -189,29 +195,6 @@ def _marks(batch: pa.RecordBatch) -> list[int]:
         + (_REASONS if body.reason is not None and gives_reason(body.reason) else 0)
         for body in bodies
     ]
-
-
-def _texts_of(column: pa.Array[Any], texts: _Texts) -> list[Any]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    encoded = _fewer(column)
-    values: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
-    values.append(None)
-    return [values[place] for place in _ints(pc.fill_null(encoded.indices, -1), "i")]
-
-
-def _numbers(column: pa.Array[Any]) -> list[int]:
-    import pyarrow as pa
-
-    return _ints(column.cast(pa.int64()), "q")
-
-
-def _ints(array: Any, code: Literal["B", "i", "q"]) -> list[int]:
-    """An array without nulls."""
-    buffer = array.buffers()[1]
-    numbers: list[int] = memoryview(buffer).cast(code)[array.offset : array.offset + len(array)].tolist()
-    return numbers
 
 
 def _account(batch: pa.RecordBatch) -> Any:

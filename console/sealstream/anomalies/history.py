@@ -105,7 +105,7 @@ def stretches_of(
         if begin < cut_at < until:
             until = cut_at
         taken = [(each.chain, each.take(until)) for each in chains]
-        yield begin, _together([roll_up(chain, rows, has) for chain, rows in taken if rows.seqs])
+        yield begin, _together([roll_up(chain, rows, has) for chain, rows in taken if rows.size])
 
 
 def decoded(bodies: list[bytes]) -> list[Counted]:
@@ -140,13 +140,13 @@ class _Pending:
         return self._rows[-1].seconds[-1] if self._rows else -1
 
     def count_before(self, second: int) -> int:
-        return sum(len(rows.seconds) for rows in self._rows if rows.seconds[-1] < second)
+        return sum(rows.size for rows in self._rows if rows.seconds[-1] < second)
 
     def read_on(self) -> None:
         rows = next(self._source, None)
         if rows is None:
             self.at_end = True
-        elif rows.seqs:
+        elif rows.size:
             self._rows.append(rows)
 
     def take(self, until: int) -> Rows:

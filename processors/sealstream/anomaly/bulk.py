@@ -13,50 +13,96 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from itertools import chain as joined_up
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sealstream.anomaly.detecting import second_at
-from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, WrittenCounted, gives_reason
-from sealstream.anomaly.runs import Kind, Run, kind_of
+from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, gives_reason
+from sealstream.anomaly.runs import Columns, Kind, Run, kind_of
 from sealstream.layout.activity import AddressActivity, AddressCell
 
-__all__ = ["BySubject", "Rows", "late_hour", "roll_up", "rows_of"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["BySubject", "Rows", "late_hour", "numbers", "roll_up", "rows_of"]
 
 _DAY_S = 86_400
 
 
 class Rows(NamedTuple):
-    """Events of one chain in the order of their seqs, a list for each thing that the roll-up needs of them.
+    """Events of one chain in the order of their seqs. `batch`: a column for each thing that the roll-up needs of them:
 
-    `seconds`, `sealed_us`, `happened_us`: since 1970, in seconds and microseconds.
+    `actor_id` (a dictionary of strings), `second` (since 1970), `kind` (its place in `kinds`, 32 bits), `seq`,
+    `resource_id`, `sealed_us`, `happened_us` (since 1970); numbers have 64 bits else, and nothing is null.
     """
 
-    actor_ids: Sequence[str]
-    seconds: Sequence[int]
+    batch: pa.RecordBatch
     kinds: Sequence[Kind]
-    seqs: Sequence[int]
-    resource_ids: Sequence[str]
-    sealed_us: Sequence[int]
-    happened_us: Sequence[int]
+
+    @classmethod
+    def of(
+        cls,
+        actor_ids: Any,
+        kinds: Sequence[int],
+        kind_table: Sequence[Kind],
+        seqs: Any,
+        resource_ids: Any,
+        sealed_us: Any,
+        happened_us: Any,
+    ) -> Rows:
+        """From arrays, or what arrays are made of."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        sealed = pa.array(sealed_us, pa.int64())
+        columns = {
+            "actor_id": pa.array(actor_ids, pa.dictionary(pa.int32(), pa.string())),
+            "second": pc.divide(sealed, 1_000_000),
+            "kind": pa.array(kinds, pa.int32()),
+            "seq": pa.array(seqs, pa.int64()),
+            "resource_id": pa.array(resource_ids, pa.string()),
+            "sealed_us": sealed,
+            "happened_us": pa.array(happened_us, pa.int64()),
+        }
+        return cls(pa.record_batch(columns), kind_table)
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         """One after another."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not parts:
+            return cls.of([], [], [], [], [], [], [])
         if len(parts) == 1:
             return parts[0]
-        return (
-            cls(*(list(joined_up.from_iterable(columns)) for columns in zip(*parts, strict=True))) if parts else _NONE
-        )
+        kinds: list[Kind] = []
+        batches = []
+        for part in parts:
+            moved = pc.add(part.batch["kind"], pa.scalar(len(kinds), pa.int32()))
+            batches.append(part.batch.set_column(2, "kind", moved))
+            kinds += part.kinds
+        (whole,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+        return cls(whole, kinds)
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.batch.num_rows
+
+    @property
+    def seconds(self) -> memoryview:
+        """Of each."""
+        return numbers(self.batch["second"], "q")
 
     def cut(self, second: int) -> tuple[Rows, Rows]:
         """Those before this second, and the others."""
         place = bisect_left(self.seconds, second)
-        return Rows._make(column[:place] for column in self), Rows._make(column[place:] for column in self)
+        return self._replace(batch=self.batch.slice(0, place)), self._replace(batch=self.batch.slice(place))
 
 
-_NONE = Rows(*([] for _ in Rows._fields))
+def numbers(array: Any, code: Literal["B", "i", "q"]) -> memoryview:
+    """What an array without nulls holds. `code`: its type, as the module `array` has it."""
+    return memoryview(array.buffers()[1]).cast(code)[array.offset : array.offset + len(array)]
 
 
 class BySubject(NamedTuple):
@@ -70,79 +116,123 @@ class BySubject(NamedTuple):
 
 def roll_up(chain: str, rows: Rows, has: Callable[[str], bool] = lambda _subject: True) -> BySubject:
     """Whole seconds; `has`: whose records are wanted. Entries that concern none of them may be left out."""
-    own: defaultdict[str, list[int]] = defaultdict(list)
-    for place, actor_id in enumerate(rows.actor_ids):
-        own[actor_id].append(place)
+    if not rows.size:
+        return BySubject((), ())
+    batch = _by_actor(rows.batch)
+    columns = _columns(chain, batch, rows.kinds)
+    own: dict[str, tuple[int, int]] = {}
+    begin = 0
+    for code, end in _spans(batch["actor_id"].indices):
+        own[columns.names[code]] = begin, end
+        begin = end
     received: defaultdict[str, list[int]] = defaultdict(list)
     tried: defaultdict[str, list[int]] = defaultdict(list)
-    for place, kind in enumerate(rows.kinds):
-        if kind.of_account and (account := rows.resource_ids[place]) != rows.actor_ids[place]:
+    for place in _special(batch["kind"], rows.kinds):
+        kind = columns.kind(place)
+        if kind.of_account and (account := columns.resource_id(place)) != columns.actor_id(place):
             received[account].append(place)
         if kind.is_tried:
             assert kind.address is not None
             tried[kind.address].append(place)
-    entry_at = partial(_entry, rows)
-    addresses = (
-        (address, list(_tries(chain, address, rows, places, entry_at)))
-        for address, places in tried.items()
-        if has(address)
-    )
-    return BySubject(_actors(chain, rows, own, received, has, entry_at), addresses)
+    for places in (*received.values(), *tried.values()):
+        places.sort(key=columns.seqs.__getitem__)
+    addresses = ((address, list(_tries(address, columns, places))) for address, places in tried.items() if has(address))
+    return BySubject(_actors(columns, own, received, has), addresses)
 
 
 def _actors(
-    chain: str,
-    rows: Rows,
-    own: dict[str, list[int]],
-    received: dict[str, list[int]],
-    has: Callable[[str], bool],
-    entry_at: Callable[[int], Counted],
+    columns: Columns, own: dict[str, tuple[int, int]], received: dict[str, list[int]], has: Callable[[str], bool]
 ) -> Iterator[tuple[str, list[Run]]]:
-    columns = rows.seconds, rows.kinds, rows.seqs, rows.resource_ids
-    for actor_id in (*own, *(account for account in received if account not in own)):
-        if not has(actor_id):
-            continue
-        places, others = own.get(actor_id, []), received.get(actor_id, [])
-        yield (
-            actor_id,
-            [Run(chain, actor_id, *each, columns, entry_at) for each in _by_day(rows.seconds, places, others)],
-        )
+    for actor_id, (begin, end) in own.items():
+        if has(actor_id):
+            yield actor_id, list(_by_day(actor_id, columns, begin, end, received.get(actor_id, [])))
+    for actor_id, others in received.items():
+        if actor_id not in own and has(actor_id):
+            yield actor_id, list(_by_day(actor_id, columns, 0, 0, others))
 
 
-def _by_day(seconds: Sequence[int], *places: list[int]) -> Iterator[tuple[list[int], ...]]:
-    """The places of each day that has any."""
-    day = min(seconds[each[0]] for each in places if each) // _DAY_S
-    last = max(seconds[each[-1]] for each in places if each) // _DAY_S
+def _by_day(actor_id: str, columns: Columns, begin: int, end: int, received: list[int]) -> Iterator[Run]:
+    """A run for each day that has anything."""
+    seconds = columns.seconds
+    firsts = [seconds[places[0]] for places in (range(begin, end), received) if places]
+    lasts = [seconds[places[-1]] for places in (range(begin, end), received) if places]
+    day, last = min(firsts) // _DAY_S, max(lasts) // _DAY_S
     if day == last:
-        yield places
+        yield Run(actor_id, columns, begin, end, received)
         return
-    at = [0] * len(places)
     while day <= last:
-        ends = [bisect_left(each, (day + 1) * _DAY_S, key=seconds.__getitem__) for each in places]
-        if ends != at:
-            yield tuple(each[begin:end] for each, begin, end in zip(places, at, ends, strict=True))
-        at, day = ends, day + 1
+        own_end = bisect_left(seconds, (day + 1) * _DAY_S, begin, end)
+        others_end = bisect_left(received, (day + 1) * _DAY_S, key=seconds.__getitem__)
+        if own_end > begin or others_end:
+            yield Run(actor_id, columns, begin, own_end, received[:others_end])
+        begin, received, day = own_end, received[others_end:], day + 1
 
 
-def _tries(
-    chain: str, address: str, rows: Rows, places: Sequence[int], entry_at: Callable[[int], Counted]
-) -> Iterator[AddressActivity]:
+def _by_actor(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Each actor's together, in their order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = batch.num_rows
+    places = pa.array(range(size), pa.int64())
+    order = pc.add(pc.multiply(batch["actor_id"].indices.cast(pa.int64()), size), places)
+    return batch.take(pc.array_sort_indices(order))
+
+
+def _spans(codes: Any) -> Iterator[tuple[int, int]]:
+    """Of sorted codes each one, and where it ends."""
+    import pyarrow.compute as pc
+
+    found = pc.run_end_encode(codes)
+    return zip(found.values.to_pylist(), found.run_ends.to_pylist(), strict=True)
+
+
+def _special(kinds: Any, table: Sequence[Kind]) -> list[int]:
+    """Where there is more in an entry than what an actor did."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = [code for code, kind in enumerate(table) if kind.of_account or kind.is_tried]
+    places: list[int] = pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(codes, pa.int32()))).to_pylist()
+    return places
+
+
+def _columns(chain: str, batch: pa.RecordBatch, kinds: Sequence[Kind]) -> Columns:
+    ids = batch["resource_id"]
+    text = ids.buffers()[2]
+    return Columns(
+        chain,
+        batch["actor_id"].dictionary.to_pylist(),
+        numbers(batch["actor_id"].indices, "i"),
+        numbers(batch["second"], "q"),
+        kinds,
+        numbers(batch["kind"], "i"),
+        numbers(batch["seq"], "q"),
+        memoryview(b"" if text is None else text),
+        memoryview(ids.buffers()[1]).cast("i")[ids.offset : ids.offset + len(ids) + 1],
+        numbers(batch["sealed_us"], "q"),
+        numbers(batch["happened_us"], "q"),
+    )
+
+
+def _tries(address: str, columns: Columns, places: Sequence[int]) -> Iterator[AddressActivity]:
     """An address's records."""
-    seconds = rows.seconds
+    seconds = columns.seconds
     begin = 0
     while begin < len(places):
-        second, end = seconds[places[begin]], begin + 1
+        place = places[begin]
+        second, end = seconds[place], begin + 1
         while end < len(places) and seconds[places[end]] == second:
             end += 1
-        place, kind = places[begin], rows.kinds[places[begin]]
+        kind = columns.kind(place)
         if end - begin == 1 and not kind.of_account:
-            seq = rows.seqs[place]
-            cell = AddressCell(rows.actor_ids[place], kind.action, kind.result, 1, [[seq, seq]])
-            yield AddressActivity(chain, second_at(second), address, [cell])
+            seq = columns.seqs[place]
+            cell = AddressCell(columns.actor_id(place), kind.action, kind.result, 1, [[seq, seq]])
+            yield AddressActivity(columns.chain, second_at(second), address, [cell])
         else:
-            one_by_one = RollUp(chain)
-            for place in places[begin:end]:
-                one_by_one.take(entry_at(place))
+            one_by_one = RollUp(columns.chain)
+            for each in places[begin:end]:
+                one_by_one.take(columns.entry(each))
             made = one_by_one.so_far()
             assert made is not None
             yield made.addresses[0]
@@ -154,10 +244,12 @@ def rows_of(entries: Iterable[Counted]) -> Rows:
     events = [entry for entry in entries if entry.written.kind == "event"]
     sealed = [_us(entry.written.sequenced_at) for entry in events]
     happened = [_us(entry.timestamp) for entry in events]
-    return Rows(
+    kinds = [_kind(entry, late_hour(at, until)) for entry, at, until in zip(events, happened, sealed, strict=True)]
+    table = {kind: code for code, kind in enumerate(dict.fromkeys(kinds))}
+    return Rows.of(
         [entry.actor_id for entry in events],
-        [us // 1_000_000 for us in sealed],
-        [_kind(entry, late_hour(at, until)) for entry, at, until in zip(events, happened, sealed, strict=True)],
+        [table[kind] for kind in kinds],
+        list(table),
         [entry.written.seq for entry in events],
         [entry.resource_id for entry in events],
         sealed,
@@ -185,32 +277,6 @@ def _kind(entry: Counted, hour: str | None) -> Kind:
         int(entry.user_agent is not None and entry.user_agent.startswith(BROWSER)),
         int(entry.on_behalf_of is not None),
     )
-
-
-def _entry(rows: Rows, place: int) -> Counted:
-    """What the roll-up would count the same."""
-    kind, second = rows.kinds[place], second_at(rows.seconds[place])
-    is_late = kind.hour is not None
-    return Counted(
-        _text(rows.happened_us[place]) if is_late else second,
-        rows.actor_ids[place],
-        kind.actor_type,
-        kind.action,
-        kind.resource_type,
-        rows.resource_ids[place],
-        kind.result,
-        WrittenCounted("event", rows.seqs[place], _text(rows.sealed_us[place]) if is_late else second),
-        kind.address,
-        BROWSER if kind.browsers else None,
-        "" if kind.behalf else None,
-        kind.tenant,
-        "given" if kind.reasons else None,
-    )
-
-
-def _text(us: int) -> str:
-    second, part = divmod(us, 1_000_000)
-    return f"{second_at(second)[:19]}.{part:06d}Z"
 
 
 def _us(moment: str) -> int:

@@ -1,4 +1,4 @@
-"""An actor's entries of a stretch of time side by side, which detectors look at before any record of them is made. Pure.
+"""An actor's entries of a stretch of time side by side: detectors look at them before any record is made. Pure.
 
 Most of what happens is known: nothing that was not seen today, far below any limit. A detector that can tell so from
 all entries at once (`Detector.ahead`) needs no record of each second. Where it can't, the record is made, and it is the
@@ -8,17 +8,15 @@ one that `RollUp` makes.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sealstream.anomaly.actions import ALL, DENIED, LATE, RECEIVED, traits
-from sealstream.anomaly.counts import digest_of_resource
 from sealstream.anomaly.detecting import second_at
-from sealstream.anomaly.rolling import Counted, RollUp
+from sealstream.anomaly.rolling import BROWSER, Counted, RollUp, WrittenCounted
 from sealstream.layout.activity import (
     ACCOUNT_TYPES,
     MAX_CELLS,
@@ -29,7 +27,7 @@ from sealstream.layout.activity import (
     is_login,
 )
 
-__all__ = ["Kind", "Run", "kind_of"]
+__all__ = ["Columns", "Kind", "Run", "kind_of"]
 
 _DAY_S = 86_400
 _MOST_KINDS = 200_000
@@ -94,81 +92,115 @@ def kind_of(
 _kinds: dict[tuple[Any, ...], Kind] = {}
 
 
+class Columns(NamedTuple):
+    """A stretch of a chain's entries, each actor's together and in the order of time; a place in each is an entry.
+
+    `actors`: places in `names`. `seconds`, `sealed_us`, `happened_us`: since 1970. `kinds`: places in `kind_table`.
+    `ids`: the resources' ids, UTF-8, each from `id_offsets` at its place to the next.
+    """
+
+    chain: str
+    names: Sequence[str]
+    actors: memoryview
+    seconds: memoryview
+    kind_table: Sequence[Kind]
+    kinds: memoryview
+    seqs: memoryview
+    ids: memoryview
+    id_offsets: memoryview
+    sealed_us: memoryview
+    happened_us: memoryview
+
+    def actor_id(self, place: int) -> str:
+        """Whose entry it is."""
+        return self.names[self.actors[place]]
+
+    def kind(self, place: int) -> Kind:
+        """The entry's."""
+        return self.kind_table[self.kinds[place]]
+
+    def resource_id(self, place: int) -> str:
+        """The entry's."""
+        return str(self.ids[self.id_offsets[place] : self.id_offsets[place + 1]], "utf-8")
+
+    def entry(self, place: int) -> Counted:
+        """What the roll-up counts as it would count the entry itself."""
+        kind, second = self.kind(place), second_at(self.seconds[place])
+        is_late = kind.hour is not None
+        return Counted(
+            _text(self.happened_us[place]) if is_late else second,
+            self.actor_id(place),
+            kind.actor_type,
+            kind.action,
+            kind.resource_type,
+            self.resource_id(place),
+            kind.result,
+            WrittenCounted("event", self.seqs[place], _text(self.sealed_us[place]) if is_late else second),
+            kind.address,
+            BROWSER if kind.browsers else None,
+            "" if kind.behalf else None,
+            kind.tenant,
+            "given" if kind.reasons else None,
+        )
+
+
+def _text(us: int) -> str:
+    second, part = divmod(us, 1_000_000)
+    return f"{second_at(second)[:19]}.{part:06d}Z"
+
+
 class Run:
     """One actor's entries in one chain and stretch of time, none of them of another UTC day.
 
-    `seconds` (since 1970, ascending), `kinds`, `seqs`, `resource_ids`: of its own entries, all of one length; what
-    others did to its account comes with `received_seconds`, ascending. `day`: since 1970.
+    `seconds` (since 1970, ascending), `kinds`: of its own entries, both of one length. What others did to its account
+    comes with `received_seconds`, ascending.
     """
 
-    def __init__(
-        self,
-        chain: str,
-        actor_id: str,
-        places: Sequence[int],
-        received: Sequence[int],
-        columns: tuple[Sequence[int], Sequence[Kind], Sequence[int], Sequence[str]],
-        entry_at: Callable[[int], Counted],
-    ) -> None:
-        self.chain = chain
+    def __init__(self, actor_id: str, columns: Columns, begin: int, end: int, received: Sequence[int]) -> None:
         self.actor_id = actor_id
-        self._places = places
-        self._received = received
+        self.chain = columns.chain
         self._columns = columns
-        self._entry_at = entry_at
+        self._begin = begin
+        self._end = end
+        self._received = received
         self._made: dict[int, Activity] = {}
-        self.seconds = self._picked(columns[0])
-        self.kinds: Sequence[Kind] = self._picked(columns[1])
-        self.received_seconds: Sequence[int] = [columns[0][place] for place in received] if received else ()
-
-    @cached_property
-    def firsts(self) -> dict[Kind, int]:
+        self.seconds: list[int] = columns.seconds[begin:end].tolist()
+        self.kinds = list(map(columns.kind_table.__getitem__, columns.kinds[begin:end]))
+        self.received_seconds: Sequence[int] = [columns.seconds[place] for place in received] if received else ()
+        length = end - begin
+        self.firsts: dict[Kind, int] = dict(zip(reversed(self.kinds), range(length - 1, -1, -1), strict=True))
         """Each kind and where in the run it comes first; in no order."""
-        kinds = self.kinds
-        return dict(zip(reversed(kinds), range(len(kinds) - 1, -1, -1), strict=True))
-
-    @cached_property
-    def traits(self) -> int:
-        """What holds of any of its records, added up."""
-        found = RECEIVED if self._received else 0
+        found = RECEIVED if received else 0
         for kind in self.firsts:
             found |= kind.traits
-        return found
-
-    @cached_property
-    def resource_ids(self) -> Sequence[str]:
-        return self._picked(self._columns[3])
-
-    @cached_property
-    def seqs(self) -> Sequence[int]:
-        return self._picked(self._columns[2])
+        self.traits = found
+        """What holds of any of its records, added up."""
 
     @property
     def day(self) -> int:
+        """Since 1970."""
         return self.first_second // _DAY_S
 
     @property
     def first_second(self) -> int:
-        return min(
-            self.seconds[0] if self.seconds else self.received_seconds[0], *self.received_seconds[:1] or (2**62,)
-        )
+        return min((*self.seconds[:1], *self.received_seconds[:1]))
 
     @property
     def last_second(self) -> int:
-        return max(self.seconds[-1] if self.seconds else 0, self.received_seconds[-1] if self.received_seconds else 0)
+        return max((*self.seconds[-1:], *self.received_seconds[-1:]))
 
-    @cached_property
+    @property
     def moments(self) -> list[int]:
         """Its seconds, each once, ascending."""
         return sorted({*self.seconds, *self.received_seconds})
 
-    @cached_property
+    @property
     def is_plain(self) -> bool:
         """Whether in each second there is room for all of it in one record, so that nothing is counted together."""
         seconds, width = self.seconds, _MOST_TOGETHER - 1
         if any(map(int.__eq__, seconds, seconds[width:])):
             return False
-        return max((kind.text for kind in self.firsts), default=0) * _MOST_TOGETHER <= MAX_TEXT
+        return all(kind.text * _MOST_TOGETHER <= MAX_TEXT for kind in self.firsts)
 
     def concerned(self, concerns: int) -> Sequence[int]:
         """The seconds whose record has any of these traits, each once, ascending."""
@@ -180,6 +212,14 @@ class Run:
         if concerns & RECEIVED:
             found.update(self.received_seconds)
         return sorted(found)
+
+    def digests(self, places: Iterable[int]) -> list[int]:
+        """Of these entries' resources, as a cell has them, as numbers."""
+        columns, begin = self._columns, self._begin
+        ids, offsets, number = columns.ids, columns.id_offsets, int.from_bytes
+        return [
+            number(sha256(ids[offsets[begin + place] : offsets[begin + place + 1]]).digest()[:4]) for place in places
+        ]
 
     def record(self, second: int) -> Activity:
         """The record of one of its seconds."""
@@ -198,16 +238,16 @@ class Run:
         received = [place for place, at in zip(self._received, self.received_seconds, strict=True) if at == second]
         if end - first == 1 and not received:
             return self._of_one(first, second)
-        roll_up = RollUp(self.chain)
-        for place in sorted((*self._places[first:end], *received)):
-            roll_up.take(self._entry_at(place))
+        columns, roll_up = self._columns, RollUp(self.chain)
+        places = [*range(self._begin + first, self._begin + end), *received]
+        for place in sorted(places, key=columns.seqs.__getitem__):
+            roll_up.take(columns.entry(place))
         made = roll_up.so_far()
         assert made is not None
         return next(record for record in made.actors if record.actor_id == self.actor_id)
 
     def _of_one(self, place: int, second: int) -> Activity:
-        kind, at = self.kinds[place], self._places[place]
-        seq = self._columns[2][at]
+        kind, seq = self.kinds[place], self._columns.seqs[self._begin + place]
         cell = Cell(
             kind.action,
             kind.resource_type,
@@ -217,16 +257,10 @@ class Run:
             [[seq, seq]],
             kind.address,
             kind.hour,
-            [digest_of_resource(self._columns[3][at])],
+            [f"{self.digests((place,))[0]:08x}"],
             0,
             kind.reasons,
             kind.browsers,
             kind.behalf,
         )
         return Activity(self.chain, second_at(second), self.actor_id, [cell], [], kind.tenant)
-
-    def _picked(self, column: Sequence[Any]) -> Sequence[Any]:
-        places = self._places
-        if len(places) > 1:
-            return itemgetter(*places)(column)  # type: ignore[no-any-return]
-        return [column[place] for place in places]

@@ -18,7 +18,7 @@ from sealstream.anomaly.baseline import Baseline, Judging
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.runs import Run
-from sealstream.anomaly.sketching import Distinct, digest_of
+from sealstream.anomaly.sketching import Distinct
 from sealstream.anomaly.wording import span
 from sealstream.layout.activity import Activity, Cell
 
@@ -118,8 +118,7 @@ class MassRead:
             return
         kinds = run.kinds
         reads = [place for place, kind in enumerate(kinds) if kind.traits & _TAKES and kind.is_success]
-        seconds, ids = run.seconds, run.resource_ids
-        hour, day = state.hour, state.day
+        seconds, hour, day = run.seconds, state.hour, state.day
         at = 0
         while at < len(reads):
             second = seconds[reads[at]]
@@ -136,8 +135,7 @@ class MassRead:
                 yield second
                 at = bisect_right(reads, second, at, key=seconds.__getitem__)
                 continue
-            for place in reads[at:end]:
-                digest = digest_of(ids[place])
+            for digest in run.digests(reads[at:end]):
                 if hour.resources.add(digest, _HOUR_BYTES):
                     day.resources.add(digest, _DAY_BYTES)
             hour.baseline.seqs.setdefault(run.chain, [])
