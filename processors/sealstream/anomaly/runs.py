@@ -153,7 +153,7 @@ class Run:
     """One actor's entries in one chain and stretch of time, none of them of another UTC day.
 
     `seconds` (since 1970, ascending), `kinds`: of its own entries, both of one length. What others did to its account
-    comes with `received_seconds`, ascending.
+    comes with `received_seconds`, ascending, and `received_kinds`.
     """
 
     def __init__(self, actor_id: str, columns: Columns, begin: int, end: int, received: Sequence[int]) -> None:
@@ -166,7 +166,8 @@ class Run:
         self._made: dict[int, Activity] = {}
         self.seconds: list[int] = columns.seconds[begin:end].tolist()
         self.kinds = list(map(columns.kind_table.__getitem__, columns.kinds[begin:end]))
-        self.received_seconds: Sequence[int] = [columns.seconds[place] for place in received] if received else ()
+        self.received_seconds = [columns.seconds[place] for place in received]
+        self.received_kinds = [columns.kind(place) for place in received]
         length = end - begin
         self.firsts: dict[Kind, int] = dict(zip(reversed(self.kinds), range(length - 1, -1, -1), strict=True))
         """Each kind and where in the run it comes first; in no order."""

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import ENABLE, LOGIN, POWER, RECEIVED, traits
+from sealstream.anomaly.actions import ENABLE, LOGIN, POWER, traits
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, second_at, window_query
 from sealstream.anomaly.runs import Run
 from sealstream.anomaly.wording import counted, listed, span
@@ -60,7 +60,7 @@ class DormantActor:
 
     def ahead(self, state: _State, run: Run) -> Iterator[int]:
         """An hour later on the same day it is still there."""
-        if run.traits & RECEIVED:
+        if any(kind.traits & ENABLE and kind.is_success for kind in run.received_kinds):
             yield from run.moments
             return
         seconds, place = run.seconds, 0

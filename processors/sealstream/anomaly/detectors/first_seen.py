@@ -132,46 +132,56 @@ class FirstSeen:
         return state, (self._finding(state, seen, second, bits),)
 
     def ahead(self, state: _State, run: Run) -> Iterator[int]:
-        """Only what was not seen today is looked at, where it comes first."""
-        day, seconds, kinds = run.day, run.seconds, run.kinds
-        unsettled = [kind for kind in run.firsts if kind.is_success and not _is_settled(state, kind, day)]
-        if unsettled and self._may_forget(state, len(unsettled)):
+        """What was never seen is looked at, where it comes first; all else is noted."""
+        day, seconds, kinds, limits = run.day, run.seconds, run.kinds, self.thresholds
+        unsettled = {
+            place for kind, place in run.firsts.items() if kind.is_success and not _is_settled(state, kind, day)
+        }
+        if self._may_forget(state, [kinds[place] for place in unsettled]):
             yield from run.moments
             return
-        looked_at = {seconds[run.firsts[kind]] for kind in unsettled}
-        hours = set()
-        if seconds and seconds[-1] // _HOUR_S > state.hours.newest:
-            newest = state.hours.newest
-            for second, kind in zip(seconds, kinds, strict=True):
-                if second // _HOUR_S > newest and kind.is_success and kind.hour is None:
-                    newest = second // _HOUR_S
-                    hours.add(second)
-        for second in sorted(looked_at | hours):
-            if second in looked_at:
-                yield second
-            else:
+        looked_at_s = -1
+        for place in sorted(unsettled.union(_new_hours(state, run))):
+            second, kind = seconds[place], kinds[place]
+            if second == looked_at_s:
+                continue
+            if kind.hour is None:
                 state.hours.add(second // _HOUR_S)
+            if _is_settled(state, kind, day):
+                continue
+            if day > state.day:
+                state.active, state.day = state.active + 1, day
+            counts = state.active > limits.min_days
+            named = self._named(state, kind.resource_type, kind.action, kind.address)
+            if counts and any(name not in habit.known for _, habit, name, _ in named):
+                yield second
+                looked_at_s = second
+            else:
+                for _, habit, name, size in named:
+                    habit.add(name, day, size, limits.keep_days, counts=counts)
 
-    def _may_forget(self, state: _State, names: int) -> bool:
-        """Whether so many more names may not find room beside those that are known."""
+    def _may_forget(self, state: _State, kinds: Sequence[Kind]) -> bool:
+        """Whether what is new in these may not find room beside what is known."""
         limits = self.thresholds
-        sizes = limits.types, limits.actions, limits.networks, limits.addresses
+        sizes = {"resource_type": limits.types, "action": limits.actions}
+        sizes |= {"network": limits.networks, "address": limits.addresses}
         habits = state.types, state.actions, state.networks, state.addresses
-        return any(len(habit.known) + names > size for habit, size in zip(habits, sizes, strict=True))
+        if all(len(each.known) + len(kinds) <= size for each, size in zip(habits, sizes.values(), strict=True)):
+            return False
+        new: dict[str, set[str]] = {}
+        for kind in kinds:
+            for what, habit, name, _ in self._named(state, kind.resource_type, kind.action, kind.address):
+                if name not in habit.known:
+                    new.setdefault(what, set()).add(name)
+        known = dict(zip(sizes, habits, strict=True))
+        return any(len(known[what].known) + len(names) > sizes[what] for what, names in new.items())
 
     def _look(self, state: _State, chain: str, cell: Cell, second: int) -> bool:
         """Whether the cell brought anything new that counts; it is known from now on."""
         limits, day = self.thresholds, second // _DAY_S
         counts = state.active > limits.min_days
-        kinds = [
-            ("resource_type", state.types, short(cell.resource_type), limits.types),
-            ("action", state.actions, short(cell.action), limits.actions),
-        ]
-        if cell.ip_address is not None:
-            kinds.append(("network", state.networks, network_of(cell.ip_address), limits.networks))
-            kinds.append(("address", state.addresses, cell.ip_address, limits.addresses))
         is_new = False
-        for kind, habit, name, size in kinds:
+        for kind, habit, name, size in self._named(state, cell.resource_type, cell.action, cell.ip_address):
             if counts and name not in habit.known:
                 if not is_new:
                     is_new = True
@@ -186,6 +196,20 @@ class FirstSeen:
             state.end_s = max(state.end_s, second)
             add_ranges(state.seqs, chain, cell.seqs)
         return is_new
+
+    def _named(
+        self, state: _State, resource_type: str, action: str, address: str | None
+    ) -> list[tuple[str, Habit, str, int]]:
+        """What there is to know: its kind, where it is kept, as what, and beside how many."""
+        limits = self.thresholds
+        named = [
+            ("resource_type", state.types, short(resource_type), limits.types),
+            ("action", state.actions, short(action), limits.actions),
+        ]
+        if address is not None:
+            named.append(("network", state.networks, network_of(address), limits.networks))
+            named.append(("address", state.addresses, address, limits.addresses))
+        return named
 
     def _bits(self, new: Sequence[_New]) -> float:
         """Of where it came from and of what was done, the most surprising each; several at once are more."""
@@ -232,6 +256,17 @@ class FirstSeen:
             },
             seqs=merged_ranges(state.seqs.get(seen.chain, ())),
         )
+
+
+def _new_hours(state: _State, run: Run) -> Iterator[int]:
+    """Where in the run hours begin that were not seen: with something done in time."""
+    newest = state.hours.newest
+    if not run.seconds or run.seconds[-1] // _HOUR_S <= newest:
+        return
+    for place, (second, kind) in enumerate(zip(run.seconds, run.kinds, strict=True)):
+        if second // _HOUR_S > newest and kind.is_success and kind.hour is None:
+            newest = second // _HOUR_S
+            yield place
 
 
 def _is_settled(state: _State, kind: Kind, day: int) -> bool:

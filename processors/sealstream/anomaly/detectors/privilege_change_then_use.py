@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from sealstream.anomaly.actions import GRANT, POWER, RECEIVED, is_named, traits, traits_of
+from sealstream.anomaly.actions import GRANT, POWER, is_named, traits, traits_of
 from sealstream.anomaly.detecting import Finding, Thresholds, merged_ranges, quoted, window_query
 from sealstream.anomaly.episodes import Episode
 from sealstream.anomaly.habits import short
@@ -110,11 +110,16 @@ class PrivilegeChangeThenUse:
         return state, (self._finding(state, seen, second, grants),)
 
     def ahead(self, state: _State, run: Run) -> Iterator[int]:
-        """Without a change of rights, only what was not done today is looked at, where it comes first."""
+        """Without a change of rights, what is done is only noted."""
         day, deeds = run.day, state.deeds
-        new = [kind for kind in run.firsts if kind.is_success and deeds.get(short(kind.action), 0) < day]
+        new = [
+            (place, name)
+            for kind, place in run.firsts.items()
+            if kind.is_success and deeds.get(name := short(kind.action), 0) < day
+        ]
         if (
-            run.traits & (GRANT | RECEIVED)
+            run.traits & GRANT
+            or any(kind.traits & GRANT for kind in run.received_kinds)
             or self.thresholds.grants
             or state.grants
             or state.uses
@@ -123,9 +128,8 @@ class PrivilegeChangeThenUse:
         ):
             yield from run.moments
             return
-        for place in sorted(run.firsts[kind] for kind in new):
-            if deeds.get(short(run.kinds[place].action), 0) < day:
-                yield run.seconds[place]
+        for _, name in sorted(new):
+            self._know(deeds, name, day)
 
     def _note_grants(self, state: _State, seen: Activity, second: int) -> list[Cell]:
         """Keep the changes of rights in this record; returns those that the account made itself."""

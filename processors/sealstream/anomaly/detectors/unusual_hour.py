@@ -120,7 +120,7 @@ class UnusualHour:
         return state, (self._finding(state, seen, second, entries, zone),)
 
     def ahead(self, state: _State, run: Run) -> Iterator[int]:
-        """An hour that was learned already is usual."""
+        """An hour that is usual is learned."""
         zones = self.thresholds.zones
         tenants = {kind.tenant for kind in run.firsts} if zones else {None}
         if run.traits & LATE or len(tenants) > 1:
@@ -135,7 +135,7 @@ class UnusualHour:
                 place = bisect_left(seconds, (quarter + 1) * _QUARTER_S, place)
             elif not _is_persons(kind.actor_type, kind.result, kind.traits):
                 place += 1
-            elif local_hour(zone, quarter).number in state.known:
+            elif self._odd_hour(state, local_hour(zone, quarter), second) is None:
                 state.quarter = quarter
             else:
                 yield second
