@@ -33,7 +33,7 @@ Read = Callable[[str, int], object]
 """Told how many entries of which chain were read, whether or not they concern anybody."""
 
 
-_AT_ONCE = 20_000
+_AT_ONCE = 100_000
 _NEVER = 2**62
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from sealstream.anomaly.actions import ALL, DENIED, LATE, RECEIVED, traits
 from sealstream.anomaly.detecting import second_at
+from sealstream.anomaly.habits import short
 from sealstream.anomaly.rolling import BROWSER, Counted, RollUp, WrittenCounted
 from sealstream.layout.activity import (
     ACCOUNT_TYPES,
@@ -37,7 +38,7 @@ _MOST_TOGETHER = min(MAX_CELLS, MAX_RESOURCES)
 class Kind(msgspec.Struct, eq=False, gc=False):
     """All that entries of one kind have in common, whoever's they are; it is the same object for all (`kind_of`).
 
-    `reasons`, `browsers`, `behalf`: 1 where it is so, else 0; `hour`: as a cell has it. `traits`: as `traits_of` a
+    `action_name`, `type_name`: as habits keep them. `reasons`, `browsers`, `behalf`: 1 where it is so, else 0; `hour`: as a cell has it. `traits`: as `traits_of` a
     record of it alone. `is_tried`: whether it is part of its address's record. `of_account`: whether its resource is an
     account. `text`: how many characters it adds to a record.
     """
@@ -53,6 +54,8 @@ class Kind(msgspec.Struct, eq=False, gc=False):
     browsers: int
     behalf: int
     traits: int
+    action_name: str
+    type_name: str
     is_success: bool
     is_tried: bool
     of_account: bool
@@ -81,6 +84,8 @@ def kind_of(
         known = _kinds[key] = Kind(
             *key,
             traits(action) | (DENIED if result == "denied" else 0) | (0 if hour is None else LATE),
+            short(action),
+            short(resource_type),
             is_success,
             address is not None and (not is_success or is_login(action)),
             resource_type in ACCOUNT_TYPES,

@@ -7,6 +7,7 @@ the bits it is right to about one; at as many things as bits, to 3 of 100.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
 from math import log
@@ -35,6 +36,21 @@ class Distinct(msgspec.Struct, array_like=True):
         bits[byte] |= bit
         self.filled += 1
         return True
+
+    def add_all(self, digests: Iterable[int], size_bytes: int) -> list[int]:
+        """Those that were new, of several."""
+        bits = self.bits
+        if not bits:
+            bits.extend(bytes(size_bytes))
+        size, new = size_bytes << 3, []
+        for digest in digests:
+            place = digest % size
+            byte, bit = place >> 3, 1 << (place & 7)
+            if not bits[byte] & bit:
+                bits[byte] |= bit
+                new.append(digest)
+        self.filled += len(new)
+        return new
 
     def clear(self) -> None:
         """Nothing was seen."""

@@ -272,8 +272,8 @@ def _new_hours(state: _State, run: Run) -> Iterator[int]:
 def _is_settled(state: _State, kind: Kind, day: int) -> bool:
     """Whether all that it names was seen on this day already."""
     return (
-        state.types.known.get(short(kind.resource_type), 0) >= day
-        and state.actions.known.get(short(kind.action), 0) >= day
+        state.types.known.get(kind.type_name, 0) >= day
+        and state.actions.known.get(kind.action_name, 0) >= day
         and (kind.address is None or state.addresses.known.get(kind.address, 0) >= day)
     )
 

@@ -135,9 +135,9 @@ class MassRead:
                 yield second
                 at = bisect_right(reads, second, at, key=seconds.__getitem__)
                 continue
-            for digest in run.digests(reads[at:end]):
-                if hour.resources.add(digest, _HOUR_BYTES):
-                    day.resources.add(digest, _DAY_BYTES)
+            new = hour.resources.add_all(run.digests(reads[at:end]), _HOUR_BYTES)
+            if new:
+                day.resources.add_all(new, _DAY_BYTES)
             hour.baseline.seqs.setdefault(run.chain, [])
             day.baseline.seqs.setdefault(run.chain, [])
             at = end

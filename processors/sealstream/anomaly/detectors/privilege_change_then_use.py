@@ -115,7 +115,7 @@ class PrivilegeChangeThenUse:
         new = [
             (place, name)
             for kind, place in run.firsts.items()
-            if kind.is_success and deeds.get(name := short(kind.action), 0) < day
+            if kind.is_success and deeds.get(name := kind.action_name, 0) < day
         ]
         if (
             run.traits & GRANT

@@ -127,7 +127,7 @@ class UnusualHour:
             yield from run.moments
             return
         zone = zones.get(tenants.pop() or "", self.thresholds.zone) if tenants else self.thresholds.zone
-        seconds, kinds, place = run.seconds, run.kinds, 0
+        seconds, kinds, place, usual = run.seconds, run.kinds, 0, -1
         while place < len(seconds):
             second, kind = seconds[place], kinds[place]
             quarter = second // _QUARTER_S
@@ -135,8 +135,8 @@ class UnusualHour:
                 place = bisect_left(seconds, (quarter + 1) * _QUARTER_S, place)
             elif not _is_persons(kind.actor_type, kind.result, kind.traits):
                 place += 1
-            elif self._odd_hour(state, local_hour(zone, quarter), second) is None:
-                state.quarter = quarter
+            elif (hour := local_hour(zone, quarter)).number == usual or self._odd_hour(state, hour, second) is None:
+                usual, state.quarter = hour.number, quarter
             else:
                 yield second
                 place = bisect_right(seconds, second, place)
