@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealstream.anomaly.bulk import Rows, late_hour, numbers
+from sealstream.anomaly.bulk import Rows, late_hour, numbers, texts_of
 from sealstream.anomaly.rolling import BROWSER, LATE_S, gives_reason
 from sealstream.anomaly.runs import Kind, kind_of
 from sealstream.anomaly.sharing import Share
@@ -146,36 +146,40 @@ def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -
     import pyarrow.compute as pc
 
     marks = _marks(batch)
-    number, sizes, values = pa.array(marks, pa.int64()), [], []
+    number, codes, values = pa.array(marks, pa.int64()), [], []
     for name in _KIND:
         encoded = _fewer(batch[name])
         found: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
-        codes = pc.fill_null(encoded.indices.cast(pa.int64()), len(found))
-        number = pc.add_checked(pc.multiply_checked(number, len(found) + 1), codes)
-        sizes.append(len(found) + 1)
+        its = pc.fill_null(encoded.indices.cast(pa.int64()), len(found))
+        number = pc.add_checked(pc.multiply_checked(number, len(found) + 1), its)
+        codes.append(numbers(its, "q"))
         values.append([*found, None])
     different = number.dictionary_encode()
-    table = []
-    for each in different.dictionary.to_pylist():
-        members: list[str | None] = []
-        for size, value in zip(reversed(sizes), reversed(values), strict=True):
-            each, code = divmod(each, size)
-            members.append(value[code])
-        table.append((*reversed(members), each))
-    kinds = [_kind(members, None) for members in table]
+    firsts = _firsts(different.indices)
+    columns = [[value[code[place]] for place in firsts] for value, code in zip(values, codes, strict=True)]
+    members = list(zip(*columns, (marks[place] for place in firsts), strict=True))
+    kinds = [_kind(each, None) for each in members]
     places = different.indices
     if hours:
         late = places.to_pylist()
         for place, hour in hours.items():
-            kinds.append(_kind(table[late[place]], hour))
+            kinds.append(_kind(members[late[place]], hour))
             late[place] = len(kinds) - 1
         places = pa.array(late, pa.int32())
     return places, kinds
 
 
+def _firsts(codes: Any) -> list[int]:
+    """Where each code comes first; codes are given out from 0 on in the order in which they come."""
+    listed = codes.to_pylist()
+    first = dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
+    return sorted(first.values())
+
+
 def _kind(members: Sequence[Any], hour: str | None) -> Kind:
-    marks = members[-1]
-    return kind_of(*members[:-1], hour, marks & _REASONS, (marks & _BROWSERS) >> 1, (marks & _BEHALF) >> 2)
+    action, resource_type, result, actor_type, address, tenant, marks = members
+    flags = marks & _REASONS, (marks & _BROWSERS) >> 1, (marks & _BEHALF) >> 2
+    return kind_of(action, resource_type, result, actor_type, address, tenant, hour, *flags)
 
 
 _REASONS, _BROWSERS, _BEHALF = 1, 2, 4
@@ -183,10 +187,9 @@ _REASONS, _BROWSERS, _BEHALF = 1, 2, 4
 
 def _marks(batch: pa.RecordBatch) -> list[int]:
     """What only bodies say of each row, as bits."""
-    import pyarrow as pa
 
     try:
-        bodies = [_decode(body) for body in batch["body"].cast(pa.binary()).to_pylist()]
+        bodies = [_decode(body) for body in texts_of(batch["body"])]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotCanonical(f"an entry's body is not as it must be: {error}; run `sealstream verify`") from error
     return [

@@ -13,17 +13,18 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sealstream.anomaly.detecting import second_at
-from sealstream.anomaly.rolling import BROWSER, LATE_S, Counted, RollUp, gives_reason
+from sealstream.anomaly.rolling import BROWSER, LATE_S, NOBODY, Counted, RollUp, gives_reason
 from sealstream.anomaly.runs import Columns, Kind, Run, kind_of
 from sealstream.layout.activity import AddressActivity, AddressCell
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BySubject", "Rows", "late_hour", "numbers", "roll_up", "rows_of"]
+__all__ = ["BySubject", "Rows", "late_hour", "numbers", "roll_up", "rows_of", "texts_of"]
 
 _DAY_S = 86_400
 
@@ -87,7 +88,7 @@ class Rows(NamedTuple):
     @property
     def size(self) -> int:
         """How many there are."""
-        return self.batch.num_rows
+        return int(self.batch.num_rows)
 
     @property
     def seconds(self) -> memoryview:
@@ -105,9 +106,17 @@ def numbers(array: Any, code: Literal["B", "i", "q"]) -> memoryview:
     return memoryview(array.buffers()[1]).cast(code)[array.offset : array.offset + len(array)]
 
 
+def texts_of(array: Any) -> Iterator[memoryview]:
+    """The UTF-8 of each of an array's strings, none of which is copied; there are no nulls."""
+    _, offsets, text = array.buffers()
+    data = memoryview(b"" if text is None else text)
+    ends = memoryview(offsets).cast("q" if str(array.type).startswith("large") else "i")
+    return (data[begin:end] for begin, end in pairwise(ends[array.offset : array.offset + len(array) + 1]))
+
+
 class BySubject(NamedTuple):
-    """By actor and by address, each subject once, its runs or records in the order of time, an actor's runs those of one
-    chain after those of another. To be gone through once: an actor's are made when its turn comes, and then gone.
+    """By actor and by address, each subject once, its runs or records in the order of time, an actor's runs those of
+    one chain after those of another. To be gone through once: they are made when a subject's turn comes, and then gone.
     """
 
     actors: Iterable[tuple[str, list[Run]]]
@@ -225,7 +234,7 @@ def _tries(address: str, columns: Columns, places: Sequence[int]) -> Iterator[Ad
         while end < len(places) and seconds[places[end]] == second:
             end += 1
         kind = columns.kind(place)
-        if end - begin == 1 and not kind.of_account:
+        if end - begin == 1 and not (kind.of_account and kind.actor_type == NOBODY):
             seq = columns.seqs[place]
             cell = AddressCell(columns.actor_id(place), kind.action, kind.result, 1, [[seq, seq]])
             yield AddressActivity(columns.chain, second_at(second), address, [cell])

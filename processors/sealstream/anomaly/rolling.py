@@ -14,13 +14,14 @@ import msgspec
 from sealstream.anomaly.counts import Counts
 from sealstream.layout.activity import ACCOUNT_TYPES, Activity, AddressActivity, is_login
 
-__all__ = ["BROWSER", "LATE_S", "Counted", "RollUp", "Second", "WrittenCounted", "gives_reason"]
+__all__ = ["BROWSER", "LATE_S", "NOBODY", "Counted", "RollUp", "Second", "WrittenCounted", "gives_reason"]
 
 LATE_S = 600
 """An event that is sealed later than this is counted by its own hour."""
 BROWSER = "Mozilla/"
 """How a browser's user agent begins."""
-_NOBODY = "anonymous"
+NOBODY = "anonymous"
+"""The type of an actor who is not known yet."""
 
 
 class WrittenCounted(msgspec.Struct, gc=False):
@@ -114,7 +115,7 @@ class RollUp:
         if address is not None:
             is_login = _is_login(action)
             if is_login or result != "success":
-                tries = is_login and is_account and entry.actor_type == _NOBODY
+                tries = is_login and is_account and entry.actor_type == NOBODY
                 counts.of_address((address, resource_id if tries else actor_id, action, result), seq)
 
 

@@ -38,9 +38,9 @@ _MOST_TOGETHER = min(MAX_CELLS, MAX_RESOURCES)
 class Kind(msgspec.Struct, eq=False, gc=False):
     """All that entries of one kind have in common, whoever's they are; it is the same object for all (`kind_of`).
 
-    `action_name`, `type_name`: as habits keep them. `reasons`, `browsers`, `behalf`: 1 where it is so, else 0; `hour`: as a cell has it. `traits`: as `traits_of` a
-    record of it alone. `is_tried`: whether it is part of its address's record. `of_account`: whether its resource is an
-    account. `text`: how many characters it adds to a record.
+    `reasons`, `browsers`, `behalf`: 1 where it is so, else 0; `hour`: as a cell has it. `traits`: as `traits_of` a
+    record of it alone. `action_name`, `type_name`: as habits keep them. `is_tried`: whether it is part of its address's
+    record. `of_account`: whether its resource is an account. `text`: how many characters it adds to a record.
     """
 
     action: str

@@ -54,7 +54,7 @@ class Watch(Generic[Seen]):
         self._detectors: dict[str, Detector[Any, Seen]] = {each.name: each for each in detectors}
         self._traits: Callable[[Any], int] = traits_of if record is Activity else _any
         self._asked = _Asked(list(self._detectors.values()))
-        self._looking = [
+        self._looking: list[tuple[str, Any, Any, int]] = [
             (name, each, getattr(each, "ahead", None), getattr(each, "concerns", ALL))
             for name, each in self._detectors.items()
         ]
