@@ -47,9 +47,10 @@ def life(seed: int, count: int) -> list[Counted]:
     while len(entries) < count:
         now += timedelta(seconds=rng.choice(pauses) + rng.random())
         actor = rng.choice(actors)
-        for _ in range(rng.choice((1, 1, 1, 1, 2, 3, 80) if rng.random() < 0.02 else (1, 1, 1, 2))):
-            odd = rng.random() < 0.06
-            action = rng.choice(rare) if odd else rng.choice(habits)
+        together = rng.choice((3, 90)) if rng.random() < 0.02 else rng.choice((1, 1, 1, 2))
+        for _ in range(together):
+            odd = together < 90 and rng.random() < 0.06
+            action = rng.choice(rare) if odd else "read" if together == 90 else rng.choice(habits)
             about_account = odd or action == "login" or rng.random() < 0.02
             late = rng.choice((700, 40_000, -900)) if rng.random() < 0.01 else 0
             entries.append(
@@ -58,11 +59,17 @@ def life(seed: int, count: int) -> list[Counted]:
                     "anonymous" if action == "login" and rng.random() < 0.2 else actor,
                     rng.choice(("service", "admin", "anonymous")) if rng.random() < 0.03 else "user",
                     action,
-                    "user" if about_account else rng.choice(("record", "record", "note", f"type-{rng.randrange(9)}")),
-                    rng.choice(actors) if about_account else f"r-{rng.randrange(200)}",
+                    "user"
+                    if about_account
+                    else rng.choice(("record", "record", "note", f"type-{rng.randrange(9)}"))
+                    if together < 90
+                    else "record",
+                    rng.choice(actors) if about_account else f"r-{rng.randrange(2_000)}",
                     rng.choice(("denied", "failure")) if rng.random() < 0.06 else "success",
                     WrittenCounted("control" if rng.random() < 0.02 else "event", len(entries), format_timestamp(now)),
-                    rng.choice((None, f"10.0.{rng.randrange(9)}.7")) if rng.random() < 0.1 else "10.0.0.1",
+                    rng.choice((None, f"10.0.{rng.randrange(9)}.7"))
+                    if together < 90 and rng.random() < 0.1
+                    else "10.0.0.1",
                     rng.choice((None, "curl/8", "Mozilla/5.0")),
                     "user-9" if rng.random() < 0.02 else None,
                     rng.choice((None, "clinic")),
