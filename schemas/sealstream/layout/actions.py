@@ -20,6 +20,7 @@ __all__ = [
     "POWER",
     "READ",
     "names_rights",
+    "ordered_words",
     "traits",
     "words_of",
 ]
@@ -72,7 +73,12 @@ _NO_EMERGENCIES = _set("contact contacts department room")
 @lru_cache(maxsize=8_192)
 def words_of(name: str) -> frozenset[str]:
     """Its words in lower case, also where they are told apart by capitals alone."""
-    return frozenset(word.lower() for word in _WORD.findall(name))
+    return frozenset(ordered_words(name))
+
+
+def ordered_words(name: str) -> list[str]:
+    """The same in their order."""
+    return [word.lower() for word in _WORD.findall(name)]
 
 
 @lru_cache(maxsize=8_192)
