@@ -161,14 +161,13 @@ ROWS: Rows = (
     ),
     Row(
         "event.category",
-        "`authentication`, `iam`, `database`, `api`, `intrusion_detection` (alerts); absent where ECS has none that "
-        "fits",
+        "`authentication`, `iam`, `database`, `api`, `intrusion_detection` (alerts); absent where none fits",
         _categories,
     ),
     Row(
         "event.type",
-        "`access`, `change`, `creation`, `deletion`, `start`, `end`, `user`, `group`, `denied`, `info`, by the words of "
-        "`action`, as the category expects it",
+        "`access`, `change`, `creation`, `deletion`, `start`, `end`, `user`, `group`, `denied`, `info`, by the "
+        "words of `action`, as the category expects it",
         _types,
     ),
     Row(

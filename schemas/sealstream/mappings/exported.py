@@ -54,7 +54,7 @@ class Fields(msgspec.Struct, frozen=True):
 
 
 class Exported(NamedTuple):
-    """`text`: the sealed entry's or the alert's JSON, byte for byte. `origin`: `<log>/<chain>`, or without a log the chain."""
+    """`text`: the sealed entry's or the alert's JSON, byte for byte. `origin`: `<log>/<chain>`, or `chain` alone."""
 
     fields: Fields
     text: str

@@ -116,7 +116,16 @@ def _seal(event: Event) -> list[dict[str, Any]] | None:
 
 
 def _has_request(event: Event) -> bool:
+    """Whether its class has who did it, from where, and the request."""
     return event.kind not in (FINDING, LIFECYCLE)
+
+
+def _actor(event: Event) -> dict[str, Any] | None:
+    return actor_of(event) if _has_request(event) else None
+
+
+def _session(event: Event) -> str | None:
+    return event.exported.fields.session_id if _has_request(event) else None
 
 
 def _address(event: Event) -> dict[str, str] | None:
@@ -134,7 +143,7 @@ def _request(event: Event) -> dict[str, str] | None:
 
 def _response(event: Event) -> dict[str, int] | None:
     status = _integer(event.exported.fields.metadata.get("http_status"))
-    return {"code": status} if status is not None and _has_request(event) else None
+    return {"code": status} if status is not None and 100 <= status <= 999 and _has_request(event) else None
 
 
 def _integer(value: Any) -> int | None:
@@ -200,8 +209,8 @@ ROWS: Rows = (
     Row("metadata.log_provider", "`sealstream`", lambda e: "sealstream"),
     Row("metadata.tenant_uid", "`tenant`", _of("tenant")),
     Row("metadata.correlation_uid", "`trace_id`", _of("trace_id")),
-    Row("actor.user", "`actor_id` as `uid`; `actor_type` as `type_id` and `type`", actor_of),
-    Row("actor.session.uid", "`session_id`", _of("session_id")),
+    Row("actor.user", "`actor_id` as `uid`, `actor_type` as `type_id` and `type`, where the class has it", _actor),
+    Row("actor.session.uid", "`session_id`, where the class has it", _session),
     Row("src_endpoint", "`ip_address` as `ip`, where the class has it", _address),
     Row("http_request", "`user_agent`, and the method of a request as `http_method`, where the class has it", _request),
     Row("http_response", "`metadata.http_status` as `code`, where the class has it", _response),
@@ -236,10 +245,11 @@ def _unmapped(event: Event) -> dict[str, Any]:
     if kind not in (ENTITY, FINDING):
         values["reason"] = fields.reason
     if not _has_request(event):
-        values |= {"ip_address": fields.ip_address, "user_agent": fields.user_agent}
+        names = ("actor_id", "actor_type", "result", "session_id", "ip_address", "user_agent")
+        values |= {name: getattr(fields, name) for name in names}
     if kind in (AUTHENTICATION, LIFECYCLE, ACCESS, ACCOUNT, DATASTORE):
         values |= {"resource_type": fields.resource_type, "resource_id": fields.resource_id}
-    names = _UNMAPPED_SOURCE if fields.source.get("service") else (*_UNMAPPED_SOURCE, "version")
-    values["source"] = {name: fields.source[name] for name in names if fields.source.get(name)}
+    sources = _UNMAPPED_SOURCE if fields.source.get("service") else (*_UNMAPPED_SOURCE, "version")
+    values["source"] = {name: fields.source[name] for name in sources if fields.source.get(name)}
     values["metadata"] = fields.metadata
     return {name: value for name, value in values.items() if value not in (None, "", [], {})}

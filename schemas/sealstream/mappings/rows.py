@@ -14,9 +14,7 @@ T = TypeVar("T")
 
 
 class Row(NamedTuple):
-    """`path`: names with dots between. `says`: where it comes from, in Markdown. What `give` gives that is None or empty is
-    left out.
-    """
+    """`path`: names with dots between. `says`: where it comes from, in Markdown. `give`: None, empty: left out."""
 
     path: str
     says: str
