@@ -22,7 +22,6 @@ class Row(NamedTuple):
 
 
 Rows = tuple[Row, ...]
-_NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 def filled(rows: Iterable[Row]) -> Callable[[Any], dict[str, Any]]:
@@ -34,7 +33,7 @@ def filled(rows: Iterable[Row]) -> Callable[[Any], dict[str, Any]]:
         made: dict[str, Any] = {}
         for parents, name, give in placed:
             value = give(asked)
-            if value is None or value == "" or value in _NOTHING:
+            if not value and not isinstance(value, int):  # 0 and false are something
                 continue
             place = made
             for parent in parents:
