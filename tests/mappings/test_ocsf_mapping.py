@@ -19,6 +19,7 @@ from tests.mappings.ocsf_judge import faults, schema
 from sealstream.layout.alerts import encode_alert
 from sealstream.mappings import mapped_alert, mapped_entry
 from sealstream.mappings.ocsf import CLASSES, ROWS
+from sealstream.mappings.ocsf_members import MEMBERS
 
 
 def event_of(value: bytes) -> dict[str, Any]:
@@ -183,25 +184,19 @@ def test_no_member_of_an_event_is_lost() -> None:
                 assert json.dumps(wanted, ensure_ascii=False).strip('"') in told, (name, field)
 
 
-def test_the_table_names_every_member_and_no_other() -> None:
-    own = {
-        "entity",
-        "entity_result",
-        "comment",
-        "user",
-        "service",
-        "session",
-        "is_mfa",
-        "privileges",
-        "api",
-        "resources",
-    }
-    own |= {"database", "table", "databucket", "app", "finding_info", "is_alert", "evidences", "start_time", "end_time"}
-    own |= {"confidence", "confidence_id", "confidence_score", "unmapped"}
-    found: set[str] = set()
+def test_the_tables_name_every_member_and_no_other() -> None:
+    found: dict[int, set[str]] = {kind.uid: set() for kind in CLASSES}
     for value in KNOWN.values():
-        found |= {path for path, _ in leaves(event_of(value)) if path.split(".")[0] not in own}
-    paths = {row.path for row in ROWS}
-    stray = {path for path in found if not any(path == each or path.startswith(f"{each}.") for each in paths)}
-    unseen = {each for each in paths if not any(path == each or path.startswith(f"{each}.") for path in found)}
-    assert (stray, unseen) == (set(), set())
+        event = event_of(value)
+        found[event["class_uid"]] |= {path for path, _ in leaves(event)} - {"unmapped"}
+    common = {row.path for row in ROWS}
+    for uid, paths in found.items():
+        own = {name for name, _ in MEMBERS[uid]} | {"unmapped"}
+        assert {path for path in paths if path.split(".")[0] not in own and not _within(path, common)} == set()
+        assert {name for name in own if not any(_within(path, {name}) for path in paths)} == set(), uid
+    everywhere = set().union(*found.values())
+    assert {each for each in common if not any(_within(path, {each}) for path in everywhere)} == set()
+
+
+def _within(path: str, places: set[str]) -> bool:
+    return any(path == each or path.startswith(f"{each}.") for each in places)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 from tests.mappings.ocsf_judge import faults
-from tests.search.conftest import Searchable, say
+from tests.pipeline import say
+from tests.search.conftest import Searchable
 
 from sealstream.mappings import SCHEMAS, SchemaName, entry_of, mapped_entry
 

@@ -13,7 +13,7 @@ import msgspec
 from sealstream.errors import NotCanonical
 from sealstream.layout.alerts import decode_alert
 from sealstream.layout.entries import WrittenFields
-from sealstream.sealing import canonical_json, entry_hash, is_time, split_sealed
+from sealstream.sealing import entry_hash, is_time, split_sealed
 
 __all__ = ["Exported", "Fields", "alert_exported", "checked_entry", "entry_exported", "json_text", "milliseconds"]
 
@@ -120,8 +120,8 @@ def milliseconds(time: str) -> int:
 
 
 def json_text(value: Any) -> str | None:
-    """As canonical JSON; None: there is nothing in it."""
-    return canonical_json(value).decode() if value else None
+    """As JSON; None: there is nothing in it."""
+    return msgspec.json.encode(value).decode() if value else None
 
 
 _decode = msgspec.json.Decoder(Fields).decode

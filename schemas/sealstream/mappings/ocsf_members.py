@@ -23,7 +23,49 @@ from sealstream.mappings.ocsf_classes import (
     store_of,
 )
 
-__all__ = ["actor_of", "members_of"]
+__all__ = ["MEMBERS", "actor_of", "members_of"]
+
+MEMBERS: dict[int, tuple[tuple[str, str], ...]] = {
+    FINDING.uid: (
+        (
+            "finding_info",
+            "`uid` the alert's id, `title` detector and subject, `desc` its `summary`, `analytic` the detector",
+        ),
+        ("is_alert", "true for one that is raised"),
+        ("resources", "`resource_type` as `type`, `resource_id` as `uid`: the alert's subject"),
+        ("start_time", "its window's first second, also `finding_info.first_seen_time`"),
+        ("end_time", "its last, also `finding_info.last_seen_time`"),
+        ("confidence_score", "`confidence`, of 100"),
+        ("confidence_id", "1 below 34, 2 below 67, 3 from there"),
+        ("confidence", "in words"),
+        ("evidences", "`query`, `seqs`, `seen`, `usual`, `score`, `incident` in `data`"),
+        ("comment", "`metadata.reason` or `metadata.note`: what was said of it"),
+    ),
+    LIFECYCLE.uid: (("app", "the sequencer, and `metadata.version`"),),
+    AUTHENTICATION.uid: (
+        ("user", "the account, where the resource is one; else the actor"),
+        ("service", "`source.service`, or `Unknown` (OCSF demands one)"),
+        ("session", "`session_id` as `uid`"),
+        ("is_mfa", "true where the action has the word `mfa`, `otp`, `totp`, `webauthn`, `passkey`"),
+    ),
+    ACCESS.uid: (("user", "whose rights"), ("privileges", "which")),
+    ACCOUNT.uid: (("user", "`resource_id` as `uid`"),),
+    DATASTORE.uid: (
+        ("database", "or `table`, or `databucket`: `resource_id` as `uid` and `name`, `resource_type` as `type`"),
+        ("table", "the same"),
+        ("databucket", "the same"),
+    ),
+    API.uid: (
+        ("api", "`action` as `operation`, `source.service` as `service.name`"),
+        ("resources", "`resource_type` as `type`, `resource_id` as `uid`"),
+    ),
+    ENTITY.uid: (
+        ("entity", "`resource_type` as `type`, `resource_id` as `uid`; `old_values` as `data`"),
+        ("entity_result", "the same with `new_values` as `data`, where there are any"),
+        ("comment", "`reason`"),
+    ),
+}
+"""What each class has by itself, and where it comes from."""
 
 _ACTORS = {"user": (1, "User"), "admin": (2, "Admin"), "system": (3, "System"), "service": (4, "Service")}
 

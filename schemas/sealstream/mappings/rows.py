@@ -6,11 +6,10 @@ One table makes the documents and the page about them, so neither can say what t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Any, NamedTuple
 
-__all__ = ["Row", "Rows", "filled", "markdown"]
-
-T = TypeVar("T")
+__all__ = ["Row", "Rows", "filled"]
 
 
 class Row(NamedTuple):
@@ -26,28 +25,28 @@ Rows = tuple[Row, ...]
 
 def filled(rows: Iterable[Row]) -> Callable[[Any], dict[str, Any]]:
     """What makes a document of what the rows are asked with."""
-    steps = [(row.path.split("."), row.give) for row in rows]
-    placed = [(tuple(names[:-1]), names[-1], give) for names, give in steps]
+    names = [(tuple(row.path.split(".")), row.give) for row in rows]
+    groups = [
+        (parents, [(path[-1], give) for path, give in members])
+        for parents, members in groupby(names, key=lambda each: each[0][:-1])
+    ]
 
     def document(asked: Any) -> dict[str, Any]:
         made: dict[str, Any] = {}
-        for parents, name, give in placed:
-            value = give(asked)
-            if not value and not isinstance(value, int):  # 0 and false are something
-                continue
-            place = made
-            for parent in parents:
-                inner = place.get(parent)
-                if inner is None:
-                    inner = place[parent] = {}
-                place = inner
-            place[name] = value
+        for parents, members in groups:
+            place: dict[str, Any] = {} if parents else made
+            for name, give in members:
+                value = give(asked)
+                if value or isinstance(value, int):  # 0 and false are something
+                    place[name] = value
+            if parents and place:
+                _at(made, parents).update(place)
         return made
 
     return document
 
 
-def markdown(heading: str, rows: Iterable[Row]) -> str:
-    """The table as a page shows it."""
-    lines = [f"| {heading} | is |", "|---|---|", *(f"| `{row.path}` | {row.says} |" for row in rows)]
-    return "\n".join(lines) + "\n"
+def _at(made: dict[str, Any], parents: tuple[str, ...]) -> dict[str, Any]:
+    for parent in parents:
+        made = made.setdefault(parent, {})
+    return made
