@@ -71,7 +71,7 @@ ACTIONS = [
     "other:/a",
     "head:/",
     "post:/api/login",
-    "get:(unmatched)",
+    "get:unmatched call:/billing.Invoices/Read call:/a.B/Do",
     "query",
     "backup",
     "table.drop",
@@ -178,8 +178,9 @@ def known_entries() -> dict[str, bytes]:
     for action in ACTIONS:
         for kind in TYPES:
             for address in ("10.0.0.7", None):
+                told = {"new_values": RIGHTS, "old_values": RIGHTS, "session_id": "s-1"}
                 found[f"{action} of {kind} from {address}"] = entry(
-                    action=action, resource_type=kind, ip_address=address, new_values=RIGHTS, old_values=RIGHTS
+                    action=action, resource_type=kind, ip_address=address, **told
                 )
     return found | dict(_real_entries())
 

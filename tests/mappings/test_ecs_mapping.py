@@ -45,6 +45,15 @@ def test_an_alert_fits_the_official_schema(ecs_fields: Flat) -> None:
     assert document["message"] == alert.summary
 
 
+@pytest.mark.parametrize("window", [["x", "y"], ["2026-13-01T00:00:00Z"] * 2, [1, 2], [], 5, ["2026-11-24T03:00:00Z"]])
+def test_a_window_that_is_none_makes_no_date(window: Any) -> None:
+    value = entry(action="alert.raised", metadata={"window": window})
+    event = document_of(value.replace(b'"kind":"event"', b'"kind":"control"'))["event"]
+    assert event["kind"] == "alert"
+    assert "start" not in event
+    assert "end" not in event
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -77,6 +86,7 @@ def test_the_judge_of_fields_finds_what_is_wrong(ecs_fields: Flat, path: str, va
         ({"action": "role.grant", "resource_type": "group"}, ["iam"], ["group", "change"]),
         ({"action": "read", "resource_type": "table"}, ["database"], ["access"]),
         ({"action": "get:/a", "result": "denied"}, ["api"], ["access", "denied"]),
+        ({"action": "call:/billing.Invoices/Read"}, ["api"], ["access"]),
         ({"action": "read"}, None, ["access"]),
         ({"action": "write", "result": "denied"}, None, ["change", "denied"]),
         ({"action": "invoice.approve"}, None, ["info"]),

@@ -231,8 +231,8 @@ def export_routes() -> APIRouter:
         response_class=Response,
         responses={
             200: {
-                "description": "A stream. ndjson: sealed entries verbatim, one a line; ocsf, ecs, cloudevents: documents of these "
-                "schemas, one a line",
+                "description": "A stream. ndjson: sealed entries verbatim, one a line; ocsf, ecs, cloudevents: "
+                "documents of these schemas, one a line",
                 "content": content,
             },
             **problem_responses(403),

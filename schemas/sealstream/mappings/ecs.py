@@ -17,6 +17,7 @@ from sealstream.layout.activity import ACCOUNT_TYPES
 from sealstream.mappings.exported import Exported, checked_entry, json_text
 from sealstream.mappings.meaning import Verb, meaning
 from sealstream.mappings.rows import Row, Rows, filled
+from sealstream.sealing import is_time
 
 __all__ = ["ROWS", "VERSION", "document", "entry_of"]
 
@@ -61,7 +62,7 @@ def _categories(exported: Exported) -> list[str]:
         return ["iam"]
     if meaning(fields.resource_type).words & _DATABASES:
         return ["database"]
-    return ["api"] if told.method else []
+    return ["api"] if told.request else []
 
 
 def _types(exported: Exported) -> list[str]:
@@ -137,9 +138,14 @@ def _window(at: int) -> Callable[[Exported], Any]:
         window = exported.fields.metadata.get("window")
         if not _is_alert(exported) or not isinstance(window, list | tuple) or len(window) != 2:
             return None
-        return window[at] if isinstance(window[at], str) else None
+        return window[at] if isinstance(window[at], str) and _is_second(window[at]) else None
 
     return give
+
+
+def _is_second(text: str) -> bool:
+    """Whether an index takes it for a date: `YYYY-MM-DDTHH:MM:SSZ`."""
+    return len(text) == 20 and is_time(f"{text[:19]}.000000{text[19:]}")
 
 
 def _severity(exported: Exported) -> int | None:

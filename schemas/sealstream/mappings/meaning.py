@@ -1,7 +1,8 @@
 """What was done, in the few words that other people's schemas have for it: told by the words of an action's name. Pure.
 
 What reads, signs in and gives rights is what detectors take for such (`sealstream.layout.actions`); of the rest, verbs
-decide. Where the name is a request's (`get:/patients/{id}`), its method does.
+decide. Where the name is a request's (`get:/patients/{id}`), its method does; of a call (`call:/billing.Invoices/Read`)
+the words again.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ Verb = Literal[
 
 
 class Meaning(NamedTuple):
-    """`method`: of a request's action, in capitals; else empty. `rights`: whether they are given or withdrawn."""
+    """`request`: whether it is a request's or a call's; `method`: its HTTP method in capitals, else empty. `rights`:
+    whether they are given or withdrawn. `words`: of the name.
+    """
 
     verb: Verb
+    request: bool = False
     method: str = ""
     rights: Literal["given", "withdrawn", ""] = ""
     words: frozenset[str] = frozenset()
 
 
-_REQUEST = re.compile(r"(get|head|options|trace|post|put|patch|delete|connect|other):(/|\(|\*)")
+_REQUEST = re.compile(r"(get|head|options|trace|post|put|patch|delete|connect|other|call):(?=/|unmatched$)")
 _METHODS: dict[str, Verb] = {
     "get": "read",
     "head": "read",
@@ -78,14 +82,14 @@ def meaning(action: str) -> Meaning:
     words = words_of(action)
     found = traits(action)
     request = _REQUEST.match(action)
-    method = request[1].upper().replace("OTHER", "") if request else ""
+    method = request[1].upper() if request and request[1] not in ("other", "call") else ""
     rights: Literal["given", "withdrawn", ""] = ""
     if not found & (READ | EXPORT) and method not in ("GET", "HEAD", "OPTIONS", "TRACE"):
         if names_rights(action) and (words & _TAKES or method == "DELETE"):
             rights = "withdrawn"
         elif found & GRANT:
             rights = "given"
-    return Meaning(_verb(action, words, found, request[1] if request else ""), method, rights, words)
+    return Meaning(_verb(action, words, found, request[1] if request else ""), bool(request), method, rights, words)
 
 
 def _verb(action: str, words: frozenset[str], found: int, method: str) -> Verb:
@@ -93,7 +97,7 @@ def _verb(action: str, words: frozenset[str], found: int, method: str) -> Verb:
         return "logout"
     if found & LOGIN:
         return "login"
-    if method:
+    if method not in ("", "call"):
         return _METHODS.get(method, "other")
     if found & EXPORT:
         return "export"

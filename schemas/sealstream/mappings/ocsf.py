@@ -152,7 +152,9 @@ def _integer(value: Any) -> int | None:
 
 def _duration(event: Event) -> int | None:
     value = event.exported.fields.metadata.get("duration_ms")
-    return round(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    return (
+        round(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+    )
 
 
 def _of(name: str) -> Callable[[Event], Any]:

@@ -129,7 +129,7 @@ API = OcsfClass(
     6003,
     "API Activity",
     _APPLICATION,
-    "a request of the middleware (`get:/patients/{id}`), where the address is known (OCSF demands it)",
+    "a request or a call of the middleware (`get:/patients/{id}`, `call:/billing.Invoices/Read`), where the address is known (OCSF demands it)",
     {1: "Create", 2: "Read", 3: "Update", 4: "Delete", OTHER: "Other"},
     _CRUD,
 )
@@ -220,7 +220,7 @@ def classified(exported: Exported) -> Event:
         if store_of(fields.resource_type):
             exact = next((each for word, each in _DATASTORE_VERBS.items() if word in told.words), None)
             return Event(exported, told, DATASTORE, exact or DATASTORE.verbs.get(told.verb, OTHER))
-        if told.method:
+        if told.request:
             return Event(exported, told, API, API.verbs.get(told.verb, OTHER))
     return Event(exported, told, ENTITY, ENTITY.verbs.get(told.verb, OTHER))
 
