@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
@@ -25,7 +27,7 @@ from sealstream.forward.formats.otlp import export_request, log_record
 from sealstream.forward.formats.splunk import hec_event
 from sealstream.forward.formats.standard_webhook import webhook_payload
 from sealstream.forward.formats.syslog import syslog_message
-from sealstream.forward.messages import Message, alert_message, closing_message, entry_message
+from sealstream.forward.messages import Message, alert_message, closing_message, entry_message, trial_message
 from sealstream.forward.senders.sending import waiting
 from sealstream.layout.alerts import encode_alert
 from sealstream.mappings import SCHEMAS, SchemaName, entry_of
@@ -87,6 +89,16 @@ def test_alerts_and_their_ends_are_mapped_too(schema: SchemaName, message: Any) 
         assert faults(document) == []
         assert document["activity_name"] == {alert: "Create", closing: "Close"}[message]
         assert document["finding_info"]["uid"] == make_alert().id
+
+
+@EVERY
+def test_a_trial_is_a_document_too(schema: SchemaName) -> None:
+    """So that `sealstream forward test` shows whether the receiver takes this schema."""
+    target = wanting(schema)
+    trial = trial_message(target, str(uuid.uuid4()), datetime(2026, 11, 24, 3, tzinfo=UTC))
+    document = json.loads(webhook_payload(target, trial))
+    assert json.dumps(trial.id) in json.dumps(document)
+    assert schema != "ocsf" or faults(document) == []
 
 
 def test_what_is_no_entry_is_at_fault(entry: Message) -> None:

@@ -35,6 +35,8 @@ def entry(kind: str = "event", **changes: Any) -> bytes:
 
 
 ACTIONS = [
+    "sts:AssumeRole",
+    "user.impersonate",
     "read",
     "write",
     "delete",

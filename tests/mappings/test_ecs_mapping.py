@@ -81,6 +81,7 @@ def test_the_judge_of_fields_finds_what_is_wrong(ecs_fields: Flat, path: str, va
     ("fields", "category", "types"),
     [
         ({"action": "user.login"}, ["authentication"], ["start"]),
+        ({"action": "sts:AssumeRole"}, ["authentication"], ["start"]),
         ({"action": "user.logout"}, ["authentication"], ["end"]),
         ({"action": "user.create", "resource_type": "user"}, ["iam"], ["user", "creation"]),
         ({"action": "role.grant", "resource_type": "group"}, ["iam"], ["group", "change"]),

@@ -117,6 +117,8 @@ RIGHTS = {"role": "admin"}
         ({"action": "post:/api/login"}, 3002, 1),
         ({"action": "SignOut"}, 3002, 2),
         ({"action": "session.deleted"}, 3002, 2),
+        ({"action": "sts:AssumeRole", "resource_type": "role", "metadata": {"user": "u-2"}}, 3002, 7),
+        ({"action": "user.impersonate", "resource_type": "user"}, 3002, 7),
         ({"action": "role.grant", "resource_type": "user", "new_values": RIGHTS}, 3005, 1),
         ({"action": "role.revoke", "resource_type": "user", "old_values": RIGHTS}, 3005, 2),
         ({"action": "role.grant", "resource_type": "role", "metadata": {"user": "u-2"}}, 3005, 1),

@@ -33,6 +33,7 @@ _TYPES: dict[Verb, str] = {
     "delete": "deletion",
     "login": "start",
     "logout": "end",
+    "switch": "start",
     "other": "info",
 }
 # What `event.type` may be beside a category, as ECS expects it.
@@ -56,7 +57,7 @@ def _categories(exported: Exported) -> list[str]:
     if exported.is_statement:
         return ["intrusion_detection"] if fields.action == _RAISED else []
     told = meaning(fields.action)
-    if told.verb in ("login", "logout"):
+    if told.verb in ("login", "logout", "switch"):
         return ["authentication"]
     if told.rights or (fields.resource_type in ACCOUNT_TYPES and told.verb not in ("read", "export")):
         return ["iam"]

@@ -17,8 +17,8 @@ from sealstream.layout.actions import EXPORT, GRANT, LOGIN, READ, names_rights, 
 __all__ = ["Meaning", "Verb", "meaning"]
 
 Verb = Literal[
-    "login", "logout", "read", "export", "create", "update", "delete", "enable", "disable", "activate", "deactivate",
-    "suspend", "resume", "lock", "unlock", "move", "enroll", "unenroll", "other",
+    "login", "logout", "switch", "read", "export", "create", "update", "delete", "enable", "disable", "activate",
+    "deactivate", "suspend", "resume", "lock", "unlock", "move", "enroll", "unenroll", "other",
 ]  # fmt: skip
 
 
@@ -45,6 +45,7 @@ _METHODS: dict[str, Verb] = {
     "patch": "update",
     "delete": "delete",
 }
+_SWITCHES = frozenset({"assume", "assumed", "impersonate", "impersonated", "impersonation", "sudo"})
 _ENDS = frozenset({"logout", "logoff", "signout"})
 _END_PAIRS = frozenset(
     [("sign", "out"), ("log", "out"), ("log", "off")]
@@ -97,6 +98,8 @@ def _verb(action: str, words: frozenset[str], found: int, method: str) -> Verb:
         return "logout"
     if found & LOGIN:
         return "login"
+    if words & _SWITCHES:
+        return "switch"
     if method not in ("", "call"):
         return _METHODS.get(method, "other")
     if found & EXPORT:

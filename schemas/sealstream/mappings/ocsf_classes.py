@@ -57,9 +57,9 @@ AUTHENTICATION = OcsfClass(
     3002,
     "Authentication",
     _IAM,
-    "who signs in or out, by the words of the action",
-    {1: "Logon", 2: "Logoff"},
-    {"login": 1, "logout": 2},
+    "who signs in or out, or acts as another (`assume`, `impersonate`, `sudo`), by the words of the action",
+    {1: "Logon", 2: "Logoff", 7: "Account Switch"},
+    {"login": 1, "logout": 2, "switch": 7},
 )
 ACCESS = OcsfClass(
     3005,
@@ -129,7 +129,8 @@ API = OcsfClass(
     6003,
     "API Activity",
     _APPLICATION,
-    "a request or a call of the middleware (`get:/patients/{id}`, `call:/billing.Invoices/Read`), where the address is known (OCSF demands it)",
+    "a request or a call of the middleware (`get:/patients/{id}`, `call:/billing.Invoices/Read`), where the address is "
+    "known (OCSF demands it)",
     {1: "Create", 2: "Read", 3: "Update", 4: "Delete", OTHER: "Other"},
     _CRUD,
 )
