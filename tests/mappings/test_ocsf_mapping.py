@@ -115,6 +115,10 @@ RIGHTS = {"role": "admin"}
     [
         ({"action": "user.login"}, 3002, 1),
         ({"action": "post:/api/login"}, 3002, 1),
+        ({"action": "UserLoggedIn"}, 3002, 1),
+        ({"action": "logind:session.open"}, 3002, 1),
+        ({"action": "UserLoggedOut"}, 3002, 2),
+        ({"action": "su:become"}, 3002, 7),
         ({"action": "SignOut"}, 3002, 2),
         ({"action": "session.deleted"}, 3002, 2),
         ({"action": "sts:AssumeRole", "resource_type": "role", "metadata": {"user": "u-2"}}, 3002, 7),

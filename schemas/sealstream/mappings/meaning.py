@@ -45,11 +45,15 @@ _METHODS: dict[str, Verb] = {
     "patch": "update",
     "delete": "delete",
 }
-_SWITCHES = frozenset({"assume", "assumed", "impersonate", "impersonated", "impersonation", "sudo"})
+_SWITCHES = frozenset({"assume", "assumed", "impersonate", "impersonated", "impersonation", "become", "sudo"})
 _ENDS = frozenset({"logout", "logoff", "signout"})
 _END_PAIRS = frozenset(
-    [("sign", "out"), ("log", "out"), ("log", "off")]
+    [("sign", "out"), ("log", "out"), ("log", "off"), ("logged", "out"), ("signed", "out")]
     + [("session", step) for step in ("end", "ended", "delete", "deleted", "close", "closed", "expire", "expired")]
+)
+_BEGIN_PAIRS = frozenset(
+    [("logged", "in"), ("logged", "on"), ("signed", "in")]
+    + [("session", step) for step in ("open", "opened", "start", "started", "begin", "begun")]
 )
 # In this order: the first whose words are in the name.
 _VERBS: tuple[tuple[Verb, str], ...] = (
@@ -94,15 +98,16 @@ def meaning(action: str) -> Meaning:
 
 
 def _verb(action: str, words: frozenset[str], found: int, method: str) -> Verb:
-    if words & _ENDS or any(pair in _END_PAIRS for pair in pairwise(ordered_words(action))):
+    in_order = ordered_words(action)
+    if words & _ENDS or any(pair in _END_PAIRS for pair in pairwise(in_order)):
         return "logout"
-    if found & LOGIN:
+    if found & LOGIN or any(pair in _BEGIN_PAIRS for pair in pairwise(in_order)):
         return "login"
     if words & _SWITCHES:
         return "switch"
     if method not in ("", "call"):
         return _METHODS.get(method, "other")
-    if found & EXPORT:
+    if found & EXPORT or "downloaded" in words:
         return "export"
     if found & READ:
         return "read"
