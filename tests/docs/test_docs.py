@@ -42,6 +42,7 @@ from sealstream.layout import SegmentLimits
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import encode_alert
 from sealstream.layout.forwarding import ForwardTopics, Place
+from sealstream.mappings import entry_of
 
 PAGES = sorted(
     path
@@ -299,6 +300,18 @@ def search(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def schemas(reader: Reader) -> Iterator[None]:
+    """The secret of the page's target. Something is exported, and all of it comes back."""
+    secret = reader.folder / "lake"
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+    reader.names |= {"/run/secrets/lake": str(secret)}
+    yield
+    lines = (reader.folder / "week.ndjson").read_bytes().splitlines()
+    assert lines
+    assert all(entry_of("ocsf", line) for line in lines)
+
+
+@contextmanager
 def api(reader: Reader) -> Iterator[None]:
     """The token is the one that was shown, once."""
 
@@ -405,6 +418,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/api.md": api,
     "docs/configuration.md": configuration,
     "docs/search.md": search,
+    "docs/schemas.md": schemas,
     "docs/forwarding.md": forwarding,
     "docs/tutorial.md": tutorial,
     **{f"docs/frameworks/{name}.md": framework(name) for name in _REPORTED},

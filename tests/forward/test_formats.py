@@ -233,7 +233,7 @@ def test_the_same_alerts_make_the_same_message_id() -> None:
 
 def test_syslog_of_an_alert_and_of_an_entry(chain: SealedChain) -> None:
     alert, value = make_alert(severity="critical"), chain.values[1]
-    told = parse_syslog(syslog_message(message_of(alert), "host.example.com"))
+    told = parse_syslog(syslog_message(TARGET, message_of(alert), "host.example.com"))
     assert (told.priority, told.host, told.app, told.procid, told.msgid) == (
         13 * 8 + 2,
         "host.example.com",
@@ -243,7 +243,7 @@ def test_syslog_of_an_alert_and_of_an_entry(chain: SealedChain) -> None:
     )
     assert told.timestamp == "2026-11-24T03:00:01.000000Z"
     assert json.loads(told.text) == json.loads(encode_alert(alert))
-    entry = parse_syslog(syslog_message(entry_message(value), ""))
+    entry = parse_syslog(syslog_message(TARGET, entry_message(value), ""))
     assert (entry.priority, entry.host, entry.msgid) == (13 * 8 + 5, "-", "entry")
     assert json.loads(entry.text) == json.loads(value)
     assert entry.text.isascii()
@@ -315,7 +315,7 @@ def test_a_hostile_name_stays_a_name(hostile: str) -> None:
     shown = [part for block in slack["blocks"] for part in (block.get("text"), *block.get("fields", ())) if part]
     parsed = [slack["text"], *(part["text"] for part in shown if part["type"] == "mrkdwn")]
     assert not any(sign in text for text in parsed for sign in "<>`")
-    told = parse_syslog(syslog_message(message, hostile))
+    told = parse_syslog(syslog_message(TARGET, message, hostile))
     assert json.loads(told.text)["subject"] == hostile
     mail = message_from_bytes(mail_of(TARGET, [message]).as_bytes(), policy=email_policy)
     assert set(mail.keys()) == {

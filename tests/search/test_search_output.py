@@ -11,8 +11,9 @@ import pytest
 from sealstream.cli.harmless import harmless
 from sealstream.cli.search_output import count_rows, csv_cell, destination
 from sealstream.cli.showing import changes
-from sealstream.errors import Misconfigured
-from sealstream.search import Count
+from sealstream.errors import Misconfigured, NotCanonical
+from sealstream.search import Count, Found
+from sealstream.search.writing import shaped
 
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
@@ -57,6 +58,12 @@ def test_a_file_is_written_whole_for_its_owner_alone_or_not_at_all(tmp_path):
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"[]\n"]
     with pytest.raises(Misconfigured, match="can't be written"), destination(tmp_path / "no" / "f", "json"):
         pass
+
+
+def test_an_altered_entry_has_no_document_and_its_place_is_told():
+    altered = Found("main", 7, 0, b'{"actor_id":5}', b"\0" * 32, b"\1" * 32)
+    with pytest.raises(NotCanonical, match=r"main/7: not a sealed entry.*run `sealstream verify all`"):
+        shaped("ecs", "audit.example.com")(altered)
 
 
 def test_old_and_new_values_are_a_diff():

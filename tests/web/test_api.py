@@ -12,6 +12,7 @@ import pytest
 from tests.pipeline import wait_until
 from tests.web.conftest import EVENTS, Served
 
+from sealstream.mappings import SCHEMAS, SchemaName, entry_of
 from sealstream.sealing import entry_hash, open_checkpoint, split_sealed
 
 
@@ -104,6 +105,19 @@ def test_an_export_is_whole_and_recorded_at_both_ends(served: Served, sort: str)
     assert begin["metadata"]["request_id"] == end["metadata"]["request_id"] == answer.headers["x-request-id"]
     assert (end["metadata"]["begin_id"], end["metadata"]["rows"]) == (begin["id"], EVENTS)
     assert end["metadata"]["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_exports_in_other_schemas_hold_the_entries(served: Served, schema: SchemaName) -> None:
+    wanted = served.get("/v1/export", q="actor:user-5").content.splitlines()
+    answer = served.get("/v1/export", q="actor:user-5", format=schema)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"].endswith(f'.{schema}.ndjson"')
+    assert wanted
+    assert [entry_of(schema, line) for line in answer.content.splitlines()] == wanted
+    (chain,) = {json.loads(line)["written"]["chain"] for line in wanted}
+    origin = served.get(f"/v1/chains/{chain}").json()["origin"]
+    assert origin.encode() in answer.content
 
 
 def test_exports_for_spreadsheets_and_for_duckdb(served: Served, tmp_path: Any) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sealstream.errors import Misconfigured
-from sealstream.forward import ENTRY_KINDS, Kind, Target
+from sealstream.forward import ENTRY_KINDS, FORMAT_KINDS, Format, Kind, Target
 from sealstream.forward.formats.pagerduty import ENQUEUE_URL
 from sealstream.forward.formats.standard_webhook import signing_keys
 from sealstream.layout.alerts import Severity
@@ -22,6 +22,7 @@ FilePath = Annotated[str, InFolder()]
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.1: a token
 _MAILBOX = re.compile(r"[^\s<>@,;:\"]+@[^\s<>@,;:\"]+")
+_OWN_FORMAT: Format = "sealstream"
 _SCHEMES: dict[Kind, tuple[str, ...]] = {
     "syslog": ("syslog+tls",),
     "email": ("smtp+starttls", "smtps"),
@@ -36,6 +37,7 @@ _ONLY: dict[str, tuple[Kind, ...]] = {
     "username": ("email",),
     "acknowledgement": ("splunk-hec",),
     "index": ("splunk-hec",),
+    "format": tuple(sorted(FORMAT_KINDS)),
     "resolve": ("pagerduty",),
     "headers": ("webhook", "slack", "pagerduty", "splunk-hec", "otlp"),
     "secret": ("webhook", "pagerduty", "splunk-hec", "email"),
@@ -64,6 +66,10 @@ class TargetSection(BaseModel):
     """
     what: Literal["alerts", "entries"] = "alerts"
     """Alerts, or every entry of the chains; entries for webhook, splunk-hec, syslog and otlp."""
+    format: Format = _OWN_FORMAT
+    """The schema that messages have: our own, or `ocsf`, `ecs`, `cloudevents` (docs/schemas.md); for webhook,
+    splunk-hec, syslog and otlp.
+    """
     secret: Annotated[str, Secret()] = ""
     """webhook: `whsec_...`, several with spaces between; pagerduty: the routing key; splunk-hec: the token; email: the
     password.
@@ -142,7 +148,8 @@ class TargetSection(BaseModel):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         for name, kinds in _ONLY.items():
-            if name in self.model_fields_set and self.kind not in kinds and getattr(self, name):
+            told = getattr(self, name) not in ("", [], {}, False, _OWN_FORMAT)
+            if name in self.model_fields_set and self.kind not in kinds and told:
                 raise broken_rule(name, f"has no effect for kind {self.kind}: it is for {', '.join(kinds)}")
         for name in _NEEDED[self.kind]:
             if not getattr(self, name):
@@ -221,6 +228,7 @@ class TargetSection(BaseModel):
             acknowledgement=self.acknowledgement,
             splunk_index=self.index,
             resolve=self.resolve,
+            format=self.format,
             link=link,
             log=log,
         )

@@ -30,6 +30,7 @@ from sealstream.cli.showing import print_entry
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.tailing import follow, last_found
 from sealstream.errors import Misconfigured, Unavailable
+from sealstream.mappings import SCHEMAS, SchemaName
 from sealstream.search import (
     COUNT_SORTS,
     COUNTABLE,
@@ -56,6 +57,7 @@ from sealstream.search import (
     parse_place,
     render,
 )
+from sealstream.search.writing import MAPPED, shaped
 
 __all__ = ["SEARCH_HELP", "QueryCommand", "search_command", "show_command", "tail_command"]
 
@@ -104,7 +106,16 @@ class _Source(StrEnum):
     archive = "archive"
 
 
+class SchemaChoice(StrEnum):
+    """Other people's schemas."""
+
+    ocsf = "ocsf"
+    ecs = "ecs"
+    cloudevents = "cloudevents"
+
+
 assert tuple(_Format) == FORMATS
+assert tuple(SchemaChoice) == tuple(SCHEMAS)
 assert tuple(_Source) == SOURCES
 
 QueryArgument = Annotated[
@@ -114,6 +125,10 @@ QueryArgument = Annotated[
 ChainsOption = Annotated[
     list[str] | None,
     typer.Option("--chain", help="Only this chain; may be repeated. Default: all in the settings.", show_default=False),
+]
+SchemaOption = Annotated[
+    SchemaChoice | None,
+    typer.Option("--as", help="Entries in other people's schema, as NDJSON (docs/schemas.md).", show_default=False),
 ]
 SourceOption = Annotated[
     _Source,
@@ -131,6 +146,7 @@ def search_command(
     source: SourceOption = _Source.auto,
     output: Annotated[_Format, typer.Option("--output", "-o", help="How entries are written.")] = _Format.table,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    schema: SchemaOption = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Write into this file, whole or not at all.", show_default=False)
     ] = None,
@@ -165,7 +181,7 @@ def search_command(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that Postgres may take.")] = 15.0,
 ) -> None:
     """Search the log."""
-    form = "json" if as_json else str(output)
+    form = _form("json" if as_json else str(output), schema, count_by)
     settings = context_of(context).settings()
     asked, chains = _query(settings, query, chain)
     wanted = _checked(form, sort, after, count_by, having, everything=everything)
@@ -192,7 +208,17 @@ def search_command(
                 return
             read = ReadLog(settings, "export" if everything else "search", asked.text, _read_chains(asked, chains))
             _write(
-                read, answering, asked, sort or "-timestamp", None if everything else limit, after, form, file, progress
+                read,
+                answering,
+                asked,
+                sort or "-timestamp",
+                None if everything else limit,
+                after,
+                form,
+                file,
+                progress,
+                _named_schema(schema),
+                settings.log,
             )
         finally:
             for remark in answering.remarks:
@@ -210,6 +236,8 @@ def _write(
     form: str,
     file: Path | None,
     progress: SearchProgress,
+    schema: SchemaName | None,
+    log: str,
 ) -> None:
     """All of it as a stream, or one page and how to get the next."""
     following = None
@@ -225,7 +253,7 @@ def _write(
             read.answered(source.name, page.entries)
             batches, following = iter([page.entries]), page.next
         stream, terminal = held.enter_context(destination(file, form))
-        writes = writer(form, stream, terminal=terminal)
+        writes = writer(form, stream, terminal=terminal, schema=schema, log=log)
         for batch in batches:
             given(batch)
             altered += [found.place for found in batch if not found.holds]
@@ -256,6 +284,10 @@ def show_command(
     place: Annotated[str, typer.Argument(metavar="ID|CHAIN/SEQ", help="The entry's id, or its place.")],
     source: SourceOption = _Source.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sealed entry, byte for byte.")] = False,
+    schema: Annotated[
+        SchemaChoice | None,
+        typer.Option("--as", help="Print it in other people's schema (docs/schemas.md).", show_default=False),
+    ] = None,
 ) -> None:
     """Show one entry: what was done, old and new values, its place, its seal and whether that holds.
 
@@ -297,9 +329,10 @@ def show_command(
             ReadLog(settings, "show", place, _named_chains(place, chains)).answered(str(source), [])
             raise Misconfigured(f"there is no entry {place} in {where} (chains: {', '.join(chains) or 'none yet'})")
         ReadLog(settings, "show", place, [found.chain]).answered(answered, [found])
-        if as_json:
+        named = _named_schema(schema)
+        if as_json or named is not None:
             with destination(None, "json") as (stream, _terminal):
-                stream.write(found.sealed_value)
+                stream.write(found.sealed_value if named is None else shaped(named, settings.log)(found))
                 stream.write(b"\n")
             covered = Covered(None)
         else:
@@ -319,6 +352,7 @@ def tail_command(
         typer.Option("--chain", help="The chain. Default: main, or the only one in the settings.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Sealed entries, one a line, byte for byte.")] = False,
+    schema: SchemaOption = None,
 ) -> None:
     """Show a chain's newest entries as Kafka has them, and follow it with -f.
 
@@ -332,12 +366,12 @@ def tail_command(
         chain = next(iter(settings.chains)) if len(settings.chains) == 1 else "main"
     settings.chain(chain)
     asked, _chains = _query(settings, query, [chain])
-    form = "ndjson" if as_json else "table"
+    form = "ndjson" if as_json or schema is not None else "table"
     read = ReadLog(settings, "tail", asked.text, [chain])
     with _quiet_pipe(), ExitStack() as held:
         given = held.enter_context(read.streaming("kafka")) if following else None
         stream, terminal = held.enter_context(destination(None, form))
-        writes = writer(form, stream, terminal=terminal)
+        writes = writer(form, stream, terminal=terminal, schema=_named_schema(schema), log=settings.log)
         end, looked, found = last_found(settings, chain, asked, number)
         if given is None:
             read.answered("kafka", found)
@@ -413,6 +447,21 @@ def _checked(
     if form == "parquet":
         raise Misconfigured("--output parquet: is for entries; counts can be a table, json, ndjson or csv")
     return parse_having(having) if having is not None else None
+
+
+def _form(form: str, schema: SchemaChoice | None, count_by: str | None) -> str:
+    """The format; of other people's schemas NDJSON, unless it is JSON."""
+    if schema is None:
+        return form
+    if count_by is not None:
+        raise Misconfigured(f"--as {schema}: is for entries; it does not go with --count-by")
+    if form not in ("table", *MAPPED):
+        raise Misconfigured(f"--as {schema}: expected --output {' or '.join(MAPPED)}, got {form}")
+    return "ndjson" if form == "table" else form
+
+
+def _named_schema(schema: SchemaChoice | None) -> SchemaName | None:
+    return None if schema is None else schema.value
 
 
 def _stores(settings: Settings, timeout_s: float) -> Stores:

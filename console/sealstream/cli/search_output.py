@@ -22,8 +22,9 @@ from sealstream.cli.context import out
 from sealstream.cli.harmless import HarmlessStream, harmless
 from sealstream.cli.whole_file import whole_file
 from sealstream.errors import Misconfigured
+from sealstream.mappings import SchemaName
 from sealstream.search import Count, Found
-from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell, csv_rows
+from sealstream.search.writing import WRITERS, ByteStream, Writer, csv_cell, csv_rows, mapped_writer
 
 __all__ = [
     "FORMATS",
@@ -75,8 +76,10 @@ class _Table(Writer):
         out.print(line, soft_wrap=True)
 
 
-def writer(form: str, stream: ByteStream, *, terminal: bool) -> Writer:
-    """What writes this format into a stream."""
+def writer(form: str, stream: ByteStream, *, terminal: bool, schema: SchemaName | None = None, log: str = "") -> Writer:
+    """What writes this format into a stream. `schema`: other people's, for `json` and `ndjson`, with the log's name."""
+    if schema is not None:
+        return mapped_writer(form, stream, schema, log)
     if form == "table":
         return _Table(stream, terminal=terminal)
     return WRITERS[form](stream)

@@ -1,7 +1,8 @@
 """How found entries are written as files: JSON, NDJSON, CSV, Parquet; one batch in memory at a time.
 
-All but CSV hold the sealed bytes, so that what was written can be verified. CSV is for spreadsheets: what one would
-compute has an apostrophe before it. Whoever opens the stream closes it; a crash leaves what was written so far.
+All but CSV hold the sealed bytes, so that what was written can be verified; JSON and NDJSON can hold them within other
+people's schemas. CSV is for spreadsheets: what one would compute has an apostrophe before it. Whoever opens the stream
+closes it; a crash leaves what was written so far.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from sealstream.errors import NotCanonical
+from sealstream.mappings import SchemaName, mapped_entry
 from sealstream.search.found import Found
 
-__all__ = ["WRITERS", "ByteStream", "Writer", "csv_cell", "csv_rows"]
+__all__ = ["MAPPED", "WRITERS", "ByteStream", "Shape", "Writer", "csv_cell", "csv_rows", "mapped_writer", "shaped"]
+
+Shape = Callable[[Found], bytes]
+"""What an entry is written as."""
 
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # Where lists are separated by semicolons, a spreadsheet ends a cell there, or at a tab, or at a line break, although it
@@ -51,26 +57,32 @@ class Writer(ABC):
         """What stands behind the last entry."""
 
 
-class _Ndjson(Writer):
-    """Sealed entries, one a line, byte for byte."""
+def _sealed(found: Found) -> bytes:
+    return found.sealed_value
 
-    def __init__(self, stream: ByteStream) -> None:
+
+class _Ndjson(Writer):
+    """Sealed entries, one a line, byte for byte; or what `shape` makes of them."""
+
+    def __init__(self, stream: ByteStream, shape: Shape = _sealed) -> None:
         self._stream = stream
+        self._shape = shape
 
     def write(self, batch: Sequence[Found]) -> None:
-        self._stream.write(b"".join(found.sealed_value + b"\n" for found in batch))
+        self._stream.write(b"".join(self._shape(found) + b"\n" for found in batch))
 
 
 class _Json(Writer):
-    """One array of sealed entries."""
+    """One array of the same."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, shape: Shape = _sealed) -> None:
         self._stream = stream
+        self._shape = shape
         self._begun = False
 
     def write(self, batch: Sequence[Found]) -> None:
         for found in batch:
-            self._stream.write((b",\n" if self._begun else b"[\n") + found.sealed_value)
+            self._stream.write((b",\n" if self._begun else b"[\n") + self._shape(found))
             self._begun = True
 
     def end(self) -> None:
@@ -154,3 +166,22 @@ WRITERS: dict[str, Callable[[ByteStream], Writer]] = {
     "csv": _Csv,
     "parquet": _Parquet,
 }
+MAPPED: dict[str, Callable[[ByteStream, Shape], Writer]] = {"json": _Json, "ndjson": _Ndjson}
+"""The formats that other people's schemas can be written in."""
+
+
+def shaped(schema: SchemaName, log: str) -> Shape:
+    """An entry in other people's schema. `log`: the log's name. What it makes raises `NotCanonical`, with the place."""
+
+    def shape(found: Found) -> bytes:
+        try:
+            return mapped_entry(schema, found.sealed_value, log)
+        except NotCanonical as error:
+            raise NotCanonical(f"{found.place}: {error}; run `sealstream verify all`") from error
+
+    return shape
+
+
+def mapped_writer(form: str, stream: ByteStream, schema: SchemaName, log: str) -> Writer:
+    """What writes `json` or `ndjson` of another schema into a stream."""
+    return MAPPED[form](stream, shaped(schema, log))

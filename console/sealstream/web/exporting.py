@@ -1,4 +1,5 @@
-"""`/v1/export`: everything that a search finds, streamed; as NDJSON, CSV or Parquet.
+"""`/v1/export`: everything that a search finds, streamed; as NDJSON, CSV or Parquet, or in other
+people's schemas.
 
 The invariant: a beginning is recorded before the first row is read and an end with the count, also when the client goes
 away, which ends the query too; memory stays flat, since the next rows are read when the last were taken. A client that
@@ -25,9 +26,10 @@ from starlette.types import Receive, Scope, Send
 
 from sealstream.access import Access, Streamed
 from sealstream.errors import SealstreamError
+from sealstream.mappings import SCHEMAS, SchemaName
 from sealstream.search import Found, SearchSource
 from sealstream.search import Query as Search
-from sealstream.search.writing import WRITERS
+from sealstream.search.writing import WRITERS, Writer, mapped_writer
 from sealstream.web.guard import Caller, Exporting, access_of
 from sealstream.web.problems import problem_responses
 from sealstream.web.searching import (
@@ -45,10 +47,13 @@ __all__ = ["export_routes"]
 
 _STALLED_S = 60.0
 _LOOK_AGAIN_S = 2.0
+_Format = Literal["ndjson", "csv", "parquet", "ocsf", "ecs", "cloudevents"]
+_MAPPED: dict[str, SchemaName] = {name: name for name in SCHEMAS}
 _MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
+    **dict.fromkeys(_MAPPED, "application/x-ndjson"),
 }
 
 
@@ -84,13 +89,20 @@ class _Export:
     def __init__(self, who: Caller, form: str) -> None:
         self._who = who
         self._written = _Taken()
-        self._writer = WRITERS[form](self._written)
+        self._writer = self._opened(form)
         self._held = ExitStack()
         self._source: SearchSource | None = None
         self._accesses: list[Access] = []
         self._batches: Iterator[list[Found]] = iter(())
         self._streams: dict[str, Streamed] = {}
         self._ended = False
+
+    def _opened(self, form: str) -> Writer:
+        if (schema := _MAPPED.get(form)) is None:
+            return WRITERS[form](self._written)
+        chains = self._who.service.chains.values()
+        log = next((each.origin.removesuffix(f"/{each.name}") for each in chains), "")
+        return mapped_writer("ndjson", self._written, schema, log)
 
     def open(self, source: str, query: Search) -> SearchSource:
         """Take a slot and the store, until `close`."""
@@ -218,7 +230,11 @@ def export_routes() -> APIRouter:
         summary="Everything that a search finds",
         response_class=Response,
         responses={
-            200: {"description": "A stream; NDJSON holds sealed entries verbatim, one a line", "content": content},
+            200: {
+                "description": "A stream. ndjson: sealed entries verbatim, one a line; ocsf, ecs, cloudevents: "
+                "documents of these schemas, one a line",
+                "content": content,
+            },
             **problem_responses(403),
         },
     )
@@ -227,7 +243,7 @@ def export_routes() -> APIRouter:
         who: Exporting,
         q: QueryText = "",
         sort: Sort = "seq",
-        format: Annotated[Literal["ndjson", "csv", "parquet"], Query(description="What is written.")] = "ndjson",
+        format: Annotated[_Format, Query(description="What is written.")] = "ndjson",
         limit: Annotated[int | None, Query(ge=1, le=10**12, description="At most so many entries.")] = None,
         source: SourceName = "auto",
     ) -> Response:
@@ -249,7 +265,8 @@ def export_routes() -> APIRouter:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: running.close(complete=False))
             raise
-        answer = _ExportResponse(running, first, _MEDIA_TYPES[format], f"audit-{request.state.request_id}.{format}")
+        ending = f"{format}.ndjson" if format in _MAPPED else format
+        answer = _ExportResponse(running, first, _MEDIA_TYPES[format], f"audit-{request.state.request_id}.{ending}")
         for remark in running.remarks():
             answer.headers.append("x-sealstream-remark", remark.encode("ascii", "replace").decode())
         return answer

@@ -1,17 +1,15 @@
-"""What an action's name says about it: `traits` of its words. Pure.
+"""What holds of a record of activity: the traits of its actions, added up, with what is known of a record alone. Pure.
 
-Applications name their actions freely: `role.grant`, `AttachUserPolicy`, `post:/users/{id}/roles`. So a name is cut
-into its words, and the words decide. What they can't tell, settings can: detectors that rest on this take further names
-(`is_named`).
+What the words of an action can't tell (`sealstream.layout.actions`), settings can: detectors that rest on this take
+further names (`is_named`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from functools import lru_cache
 
-from sealstream.layout.activity import Activity, is_login
+from sealstream.layout.actions import BREAK_GLASS, ENABLE, EXPORT, GRANT, LOGIN, POWER, READ, traits, words_of
+from sealstream.layout.activity import Activity
 
 __all__ = [
     "ALL",
@@ -31,22 +29,6 @@ __all__ = [
     "words_of",
 ]
 
-LOGIN = 1
-"""An attempt to sign in."""
-READ = 2
-"""Looks at something and changes nothing."""
-EXPORT = 4
-"""Takes many things out at once."""
-GRANT = 8
-"""Gives an account more rights: a role, a permission, a policy, a key, a membership."""
-POWER = 16
-"""What only few may do: rights and policies, deletion, exports, impersonation, configuration."""
-BREAK_GLASS = 32
-"""Emergency access."""
-
-ENABLE = 64
-"""Lets an account be used again."""
-
 DENIED = 128
 """Of a record alone: something in it was denied."""
 LATE = 256
@@ -56,62 +38,6 @@ RECEIVED = 1 << 16
 """Of a record alone: others did something to the account."""
 ALL = -1
 """As what concerns a detector: any record."""
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
-
-_READS = _set(
-    "check describe display fetch find get head list lookup open query read reads search select show"
-    " validate verify view viewed views"
-)
-_ACCESSES = _set("access accessed")
-_EXPORTS = _set("backup bulk download downloads dump export exported exports extract")
-_RIGHTS = _set(
-    "admin admins apikey entitlement entitlements grant granted grants group groups key keys membership owner"
-    " ownership permission permissions policies policy privilege privileges promote promoted role roles scope scopes"
-    " sudo"
-)
-_WITHDRAWS = _set("delete deleted demote demoted deny detach disable expire remove removed revoke revoked unassign")
-_POWERS = _set(
-    "assume config configuration configure decrypt delete deleted destroy disable drop impersonate purge restore secret"
-    " secrets setting settings shutdown sudo truncate wipe"
-)
-_ENABLES = _set("enable enabled reactivate reactivated reenable unsuspend")
-_BREAKS = _set("break breaks breaking broke broken")
-_EMERGENCIES = _set("breakglass glassbreak btg emergency")
-_NO_EMERGENCIES = _set("contact contacts department room")
-
-
-@lru_cache(maxsize=8_192)
-def words_of(name: str) -> frozenset[str]:
-    """Its words in lower case, also where they are told apart by capitals alone."""
-    return frozenset(word.lower() for word in _WORD.findall(name))
-
-
-@lru_cache(maxsize=8_192)
-def traits(action: str) -> int:
-    """What holds of an action: `LOGIN`, `READ`, `EXPORT`, `GRANT`, `POWER`, `BREAK_GLASS`, `ENABLE`, added up."""
-    words = words_of(action)
-    found = LOGIN if is_login(action) else 0
-    exports = bool(words & _EXPORTS)
-    reads = bool(words & _READS or (words & _ACCESSES and not words & _RIGHTS))
-    if exports:
-        found |= EXPORT
-    elif reads:
-        found |= READ
-    if words & _RIGHTS and not reads:
-        found |= POWER if words & _WITHDRAWS else POWER | GRANT
-    if exports or (words & _POWERS and not reads):
-        found |= POWER
-    if (words & _EMERGENCIES and not words & _NO_EMERGENCIES) or ("glass" in words and words & _BREAKS):
-        found |= BREAK_GLASS
-    if words & _ENABLES:
-        found |= ENABLE
-    return found
 
 
 def traits_of(record: Activity) -> int:

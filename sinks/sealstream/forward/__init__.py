@@ -12,11 +12,13 @@ from sealstream.forward.messages import Message, trial_message
 from sealstream.forward.outcomes import Outcome
 from sealstream.forward.senders import Prepared, Sender, sender_of
 from sealstream.forward.target_loop import Sources, TargetLoop
-from sealstream.forward.targets import ENTRY_KINDS, KINDS, Kind, Target
+from sealstream.forward.targets import ENTRY_KINDS, FORMAT_KINDS, KINDS, Format, Kind, Target
 
 __all__ = [
     "ENTRY_KINDS",
+    "FORMAT_KINDS",
     "KINDS",
+    "Format",
     "Forwarding",
     "Guard",
     "IsMuted",

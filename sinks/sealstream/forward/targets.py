@@ -8,12 +8,16 @@ from typing import Literal, NamedTuple
 
 from sealstream.layout.alerts import Severity
 
-__all__ = ["ENTRY_KINDS", "KINDS", "Kind", "Target"]
+__all__ = ["ENTRY_KINDS", "FORMAT_KINDS", "KINDS", "Format", "Kind", "Target"]
 
 Kind = Literal["webhook", "slack", "pagerduty", "splunk-hec", "syslog", "otlp", "email"]
 KINDS: tuple[Kind, ...] = ("webhook", "slack", "pagerduty", "splunk-hec", "syslog", "otlp", "email")
 ENTRY_KINDS: frozenset[Kind] = frozenset({"webhook", "splunk-hec", "syslog", "otlp"})
 """Those that can take every entry; the others are for people."""
+FORMAT_KINDS = ENTRY_KINDS
+"""Those whose messages can be of other people's schemas."""
+
+Format = Literal["sealstream", "ocsf", "ecs", "cloudevents"]
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -27,6 +31,7 @@ class Target(NamedTuple):
     alerts. `start`: where a target begins that has never run. `allow_networks`: addresses that are not public, and may
     be connected to all the same. `give_up_s`: how long a message is tried that the receiver answers with an error of
     its own. `acknowledgement`, `splunk_index`: Splunk's. `resolve`: whether PagerDuty is told of closed alerts.
+    `format`: the schema that messages have.
     `link`: an address with `{id}` and `{chain}` in it, for people. `log`: the log's name.
     """
 
@@ -53,5 +58,6 @@ class Target(NamedTuple):
     acknowledgement: bool = True
     splunk_index: str = ""
     resolve: bool = True
+    format: Format = "sealstream"
     link: str = ""
     log: str = ""

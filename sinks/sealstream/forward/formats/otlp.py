@@ -1,7 +1,7 @@
 """OpenTelemetry's logs over HTTP, in OTLP's JSON (opentelemetry-proto 1.x, `ExportLogsServiceRequest`). Pure.
 
 As that form wants it: names in lowerCamelCase, 64-bit integers as text, trace ids in hex. The body of an entry is the
-sealed entry as text, byte for byte; of an alert its summary, with the alert as JSON among the attributes.
+sealed entry as text, byte for byte, or mapped; of an alert its summary, with the alert as JSON among the attributes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sealstream.forward.formats.mapped import told
 from sealstream.forward.messages import Message, link_of
 from sealstream.forward.targets import Target
 
@@ -41,7 +42,7 @@ def export_request(target: Target, records: Sequence[msgspec.Raw]) -> bytes:
 
 def log_record(target: Target, message: Message) -> msgspec.Raw:
     """One `LogRecord`."""
-    text = message.value.decode()
+    text = told(target, message).decode()
     attributes: dict[str, Any] = {"sealstream.id": message.id, "sealstream.chain": message.chain}
     if message.alert is not None:
         alert = message.alert

@@ -1,7 +1,7 @@
 """Splunk's HTTP Event Collector: one JSON object for each message, one after another in a request. Pure.
 
-`event` is the alert or the sealed entry as Kafka has it; `fields` are indexed, so that a search finds repeats by
-`sealstream_id` and need not parse. https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
+`event` is the alert or the sealed entry as Kafka has it, or mapped; `fields` are indexed, so that a search finds
+repeats by `sealstream_id` and need not parse. https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from sealstream.forward.formats.mapped import told
 from sealstream.forward.messages import Message, link_of, readable
 from sealstream.forward.targets import Target
 
@@ -20,15 +21,16 @@ __all__ = ["hec_event"]
 def hec_event(target: Target, message: Message) -> bytes:
     """One event. `time`: when it happened, in seconds with microseconds, as Splunk reads it."""
     fields: dict[str, str] = {"sealstream_id": message.id, "sealstream_chain": message.chain}
-    told: dict[str, Any] = {
+    kind = f"sealstream:{message.what}"
+    sent: dict[str, Any] = {
         "time": f"{datetime.fromisoformat(message.at).timestamp():.6f}",
         "source": f"sealstream:{target.log}/{message.chain}" if target.log else f"sealstream:{message.chain}",
-        "sourcetype": f"sealstream:{message.what}",
-        "event": readable(message.value),
+        "sourcetype": kind if target.format == "sealstream" else f"{kind}:{target.format}",
+        "event": readable(told(target, message)),
         "fields": fields,
     }
     if target.splunk_index:
-        told["index"] = target.splunk_index
+        sent["index"] = target.splunk_index
     if message.alert is not None:
         fields["severity"] = message.alert.severity
         fields["detector"] = message.alert.detector
@@ -36,4 +38,4 @@ def hec_event(target: Target, message: Message) -> bytes:
             fields["link"] = link
     elif message.entry is not None:
         fields["sealstream_seq"] = str(message.entry.written.seq)
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(sent)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sealstream.errors import Misconfigured
+from sealstream.forward.formats.mapped import told
 from sealstream.forward.messages import Message, link_of, readable
 from sealstream.forward.targets import Target
 
@@ -49,7 +50,12 @@ def signing_keys(secret: str) -> list[bytes]:
 
 
 def webhook_payload(target: Target, message: Message) -> bytes:
-    """`{type, timestamp, data, link}`; `data` is the alert or the sealed entry, byte for byte as Kafka has it."""
+    """`{type, timestamp, data, link}`; `data` is the alert or the sealed entry, byte for byte as Kafka has it.
+
+    In other people's schemas it is the document alone: its receivers know no envelope of ours.
+    """
+    if target.format != "sealstream":
+        return told(target, message)
     members: dict[str, Any] = {
         "type": TYPES[message.what],
         "timestamp": message.at,
@@ -60,12 +66,14 @@ def webhook_payload(target: Target, message: Message) -> bytes:
     return msgspec.json.encode(members)
 
 
-def signed_headers(identity: str, payload: bytes, keys: Sequence[bytes], now_s: int) -> dict[str, str]:
+def signed_headers(
+    identity: str, payload: bytes, keys: Sequence[bytes], now_s: int, media_type: str = "application/json"
+) -> dict[str, str]:
     """The headers of one attempt: one signature for each key."""
     signed = f"{identity}.{now_s}.".encode() + payload
     signatures = [base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys]
     return {
-        "Content-Type": "application/json",
+        "Content-Type": media_type,
         "webhook-id": identity,
         "webhook-timestamp": str(now_s),
         "webhook-signature": " ".join(f"v1,{each}" for each in signatures),

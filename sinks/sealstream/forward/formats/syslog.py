@@ -10,7 +10,9 @@ import json
 import re
 from datetime import UTC, datetime
 
+from sealstream.forward.formats.mapped import told
 from sealstream.forward.messages import Message
+from sealstream.forward.targets import Target
 
 __all__ = ["framed", "syslog_message"]
 
@@ -20,7 +22,7 @@ _ENTRY = {"success": 6, "failure": 5, "denied": 5}  # informational, notice
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]+")
 
 
-def syslog_message(message: Message, host: str) -> bytes:
+def syslog_message(target: Target, message: Message, host: str) -> bytes:
     """PRI, version, time, `host`, `sealstream`, the chain, what it is, where it comes from, and the JSON."""
     if message.alert is not None:
         severity = _ALERT[message.alert.severity]
@@ -29,7 +31,7 @@ def syslog_message(message: Message, host: str) -> bytes:
         severity = _ENTRY.get(message.entry.result, 6)
     at = datetime.fromisoformat(message.at).astimezone(UTC)
     timestamp = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    text = json.dumps(json.loads(message.value), ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(json.loads(told(target, message)), ensure_ascii=True, separators=(",", ":"))
     header = (
         f"<{_LOG_AUDIT * 8 + severity}>1 {timestamp} {_word(host, 255)} sealstream {_word(message.chain, 128)} "
         f'{message.what} [origin software="sealstream"]'

@@ -9,6 +9,7 @@ import msgspec
 
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.forward.addresses import NotAllowed
+from sealstream.forward.formats.mapped import media_type
 from sealstream.forward.formats.otlp import export_request, log_record
 from sealstream.forward.formats.pagerduty import pagerduty_event
 from sealstream.forward.formats.slack import slack_message
@@ -55,7 +56,8 @@ class WebhookSender(_OneByOne):
 
     def send(self, messages: Sequence[Prepared]) -> Outcome:
         (message, body) = messages[0]
-        return attempted(self.poster, body, signed_headers(message.id, body, self._keys, int(self._wall())))
+        headers = signed_headers(message.id, body, self._keys, int(self._wall()), media_type(self.target))
+        return attempted(self.poster, body, headers)
 
 
 class SlackSender(_OneByOne):

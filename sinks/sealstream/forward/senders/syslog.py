@@ -33,6 +33,7 @@ class SyslogSender:
     most_bytes = 1_000_000
 
     def __init__(self, target: Target, host: str | None = None) -> None:
+        self._target = target
         parts = urlsplit(target.url)
         self._name = parts.hostname or ""
         self._port = parts.port or _PORT
@@ -42,7 +43,7 @@ class SyslogSender:
         self._host = host or socket.gethostname()
 
     def prepare(self, message: Message) -> Prepared:
-        return Prepared(message, framed(syslog_message(message, self._host)))
+        return Prepared(message, framed(syslog_message(self._target, message, self._host)))
 
     def send(self, messages: Sequence[Prepared]) -> Outcome:
         try:
