@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sealstream.verify.signatures import SignatureTally
+
 __all__ = ["Fault", "FaultKind", "Report", "merge_runs"]
 
 
@@ -79,6 +81,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     assurance: list[str] = field(default_factory=list)
+    signatures: SignatureTally = field(default_factory=SignatureTally)
     elapsed_s: float = 0.0
 
     @property
@@ -112,6 +115,7 @@ class Report:
             "newest_sequenced_at": self.newest_sequenced_at,
             "times": "as claimed by the log (sequenced_at)",
             "assurance": self.assurance,
+            "source_signatures": self.signatures.to_json(),
             "faults": [fault.to_json() for fault in self.faults],
             "notes": self.notes,
             "elapsed_s": round(self.elapsed_s, 3),
