@@ -91,7 +91,7 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def keys(self) -> list[ProducerKey]:
+    def listed(self) -> list[ProducerKey]:
         """All that were ever registered, in the order of their places."""
         return sorted(self._keys.values(), key=lambda key: key.registered)
 

@@ -115,7 +115,7 @@ def _walk(chain: str, data: bytes, maker: ColumnMaker, judge: SignatureJudge) ->
     if set(open_parquet(data).schema_arrow.names) - {column.name for column in PARQUET_COLUMNS}:
         return None
     walk: Walk | None = None
-    keys_before = judge.keys.keys()
+    keys_before = judge.keys.listed()
     first, first_tip = b"", None
     results: list[WalkResult] = []
     for table in read_groups(data):

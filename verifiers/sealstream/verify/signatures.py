@@ -173,7 +173,7 @@ def signature_notes(tally: SignatureTally, keys: KeyRing) -> list[str]:
             f"{tally.unjudged:,} signed events were not judged: where their keys are registered was not read; verify "
             "from entry 0 on"
         )
-    for key in keys.keys():
+    for key in keys.listed():
         if key.doubted_from is not None:
             notes.append(
                 f"entry {key.revoked} revoked the key {key.label} and says that nothing which it signed from entry "

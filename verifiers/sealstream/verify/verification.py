@@ -97,7 +97,7 @@ class Examination:
         if walk.tip is None or walk.tip.size != walk.expected:
             return False
         judge = walk.signatures
-        if judge.pending is not None or (judge.certain, judge.keys.keys()) != (walked.certain, walked.keys_before):
+        if judge.pending is not None or (judge.certain, judge.keys.listed()) != (walked.certain, walked.keys_before):
             return False
         after, problems = check_next(walk.tip, walked.first, self.asked.identity.name)
         if problems or after != walked.first_tip:
