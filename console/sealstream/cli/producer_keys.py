@@ -126,9 +126,7 @@ def register(
             "one with `sealstream producer-keys create`"
         )
     if known is not None and known.vkey != vkey:
-        raise Misconfigured(
-            f"another key with the label {label} is registered (entry {known.registered}): make another"
-        )
+        raise Misconfigured(f"another key is registered as {label} (entry {known.registered}): make a new one")
     terms = {
         "vkey": vkey,
         "signing": "required" if required else "optional",
@@ -236,8 +234,8 @@ def _producers_key(settings: Settings, chain: str, vkey: str) -> Verifier:
     name, _, its_origin = verifier.name.partition("@")
     if its_origin != origin or not PRODUCER_NAME.fullmatch(name):
         raise Misconfigured(
-            f"the key {verifier.name[:200]} is none of a producer of this chain: expected <name>@{origin}; a key counts "
-            "in the chain that it was made for"
+            f"the key {verifier.name[:200]} is none of a producer of this chain: expected <name>@{origin}; a key "
+            "counts in the chain that it was made for"
         )
     return verifier
 
