@@ -112,33 +112,44 @@ class SignedStream(Stream):
 
     def _hand_over(self) -> None:
         """Sign what waits, in order, and queue it; what the driver's queue has no room for waits on."""
-        while self._waiting and not self._fatal and (producer := self._producer) is not None:
-            value, on_failure = self._waiting[0]
+        while self._waiting and not (self._fatal or self._stopping.is_set()):
+            value = self._waiting[0][0]
             reason = None
-            try:
-                if self._signed is None:
+            if self._signed is None:
+                try:
                     self._signed = self._signer.signed(value)
-                if on_failure is None:
-                    producer.produce(self._topic, self._signed, partition=0)
-                else:
-                    producer.produce(self._topic, self._signed, partition=0, on_delivery=on_failure)
-            except BufferError:
-                return
-            except NotCanonical:
-                reason = "invalid"
-            except KafkaException as error:
-                if error.args[0].fatal():
-                    self._fatal = True
-                    return
-                reason = self._delivery.word(error.args[0])
+                except NotCanonical:
+                    reason = "invalid"
             with self._lock:
+                if not self._waiting:  # given up meanwhile
+                    return
+                if reason is None and (reason := self._queue_signed()) == "":
+                    return
                 self._signed = None
                 self._waiting.popleft()
                 self._waiting_bytes -= len(value) + _BYTES_BESIDE
-                if reason is not None:
-                    self._failed += 1
-            if reason is not None:
+                self._failed += bool(reason)
+            if reason:
                 self._losses.add(reason)
+
+    def _queue_signed(self) -> str | None:
+        """Under the lock: the first that waits goes into the driver's queue. Why it can't be; "": not yet."""
+        producer, on_failure = self._producer, self._waiting[0][1]
+        if producer is None:
+            return ""
+        try:
+            if on_failure is None:
+                producer.produce(self._topic, self._signed, partition=0)
+            else:
+                producer.produce(self._topic, self._signed, partition=0, on_delivery=on_failure)
+        except BufferError:
+            return ""
+        except KafkaException as error:
+            if error.args[0].fatal():
+                self._fatal = True
+                return ""
+            return self._delivery.word(error.args[0])
+        return None
 
     def flush(self, timeout_s: float) -> int:
         """As `Stream.flush`; what waits to be signed is waited for, too."""
