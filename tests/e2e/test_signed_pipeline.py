@@ -1,4 +1,4 @@
-"""Events signed at their source, through real processes: who has stolen a Kafka credential can't write in their name."""
+"""Events signed at their source, through real processes: a stolen Kafka credential is not enough to write in a name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.pipeline import Pipeline, sql, wait_until
+from tests.verify.test_verify_postgres import as_superuser
 
 from sealstream.client import AuditClient
 from sealstream.layout import SegmentLimits
@@ -80,10 +81,11 @@ def test_a_stolen_credential_is_not_a_key(lived: Pipeline) -> None:
     pipeline.wait_sealed()
     assert refused(pipeline) == ["missing", "unknown", "unknown", "false", "false"]
     new = pipeline.entries()[before:]
-    assert Counter(e["action"] for e in new) == {
+    assert Counter(e["action"] for e in new if e["action"] != "segment.archived") == {
         "read": 5, "invoice.approve": 1, "producer.conflict": 1, "signature.refused": 5, "input.passed": 1,
     }  # fmt: skip
-    assert [e for e in new if e["action"] == "input.passed"][0]["metadata"]["items"][0]["what"] == "repeated"
+    (passed,) = (e for e in new if e["action"] == "input.passed")
+    assert passed["metadata"]["items"][0]["what"] == "repeated"
     assert not pipeline.records(pipeline.topics.deadletter)
 
     keys(pipeline, "revoke", label, "--reason", "the till was stolen", "--from-seq", str(before - 5))
@@ -118,28 +120,14 @@ def signed_again(file: Any, pipeline: Pipeline, n: int) -> bytes:
 def test_a_store_that_lost_a_signature_is_edited(lived: Pipeline) -> None:
     pipeline = lived
     wait_until(lambda: pipeline.verify("postgres").exit_code == 0, 60, pipeline.why)
-    (row,) = sql(
-        pipeline.admin_dsn,
-        "SELECT seq, body FROM audit_log WHERE chain = $1 AND body LIKE '%invoice.approve%' ORDER BY seq LIMIT 1",
-        pipeline.name,
+    wanted = (
+        "SELECT seq, body FROM audit_log WHERE encode(body, 'escape') LIKE '%invoice.approve%' ORDER BY seq LIMIT 1"
     )
-    assert b'"signature"' in row["body"]
+    (row,) = sql(pipeline.admin_dsn, wanted)
     event = json.loads(row["body"])
-    del event["signature"]
+    assert event.pop("signature")["key"].startswith("billing+")
     body = json.dumps(event, separators=(",", ":"), sort_keys=True).encode()
-    sql(pipeline.admin_dsn, "SELECT 1")
-    for table in [each["relid"] for each in sql(pipeline.admin_dsn, TABLES)]:
-        sql(pipeline.admin_dsn, f"ALTER TABLE {table} DISABLE TRIGGER ALL")
-    sql(
-        pipeline.admin_dsn,
-        "UPDATE audit_log SET body = $2 WHERE chain = $1 AND seq = $3",
-        pipeline.name,
-        body,
-        row["seq"],
-    )
+    as_superuser(pipeline.admin_dsn, "UPDATE audit_log SET body = $2 WHERE seq = $1", row["seq"], body)
     report = pipeline.verify("postgres")
     assert report.exit_code == 1
-    assert (FaultKind.EDITED, row["seq"]) in [(fault.kind, fault.first_seq) for fault in report.faults]
-
-
-TABLES = "SELECT relid::regclass::text AS relid FROM pg_partition_tree('audit_log')"
+    assert [(fault.kind, fault.first_seq) for fault in report.faults] == [(FaultKind.EDITED, row["seq"])]

@@ -15,7 +15,6 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from sealstream.checkpointing import create_key
 from sealstream.cli.context import Context, context_of, out
@@ -75,10 +74,7 @@ def create(
     except BadNote as error:
         raise Misconfigured(str(error)) from error
     print(create_key(file, named))
-    out.print(
-        Text(f"key written to {file} (mode 0600); the line above is its public half: register it", style="dim"),
-        soft_wrap=True,
-    )
+    typer.echo(f"key written to {file} (mode 0600); the line above is its public half: register it", err=True)
 
 
 @app.command("register")
