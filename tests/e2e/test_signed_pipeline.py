@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from sealstream.layout import SegmentLimits
 from sealstream.sealing import EventSigner, new_signing_key, producer_key_name, signer
 from sealstream.verify import FaultKind
 
+NODE_READER = Path(__file__).parents[2] / "examples/verify-in-node/signatures.mjs"
 SOURCE = {"service": "billing", "host": "till-1"}
 
 
@@ -106,6 +110,12 @@ def test_a_stolen_credential_is_not_a_key(lived: Pipeline) -> None:
         assert report.signatures.signed == {label: 101}
         assert report.signatures.reasons == {"missing": 2, "unknown": 2, "false": 2, "revoked": 1}
         assert any("is to be believed" in note for note in report.notes)
+    export = pipeline.folder / "export.ndjson"
+    export.write_bytes(b"".join((r.value or b"") + b"\n" for r in pipeline.records(pipeline.topics.chain)))
+    if shutil.which("node"):
+        node = subprocess.run(["node", str(NODE_READER), str(export)], capture_output=True, text=True, check=False)
+        assert node.returncode == 0, node.stderr
+        assert json.loads(node.stdout) == {"signed": {label: 101}, "refused": 7}
     found = pipeline.command(
         "search", f"signed_by:{label}", "action:invoice.approve", "--chain", pipeline.name, "--count"
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +113,17 @@ def looks_at_each(*_: object) -> None:
     """A store's own check: the walk then takes its long way."""
 
 
+NODE_READER = Path(__file__).parents[2] / "examples/verify-in-node/signatures.mjs"
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed here")
+
+
+def asked_of_node(story: Story, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the reader in another language says of the same chain."""
+    export = folder / "export.ndjson"
+    export.write_bytes(b"".join(value + b"\n" for value in story.values))
+    return subprocess.run(["node", str(NODE_READER), str(export)], capture_output=True, text=True, check=False)
+
+
 ways = pytest.mark.parametrize("each", [None, looks_at_each])
 
 
@@ -117,8 +131,8 @@ def found(report: Report) -> list[tuple[str, int | None]]:
     return [(str(fault.kind), fault.first_seq) for fault in report.faults]
 
 
-@ways
-def test_a_chain_whose_log_says_what_it_must_holds_and_tells_who_signed(each: Callable[..., None] | None) -> None:
+def honest() -> tuple[Story, int]:
+    """A chain with a case of everything, of which its log says what it must; and the entry that registers the key."""
     story = Story()
     key = story.register(BILLING, service="billing", expires_at=format_timestamp(START + timedelta(milliseconds=8)))
     source = {"service": "billing"}
@@ -133,6 +147,12 @@ def test_a_chain_whose_log_says_what_it_must_holds_and_tells_who_signed(each: Ca
     story.event(BILLING)
     story.control("producer_key.revoked", key=BILLING.label, reason="stolen", from_seq=2)
     story.refused(story.event(BILLING), "revoked", BILLING.label)
+    return story, key
+
+
+@ways
+def test_a_chain_whose_log_says_what_it_must_holds_and_tells_who_signed(each: Callable[..., None] | None) -> None:
+    story, key = honest()
     report = story.report(each=each)
     assert (report.exit_code, report.faults) == (0, [])
     assert report.signatures.signed == {BILLING.label: 2}
@@ -146,6 +166,24 @@ def test_a_chain_whose_log_says_what_it_must_holds_and_tells_who_signed(each: Ca
     document = json.loads(json.dumps(report.to_json()))["source_signatures"]
     assert document["refused"]["false"] == 1
     assert document["first_refused"][4]["key"] == BILLING.label
+
+
+@needs_node
+def test_a_reader_in_another_language_judges_alike(tmp_path: Path) -> None:
+    story, _ = honest()
+    stamped = {"service": "ledger", "authenticated_as": "key:7"}
+    story.register(STRANGER)
+    story.event(STRANGER, source=stamped, reason="größer \U0001f600", metadata={"n": [1.5, 1e-7, None]})
+    said = asked_of_node(story, tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert json.loads(said.stdout) == {"signed": {BILLING.label: 2, STRANGER.label: 1}, "refused": 6}
+    report = story.report()
+    assert (dict(report.signatures.signed), len(report.signatures.refused)) == (
+        {BILLING.label: 2, STRANGER.label: 1}, 6,
+    )  # fmt: skip
+    forged = story.forged()
+    story.event()
+    assert f"entry {forged} is refused: revoked" in asked_of_node(story, tmp_path).stderr
 
 
 @ways
