@@ -25,7 +25,7 @@ SOURCE = {"service": "billing", "host": "till-1"}
 
 @pytest.fixture(scope="module")
 def lived(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
-    pipeline = make_pipeline(SegmentLimits(entries=50, bytes=1_000_000, seconds=3_600))
+    pipeline = make_pipeline(SegmentLimits(entries=50, bytes=1_000_000, seconds=5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(pipeline.folder / "state"))
         pipeline.start()

@@ -98,9 +98,14 @@ class Story:
         return self._add("log", event)
 
     def report(
-        self, first: int = 0, each: Callable[..., None] | None = None, notes: list[StoredNote] | None = None
+        self,
+        first: int = 0,
+        each: Callable[..., None] | None = None,
+        notes: list[StoredNote] | None = None,
+        given: frozenset[str] | None = None,
     ) -> Report:
-        asked = Verification(ChainIdentity("main", ORIGIN, SIGNER.vkey), now=START + timedelta(seconds=2))
+        identity, now = ChainIdentity("main", ORIGIN, SIGNER.vkey), START + timedelta(seconds=2)
+        asked = Verification(identity, now=now, producer_keys=given)
         examination = Examination(asked, "kafka", notes or _notes(self.values, every=1))
         at = next((size for size in examination.sizes if size.size == first), None)
         examination.begin(lambda offset: f"offset {offset}", at=at, each=each)
@@ -280,6 +285,18 @@ def test_an_edited_signature_is_an_edited_entry() -> None:
     at = value.index(b'"value":"') + len(b'"value":"')
     story.values[seq] = value[:at] + (b"A" if value[at : at + 1] != b"A" else b"B") + value[at + 1 :]
     assert found(story.report(notes=notes)) == [("edited", seq)]
+
+
+def test_who_was_given_keys_is_told_of_any_other() -> None:
+    story = Story()
+    story.register(BILLING)
+    story.event(BILLING)
+    assert story.report(given=frozenset([BILLING.vkey])).faults == []
+    other = story.register(STRANGER)
+    story.event(STRANGER)
+    report = story.report(given=frozenset([BILLING.vkey]))
+    assert found(report) == [("invalid", other)]
+    assert "not among those" in report.faults[0].detail
 
 
 def test_an_unsigned_chain_says_nothing_of_signatures() -> None:

@@ -11,9 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sealstream.events import KeyRing
 from sealstream.verify.signatures import SignatureTally
 
-__all__ = ["Fault", "FaultKind", "Report", "merge_runs"]
+__all__ = ["Fault", "FaultKind", "Report", "merge_runs", "not_given"]
 
 
 class FaultKind(StrEnum):
@@ -120,6 +121,22 @@ class Report:
             "notes": self.notes,
             "elapsed_s": round(self.elapsed_s, 3),
         }
+
+
+def not_given(keys: KeyRing, given: frozenset[str], place: str) -> list[Fault]:
+    """A fault for each key of a producer that the chain registers and that is not among those that were given."""
+    return [
+        Fault(
+            FaultKind.INVALID,
+            place,
+            f"registers the producer's key {key.label}, which is not among those that this verifier was given: what it "
+            "signed is not known to be its name's",
+            key.registered,
+            key.registered,
+        )
+        for key in keys.listed()
+        if key.vkey not in given
+    ]
 
 
 def merge_runs(faults: Iterable[Fault]) -> list[Fault]:

@@ -10,7 +10,7 @@ from sealstream.events import KeyRing
 from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, check_next, start_tip
 from sealstream.verify.ahead import SegmentWalked
 from sealstream.verify.history import ChainIdentity, History
-from sealstream.verify.report import Report, merge_runs
+from sealstream.verify.report import Report, merge_runs, not_given
 from sealstream.verify.signatures import SignatureJudge, signature_notes
 from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes
 from sealstream.verify.walk import Each, Walk
@@ -25,6 +25,7 @@ class Verification(NamedTuple):
 
     `notes` are what this verifier holds the store to beyond the store's own; `progress(done, total or None)` is called
     now and then. `workers`: how many processes of their own may look at an archive (`ahead.py` says who may ask).
+    `producer_keys`: the public keys that producers gave this verifier; None: those that the chain registers will do.
     """
 
     identity: ChainIdentity
@@ -33,6 +34,7 @@ class Verification(NamedTuple):
     notes: Sequence[StoredNote] = ()
     progress: Callable[[int, int | None], None] = lambda _done, _total: None
     workers: int = 1
+    producer_keys: frozenset[str] | None = None
 
 
 class Examination:
@@ -117,6 +119,8 @@ class Examination:
         self.report.faults = merge_runs([*self._note_faults, *self.report.faults])
         self.report.assurance = [assurance]
         self.report.signatures = self.history.signatures
+        if self.asked.producer_keys is not None:
+            self.report.faults += not_given(self.signatures.keys, self.asked.producer_keys, self.report.store)
         self.report.notes += signature_notes(self.history.signatures, self.signatures.keys)
         if self.start:
             before = [s for s in self.sizes if s.size < self.start and not s.must_reach]
