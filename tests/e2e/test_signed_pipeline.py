@@ -29,13 +29,14 @@ def lived(make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(pipeline.folder / "state"))
         pipeline.start()
+        pipeline.wait_beyond(0, 180)
         yield pipeline
         pipeline.kill_all()
 
 
 def keys(pipeline: Pipeline, *arguments: str) -> str:
     said = pipeline.command("producer-keys", *arguments, "--chain", pipeline.name)
-    assert said.code == 0, said
+    assert said.code == 0, (said, pipeline.why())
     return said.out
 
 
