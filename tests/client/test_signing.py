@@ -165,8 +165,7 @@ def test_a_forked_child_signs_its_own_stream(make_client: MakeClient, sent: Sent
 def test_the_largest_event_still_fits_with_its_signature(make_client: MakeClient, sent: Sent, key: Path) -> None:
     client = make_client(signing_key=key)
     taken = [emit(client, size, reason="x" * size) is not None for size in range(60_400, 61_400, 25)]
-    assert taken[0]
-    assert not taken[-1]
+    assert all(taken)  # what is too long for an event is cut by the client
     assert client.close().failed == 0
     assert all(good(key, event) for event in sent())
 
@@ -196,7 +195,7 @@ def test_a_key_that_will_not_do_is_refused_when_the_client_is_made(
         key.write_bytes(b"nonsense" if fault == "no key" else b"\xff\xfe")
     with pytest.raises(Misconfigured, match=words[fault]) as raised:
         AuditClient(chain.name, NOWHERE, signing_key=key)
-    assert secret.strip().rpartition("+")[2] not in str(raised.value)
+    assert secret.strip().split("+", 4)[4] not in str(raised.value)
 
 
 def test_both_variables_name_the_file(tmp_path: Path) -> None:
