@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 from tests.verify.test_history import CHAIN, ORIGIN, SIGNER, START, ChainIdentity, _event, _notes
 
+from sealstream.archive import ColumnMaker
+from sealstream.archive.building import ObjectBuilder
+from sealstream.archive.folding import Start
 from sealstream.events import control_statement, format_timestamp, log_statement
+from sealstream.layout import SegmentLimits
 from sealstream.sealing import (
+    EMPTY_RANGE,
     EventSigner,
     Written,
+    extend,
     genesis_hash,
     new_signing_key,
     producer_key_name,
@@ -24,6 +30,7 @@ from sealstream.sealing import (
     signer,
     split_sealed,
 )
+from sealstream.verify.ahead import _walked
 from sealstream.verify.report import Report
 from sealstream.verify.signed import StoredNote
 from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Verification
@@ -306,3 +313,41 @@ def test_an_unsigned_chain_says_nothing_of_signatures() -> None:
     report = story.report()
     assert report.notes == []
     assert not report.signatures
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 30])
+@pytest.mark.parametrize("silent", [False, True])
+def test_workers_that_look_ahead_judge_alike(rows: int, silent: bool) -> None:
+    story, _ = honest()
+    if silent:
+        story.register(STRANGER)
+        for _ in range(4):
+            story.event(STRANGER)
+        story.forged()
+        story.event(STRANGER)
+    report = story.report()
+    identity, now = ChainIdentity("main", ORIGIN, SIGNER.vkey), START + timedelta(seconds=2)
+    examination = Examination(Verification(identity, now=now), "kafka", _notes(story.values, every=1))
+    examination.begin(lambda offset: f"offset {offset}")
+    tree, last, taken = EMPTY_RANGE, genesis_hash(ORIGIN), 0
+    for first in range(0, len(story.values), rows):
+        values = story.values[first : first + rows]
+        maker = ColumnMaker()
+        builder = ObjectBuilder(Start(tree, last), SegmentLimits(rows, 10_000_000, 3_600), maker)
+        builder.add(values)
+        data = builder.finish()
+        builder.close()
+        maker.close()
+        hashes = [split_sealed(value).hash for value in values]
+        tree, last = extend(tree, hashes), hashes[-1]
+        judge = examination.signatures
+        walked = _walked("main", data, judge.keys.copy(), judge.certain)
+        if walked is not None and examination.add_walked(walked, first):
+            taken += 1
+        else:
+            examination.add(values, range(first, first + len(values)))
+    again = examination.finish(stale_after=ONLINE_STALE_AFTER, assurance="self-signed")
+    assert taken > 0 or (silent and rows == 30)
+    assert (again.faults, again.notes) == (report.faults, report.notes)
+    assert again.signatures == report.signatures
+    assert bool(again.faults) == silent
