@@ -151,6 +151,24 @@ def client(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def signed_at_source(reader: Reader) -> Iterator[None]:
+    """The page's program signs, and what it sends is sealed without a word of doubt."""
+    pipeline = reader.pipeline
+    (reader.folder / "billing").mkdir()
+    reader.names |= {
+        "/etc/billing/": f"{reader.folder}/billing/",
+        'source={"service": "billing"}': f'prefix={pipeline.prefix!r}, source={{"service": "billing"}}',
+    }
+    reader.after_python = lambda: pipeline.wait_stored(pipeline.wait_sealed())
+    yield
+    paid = "SELECT seq, convert_from(body, 'UTF8') AS body FROM audit_log WHERE action = 'invoice.pay'"
+    (entry,) = sql(pipeline.reader_dsn, paid)
+    assert '"signature":{"key":"billing+' in entry["body"]
+    refused = "SELECT resource_id FROM audit_log WHERE action = 'signature.refused'"
+    assert str(entry["seq"]) not in [row["resource_id"] for row in sql(pipeline.reader_dsn, refused)]
+
+
+@contextmanager
 def spool(reader: Reader) -> Iterator[None]:
     reader.names |= {"/var/lib/billing/audit-spool": str(reader.folder / "audit-spool")}
     reader.before_python = "from sealstream.client import AuditClient"
@@ -412,6 +430,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/alerts.md": alerts,
     "docs/client.md": client,
     "docs/outbox.md": outbox,
+    "docs/signed-at-source.md": signed_at_source,
     "docs/spool.md": spool,
     "docs/importing.md": importing,
     "docs/rebuilding.md": rebuilding,

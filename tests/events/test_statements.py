@@ -138,6 +138,22 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
     },
     "token.created": {"name": "siem", "role": "reader", "chains": ["main"], "tenant": "acme", "expires_at": TIME},
     "token.revoked": {"name": "siem"},
+    "producer_key.registered": {
+        "vkey": "billing@audit.example.com/clinic/main+1a2b3c4d+AQ==",
+        "signing": "required",
+        "service": "billing",
+        "tenant": "acme",
+        "expires_at": TIME,
+        "by": "ann",
+    },
+    "producer_key.revoked": {
+        "key": "billing+1a2b3c4d",
+        "reason": "stolen",
+        "from_seq": 3,
+        "signing": "optional",
+        "by": "ann",
+    },
+    "signature.refused": {"seq": 3, "why": "false", "key": "billing+1a2b3c4d"},
     "producer.closed": {"next": 7},
     "audit.loss": {"reason": "buffer full", "count": 3},
 }
@@ -155,7 +171,7 @@ def raw(action: str, metadata: object) -> bytes:
 
 def test_the_table_is_complete():
     assert set(EXAMPLES) == set(STATEMENTS)
-    assert len(OF_KIND["log"]) == 12
+    assert len(OF_KIND["log"]) == 13
     assert OF_KIND["control"] == [
         "segment.archived",
         "store.expired",
@@ -166,6 +182,8 @@ def test_the_table_is_complete():
         "log.read",
         "token.created",
         "token.revoked",
+        "producer_key.registered",
+        "producer_key.revoked",
         "alert.raised",
         "alert.acknowledged",
         "alert.closed",

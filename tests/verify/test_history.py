@@ -261,11 +261,11 @@ def test_a_sealed_event_against_the_rules_is_invalid() -> None:
 def test_a_field_that_this_version_does_not_know_is_a_note_and_no_fault() -> None:
     times = [format_timestamp(START + timedelta(milliseconds=seq + 1)) for seq in range(ENTRIES - 1)]
     events = [_event(number, time) for number, time in enumerate(times)]
-    events[49] = events[49].replace(b'"timestamp"', b'"signature":"later","timestamp"')
+    events[49] = events[49].replace(b'"timestamp"', b'"theme":"later","timestamp"')
     values = _chain(events)
     report = _verify(values, _notes(values))
     assert report.exit_code == 0
-    assert report.notes == ["fields that this version does not know (the seal covers them): signature"]
+    assert report.notes == ["fields that this version does not know (the seal covers them): theme"]
 
 
 def test_a_seal_of_a_later_version_can_not_be_judged() -> None:

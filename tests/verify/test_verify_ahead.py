@@ -137,7 +137,7 @@ def test_a_worker_that_is_killed_is_done_without(built: Built, original: Path, m
     assert (report.exit_code, report.faults) == (0, [])
 
 
-def _die(chain: str, data: bytes) -> None:
+def _die(chain: str, data: bytes, keys: object, certain: bool) -> None:
     import os
 
     os._exit(9)

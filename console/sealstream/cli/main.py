@@ -29,6 +29,7 @@ from sealstream.cli import (
     importing,
     keys,
     outbox,
+    producer_keys,
     producers,
     reconcile,
     repair,
@@ -88,6 +89,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(deadletters.app, name="deadletters", hidden=True)  # what it was called first
 app.add_typer(forward.app, name="forward")
 app.command("producers")(producers.producers_command)
+app.add_typer(producer_keys.app, name="producer-keys")
 app.command("import")(importing.import_command)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(spool.app, name="spool")

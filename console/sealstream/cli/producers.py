@@ -24,6 +24,7 @@ from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainTopics
 from sealstream.sequencer.producers import (
     AS_OF_KEY,
+    KEYS_PREFIX,
     AsOf,
     ProducerState,
     Range,
@@ -84,6 +85,8 @@ def read_producers(kafka: KafkaSettings, topics: ChainTopics) -> tuple[list[Prod
     as_of = values.pop(AS_OF_KEY, None)
     found = []
     for key, value in values.items():
+        if key.startswith(KEYS_PREFIX):
+            continue
         kind, producer_id = producer_of(key)
         found.append(Producer(producer_id, kind, decode_state(value)))
     return found, None if as_of is None else decode_as_of(as_of)

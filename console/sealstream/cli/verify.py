@@ -96,8 +96,21 @@ VkeyOption = Annotated[
 ]
 
 
+ProducerKeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--producer-keys",
+        help="A file with the public keys that producers gave you, one a line: any other that the chain registers is a "
+        "fault. Default: those that the chain registers.",
+        show_default=False,
+    ),
+]
+
+
 class VerificationRequest(NamedTuple):
-    """What is verified, since and until when (None: all, now), and where the verifier keeps its checkpoints."""
+    """What is verified, since and until when (None: all, now), where the verifier keeps its checkpoints, and which keys
+    of producers it was given (None: it takes those that the chain registers).
+    """
 
     settings: Settings
     identity: ChainIdentity
@@ -105,6 +118,7 @@ class VerificationRequest(NamedTuple):
     until: datetime | None
     as_json: bool
     state_dir: Path
+    producer_keys: frozenset[str] | None = None
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
@@ -124,6 +138,7 @@ def _request(
     as_json: bool,
     state: Path | None,
     vkey: str | None,
+    producer_keys: Path | None,
     folder: Path | None = None,
 ) -> VerificationRequest:
     if folder is not None and vkey is not None:
@@ -137,7 +152,22 @@ def _request(
         _moment(until or closed_at or None, "--until"),  # a closed chain grows no older
         as_json,
         state or default_state_dir(),
+        None if producer_keys is None else _given_keys(producer_keys),
     )
+
+
+def _given_keys(path: Path) -> frozenset[str]:
+    try:
+        lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"--producer-keys: can't read {path}: {error}") from error
+    keys = frozenset(line for line in lines if line)
+    for key in keys:
+        try:
+            parse_vkey(key)
+        except SealstreamError as error:
+            raise Misconfigured(f"--producer-keys: {path}: {error}") from error
+    return keys
 
 
 def _verifier(vkey: str) -> Verifier:
@@ -185,9 +215,10 @@ def kafka(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
     vkey: VkeyOption = None,
+    producer_keys: ProducerKeysOption = None,
 ) -> None:
     """Verify the chain's topic, and that each record of its input topics was sealed or rightly refused."""
-    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["kafka"])
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey, producer_keys), ["kafka"])
 
 
 @app.command("postgres")
@@ -199,9 +230,10 @@ def postgres(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
     vkey: VkeyOption = None,
+    producer_keys: ProducerKeysOption = None,
 ) -> None:
     """Verify the table audit_log: every row's bytes and seal, and every column against the bytes."""
-    _verify(_request(context, chain, since, until, as_json, state_dir, vkey), ["postgres"])
+    _verify(_request(context, chain, since, until, as_json, state_dir, vkey, producer_keys), ["postgres"])
 
 
 @app.command("archive")
@@ -213,6 +245,7 @@ def archive(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
     vkey: VkeyOption = None,
+    producer_keys: ProducerKeysOption = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -221,7 +254,9 @@ def archive(
     ] = None,
 ) -> None:
     """Verify the archive: objects, manifests, versions, locks, and every row in them."""
-    _verify(_request(context, chain, since, until, as_json, state_dir, vkey, folder), ["archive"], folder)
+    _verify(
+        _request(context, chain, since, until, as_json, state_dir, vkey, producer_keys, folder), ["archive"], folder
+    )
 
 
 @app.command("all")
@@ -233,9 +268,10 @@ def all_stores(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
     vkey: VkeyOption = None,
+    producer_keys: ProducerKeysOption = None,
 ) -> None:
     """Verify Kafka, Postgres and the archive, one after another; a store that is not set is named and passed over."""
-    request = _request(context, chain, since, until, as_json, state_dir, vkey)
+    request = _request(context, chain, since, until, as_json, state_dir, vkey, producer_keys)
     absent = _absent(request.settings)
     for store, setting in absent.items():
         print(f"sealstream: {store} is passed over: {setting} is not set", file=sys.stderr)
@@ -303,6 +339,7 @@ def verify_store(request: VerificationRequest, store: str, folder: Path | None =
             notes=kept_notes(request.state_dir, identity.origin, identity.vkey, store),
             progress=progress,
             workers=os.cpu_count() or 1,
+            producer_keys=request.producer_keys,
         )
         started = time.monotonic()
         if store == "kafka":

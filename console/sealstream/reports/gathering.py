@@ -52,7 +52,15 @@ _REFUSED_READS = "kind:control action:log.read result:denied"
 _RETRIED = "kind:control action:deadletter.retried"
 _DISMISSED = "kind:control action:deadletter.dismissed"
 _PASSED = "kind:log action:input.passed"
-_NOTICED = ("producer.gap", "producer.unsure", "producer.conflict", "producer.silent", "producer.dropped", "input.lost")
+_NOTICED = (
+    "producer.gap",
+    "producer.unsure",
+    "producer.conflict",
+    "producer.silent",
+    "producer.dropped",
+    "signature.refused",
+    "input.lost",
+)
 
 
 _MEANINGS = {

@@ -60,6 +60,7 @@ FIELDS: dict[str, Field] = {
         _body("trace", "the trace that it belongs to", "trace_id"),
         _body("producer", "which producer numbered it", "producer_id"),
         _body("subject", "whose personal data it holds", "subject_id"),
+        _body("signed_by", "the key that its producer says it is signed with", "signature", "key"),
         *(_body(f"source.{name}", f"the reporting component's {name}", "source", name) for name in SOURCE_FIELDS),
         Field("changed", "list", "a field that a write changed", path=("changed_fields",)),
     )
@@ -91,6 +92,7 @@ _ALSO = {
     "org": "tenant", "customer": "tenant", "agent": "user_agent", "changed_fields": "changed",
     "producer_id": "producer", "subject_id": "subject", "behalf": "on_behalf_of",
     "authenticated_as": "source.authenticated_as", "repo": "resource",
+    "signature": "signed_by", "signer": "signed_by",
 }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ an input topic in order:
 
 * it becomes exactly one entry, or its offset is noted and settled by an `input.passed` before that topic's next entry;
 * an entry follows the one before it in hash, number, time and offsets (`sealstream.sealing.next_tip` agrees);
+* an event that is not signed as it should be is sealed like any other, and `signature.refused` says so before the next
+  event or control entry;
 * whatever a record holds, and whatever its validation raises, no other record fares differently for it.
 
 Pure but for the randomness of ids, which is an argument. A crash leaves nothing behind: a batch that was not committed
@@ -22,7 +24,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from sealstream.events import (
+    KEY_STATEMENTS,
+    KeyRing,
+    RefusedSignature,
     ValidEvent,
     format_timestamp,
     log_statement,
@@ -104,7 +111,9 @@ def garbage_waits() -> Iterator[None]:
 
 
 class Scribe:
-    """Seals what comes next. `events`, `controls`: what is remembered of each kind; `process` speaks for the log."""
+    """Seals what comes next. `events`, `controls`: what is remembered of each kind; `keys`: which keys producers may
+    sign with; `process` speaks for the log.
+    """
 
     def __init__(
         self,
@@ -114,6 +123,7 @@ class Scribe:
         events: Deduplication,
         controls: Deduplication,
         *,
+        keys: KeyRing | None = None,
         randomness: Callable[[int], bytes],
         process: str = "sequencer",
     ) -> None:
@@ -124,6 +134,7 @@ class Scribe:
             "event": _Input("event", topics.raw, self.raw, events, validate_event),
             "control": _Input("control", topics.control, self.control, controls, _validate_control),
         }
+        self._keys = keys if keys is not None else KeyRing("")
         self._randomness = randomness
         self._process = process
         self._size = tip.size
@@ -185,8 +196,13 @@ class Scribe:
         seq = self._size
         self._append(event.canonical, event.id, source.kind, f'"received_at":"{self._received(timestamp_ms)}",')
         missing = source.memory.sealed(event, digest, seq, self._sequenced_at)
-        if verdict is not None or missing:
-            self._remark(event, digest, seq, verdict, missing)
+        refused = None
+        if source.kind == "event":
+            refused = self._keys.judge(event, self._sequenced_at)
+        elif event.action in KEY_STATEMENTS:
+            self._heed(event, seq)
+        if verdict is not None or missing or refused is not None:
+            self._remark(event, digest, seq, verdict, missing, refused)
 
     def _seal_run(self, source: _Input, records: Sequence[Record], at: int) -> int:
         """Seal records from index `at` on as long as nothing is to be said of them; the index of the first other one.
@@ -196,6 +212,7 @@ class Scribe:
         account, validate, in_turn = source.account, source.validate, source.memory.sealed_in_turn
         if account:
             return at
+        of_events, keys, demands = source.kind == "event", self._keys, self._keys.demands
         lead, middle = f',"written":{{"chain":"{self.chain}","control_offset":', ""
         if source.kind == "event":
             lead += f'{self._control_offset},"kind":"event","raw_offset":'
@@ -214,6 +231,11 @@ class Scribe:
             except Exception:  # noqa: BLE001 - the long way meets it again, and refuses this record
                 break
             canonical = event[0]
+            if of_events:
+                if (event[6] is not None or demands) and keys.judge(event, sequenced_at) is not None:
+                    break
+            elif event[4] in KEY_STATEMENTS:
+                break
             if not in_turn(event, sha256(canonical).digest(), seq, sequenced_at):
                 break
             if timestamp_ms != received_ms:
@@ -262,12 +284,28 @@ class Scribe:
         self._hash = own_hash
         self._hash_hex = own_hex
 
+    def _heed(self, event: ValidEvent, seq: int) -> None:
+        """The control entry just sealed says something of a producer's key, in the form that its schema demands."""
+        self._keys.say(event.action, msgspec.json.decode(event.canonical)["metadata"], seq)
+
+    def refuse_signature(self, seq: int, refused: RefusedSignature) -> None:
+        """Say of entry `seq`, the last event, that it is not signed as it should be."""
+        self.say(statements.signature_refused(seq, refused))
+
     def _remark(
-        self, event: ValidEvent, digest: bytes, seq: int, verdict: Verdict | None, missing: list[Range] | None
+        self,
+        event: ValidEvent,
+        digest: bytes,
+        seq: int,
+        verdict: Verdict | None,
+        missing: list[Range] | None,
+        refused: RefusedSignature | None,
     ) -> None:
         """What the log has to say about the entry just sealed: the conflict first, since it must stand right behind."""
         if verdict is not None and verdict.of is not None:
             self.say(statements.producer_conflict(seq, digest, verdict.of))
+        if refused is not None:
+            self.refuse_signature(seq, refused)
         if event.producer_id is None or event.producer_seq is None:
             return
         if verdict is not None and verdict.what == "unsure":

@@ -121,7 +121,7 @@ class Deduplication:
 
         False: it is not so, or it may be the first to say whose it is; nothing was done, and the long way decides.
         """
-        canonical, event_id, producer_id, number, _, closes_at = event
+        canonical, event_id, producer_id, number, _, closes_at, _ = event
         if event_id in self._ids or closes_at is not None:
             return False
         if producer_id is not None and number is not None:

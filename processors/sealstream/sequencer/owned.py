@@ -17,14 +17,23 @@ from typing import NamedTuple
 
 import structlog
 
-from sealstream.errors import Unavailable
+from sealstream.errors import InvalidEvent, Unavailable
+from sealstream.events import validate_event
 from sealstream.kafka import CommittedReader
 from sealstream.layout import ChainSettings, ChainTopics, Figures, figures
 from sealstream.sealing import Tip
 from sealstream.sequencer import statements
 from sealstream.sequencer.batch import Scribe, sealed_time
 from sealstream.sequencer.deduplication import RECENT_ENTRIES
-from sealstream.sequencer.producers import AS_OF_KEY, AsOf, encode_as_of, encode_state, record_key
+from sealstream.sequencer.producers import (
+    AS_OF_KEY,
+    AsOf,
+    encode_as_of,
+    encode_key,
+    encode_state,
+    key_record_key,
+    record_key,
+)
 from sealstream.sequencer.publishing import Publication, Publisher
 from sealstream.sequencer.replay import Memory
 from sealstream.sequencer.taking import Taken
@@ -89,7 +98,13 @@ class OwnedChain:
         self._tally = tally
         self._log = structlog.get_logger().bind(chain=chain.name)
         self._scribe = Scribe(
-            chain.name, self._topics, taken.tip, self._memory.events, self._memory.controls, randomness=randomness
+            chain.name,
+            self._topics,
+            taken.tip,
+            self._memory.events,
+            self._memory.controls,
+            keys=self._memory.keys,
+            randomness=randomness,
         )
         self._check_inputs = check_inputs
         self._entry_ns = self._review_ns = self._came_ns = self._looked_ns = clock()
@@ -112,6 +127,7 @@ class OwnedChain:
                 control_topic_id=taken.topic_ids["control"],
             )
         )
+        self._judge_last()
         for lost in taken.lost:
             scribe.lose_input(
                 lost.kind,
@@ -121,6 +137,19 @@ class OwnedChain:
                 next=lost.next,
             )
         self._publish(self._entry_ns)
+
+    def _judge_last(self) -> None:
+        """The chain's tail may be an event of a transaction that was torn before what was to be said of it."""
+        last = self._memory.last_event
+        if last is None:
+            return
+        try:
+            event = validate_event(last.canonical)
+        except InvalidEvent:  # sealed by rules that are not ours
+            return
+        refused = self._memory.keys.judge(event, last.sequenced_at)
+        if refused is not None:
+            self._scribe.refuse_signature(last.seq, refused)
 
     @property
     def transactions_seen(self) -> int:
@@ -230,8 +259,13 @@ class OwnedChain:
             for kind, memory in (("event", self._memory.events), ("control", self._memory.controls))
             for producer_id, state in memory.changed().items()
         ]
+        keys = self._memory.keys
+        states += [
+            (key_record_key(label), encode_key(key) if key is not None else None)
+            for label, key in keys.changed().items()
+        ]
         ids = self._topic_ids
-        as_of = AsOf(batch.tip.size, ids["raw"], ids["control"], batch.tip.hash.hex())
+        as_of = AsOf(batch.tip.size, ids["raw"], ids["control"], batch.tip.hash.hex(), len(keys))
         states.append((AS_OF_KEY, encode_as_of(as_of)))
         offsets = {
             self._topics.raw: batch.tip.raw_offset + 1,

@@ -16,19 +16,25 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from sealstream.errors import NotCanonical
-from sealstream.events import MAX_INTEGER
+from sealstream.events import MAX_INTEGER, ProducerKey
+from sealstream.sealing import BadNote
 
 __all__ = [
     "AS_OF_KEY",
+    "KEYS_PREFIX",
     "MAX_MISSING_RANGES",
     "AsOf",
     "ProducerState",
     "Range",
     "Source",
     "decode_as_of",
+    "decode_key",
     "decode_state",
     "encode_as_of",
+    "encode_key",
     "encode_state",
+    "key_label_of",
+    "key_record_key",
     "producer_of",
     "record_key",
     "source_of",
@@ -42,6 +48,9 @@ AS_OF_KEY = b""
 
 # The numbers of control records are counted apart. No text of an event holds a NUL, so no producer_id begins like this.
 _CONTROL_PREFIX = b"\0control\0"
+
+KEYS_PREFIX = b"\0key\0"
+"""Begins the keys of the records of producers' signing keys, which stand beside the producers' states."""
 
 Range = tuple[int, int]
 """First and last of a run of numbers, both included."""
@@ -144,13 +153,15 @@ class AsOf(NamedTuple):
     """As of how many entries the states are, and the inputs' topic ids that the chain has recorded ("": none yet).
 
     `hash`: of the last of these entries, in hex ("": not on record), by which states are told that belong to a
-    transaction whose entries never came to be.
+    transaction whose entries never came to be. `keys`: how many signing keys of producers have a record; -1: it was
+    written by a version that knew of none.
     """
 
     size: int
     raw_topic_id: str
     control_topic_id: str
     hash: str = ""
+    keys: int = -1
 
 
 class _State(msgspec.Struct):
@@ -177,10 +188,23 @@ class _AsOf(msgspec.Struct):
     raw_topic_id: str
     control_topic_id: str
     hash: str = ""
+    keys: int = -1
+
+
+class _Key(msgspec.Struct):
+    vkey: str
+    demands: bool
+    registered: int
+    service: str | None = None
+    tenant: str | None = None
+    expires_at: str | None = None
+    revoked: int | None = None
+    doubted_from: int | None = None
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode_state = msgspec.json.Decoder(_State).decode
+_decode_key = msgspec.json.Decoder(_Key).decode
 _decode_as_of = msgspec.json.Decoder(_AsOf).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
@@ -231,4 +255,29 @@ def decode_as_of(value: bytes) -> AsOf:
         read = _decode_as_of(value)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise NotCanonical(f"no record of what the producers' states are as of: {error}: {value[:80]!r}") from error
-    return AsOf(read.size, read.raw_topic_id, read.control_topic_id, read.hash)
+    return AsOf(read.size, read.raw_topic_id, read.control_topic_id, read.hash, read.keys)
+
+
+def key_record_key(label: str) -> bytes:
+    """The key of the record of the signing key with this label."""
+    return KEYS_PREFIX + label.encode()
+
+
+def key_label_of(record_key: bytes) -> str:
+    """The label in such a key."""
+    return record_key[len(KEYS_PREFIX) :].decode("utf-8", "replace")
+
+
+def encode_key(key: ProducerKey) -> bytes:
+    """The value of a signing key's record."""
+    return _encode(key._asdict())
+
+
+def decode_key(value: bytes) -> ProducerKey:
+    """The reverse. Raises `NotCanonical`."""
+    try:
+        key = ProducerKey(**msgspec.structs.asdict(_decode_key(value)))
+        _ = key.verifier
+    except (msgspec.DecodeError, UnicodeError, BadNote) as error:
+        raise NotCanonical(f"no record of a producer's key: {error}: {value[:80]!r}") from error
+    return key

@@ -16,23 +16,36 @@ from typing import NamedTuple
 import structlog
 
 from sealstream.errors import ChainBroken, ChainStopped, NotCanonical, Unavailable
+from sealstream.events import ProducerKey
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, read_until_end, start_offset
 from sealstream.layout import ChainTopics
 from sealstream.sealing import Tip, read_written, split_sealed
 from sealstream.sequencer.batch import garbage_waits
-from sealstream.sequencer.producers import AS_OF_KEY, AsOf, ProducerState, decode_as_of, decode_state, producer_of
+from sealstream.sequencer.producers import (
+    AS_OF_KEY,
+    KEYS_PREFIX,
+    AsOf,
+    ProducerState,
+    decode_as_of,
+    decode_key,
+    decode_state,
+    key_label_of,
+    producer_of,
+)
 from sealstream.sequencer.replay import Memory
 
 __all__ = ["READ_TIMEOUT_S", "remember"]
 
 READ_TIMEOUT_S = 30.0
 _READ_LIMIT = 5_000
+_OF_KEYS = b'"action":"producer_key.'
 
 
 class _States(NamedTuple):
     as_of: AsOf | None
     events: dict[str, ProducerState]
     controls: dict[str, ProducerState]
+    keys: dict[str, ProducerKey]
 
 
 def remember(
@@ -40,6 +53,7 @@ def remember(
     topics: ChainTopics,
     tail: Record | None,
     tip: Tip,
+    origin: str,
     recent_entries: int,
     log: structlog.stdlib.BoundLogger,
 ) -> Memory:
@@ -47,13 +61,18 @@ def remember(
     states = _load_states(kafka, topics.producers, log)
     as_of = states.as_of
     if tail is not None and as_of is not None and _is_of_chain(kafka, topics.chain, as_of, tail, tip):
-        memory = Memory(as_of, states.events, states.controls, recent_entries=recent_entries)
+        keys = states.keys.values() if as_of.keys >= 0 else ()
+        memory = Memory(as_of, states.events, states.controls, keys, origin=origin, recent_entries=recent_entries)
+        if as_of.keys < 0:
+            _read_keys(kafka, topics.chain, tail, memory)
+            memory.keys.write_again(states.keys)
     else:  # none, or of a transaction whose entries are not there: the chain alone says what was sealed
         if tail is not None:
             log.warning("producers' states are made again from the whole chain", as_of=as_of, size=tip.size)
-        memory = Memory(AsOf(0, "", ""), recent_entries=recent_entries)
+        memory = Memory(AsOf(0, "", ""), origin=origin, recent_entries=recent_entries)
         memory.events.write_again(states.events)
         memory.controls.write_again(states.controls)
+        memory.keys.write_again(states.keys)
     if tail is None:
         return memory
     wanted = min(memory.as_of, max(0, tip.size - recent_entries))
@@ -70,6 +89,16 @@ def remember(
     return memory
 
 
+def _read_keys(kafka: KafkaSettings, topic: str, tail: Record, memory: Memory) -> None:
+    """What was said of producers' signing keys before the states were made, by a version that did not heed it.
+
+    Once, when a chain comes to this version: from then on the states have the keys.
+    """
+    for value in _entries_from(kafka, topic, 0, tail):
+        if _OF_KEYS in value and (written := read_written(split_sealed(value).body)).seq < memory.as_of:
+            memory.replay_keys(value, written)
+
+
 def _is_of_chain(kafka: KafkaSettings, topic: str, as_of: AsOf, tail: Record, tip: Tip) -> bool:
     """Whether the entries that the states are as of are the chain's. Without a hash on record, their number decides."""
     if as_of.size >= tip.size:
@@ -81,7 +110,7 @@ def _is_of_chain(kafka: KafkaSettings, topic: str, as_of: AsOf, tail: Record, ti
 
 
 def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLogger) -> _States:
-    states = _States(None, {}, {})
+    states = _States(None, {}, {}, {})
     key = AS_OF_KEY
     for records in read_until_end(kafka, topic):
         for record in records:
@@ -89,6 +118,12 @@ def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLo
             try:
                 if key == AS_OF_KEY:
                     states = states._replace(as_of=decode_as_of(record.value or b""))
+                    continue
+                if key.startswith(KEYS_PREFIX):
+                    if record.value is None:
+                        states.keys.pop(key_label_of(key), None)
+                    else:
+                        states.keys[key_label_of(key)] = decode_key(record.value)
                     continue
                 kind, producer_id = producer_of(key)
                 of_kind = states.controls if kind == "control" else states.events
@@ -98,8 +133,9 @@ def _load_states(kafka: KafkaSettings, topic: str, log: structlog.stdlib.BoundLo
                     of_kind[producer_id] = decode_state(record.value)
             except NotCanonical as error:
                 log.critical("a producer's state is malformed", topic=topic, offset=record.offset, reason=str(error))
-                return _States(None, states.events, states.controls)
-    return states if key == AS_OF_KEY else states._replace(as_of=None)
+                return _States(None, states.events, states.controls, states.keys)
+    whole = key == AS_OF_KEY and (states.as_of is None or states.as_of.keys in (-1, len(states.keys)))
+    return states if whole else states._replace(as_of=None)
 
 
 def _entries_from(kafka: KafkaSettings, topic: str, seq: int, tail: Record) -> Iterator[bytes]:

@@ -9,17 +9,19 @@ Pure. A crash leaves nothing behind.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sealstream.errors import ChainBroken, InvalidEvent
-from sealstream.events import ValidEvent, validate_event
+from sealstream.events import KEY_STATEMENTS, KeyRing, ProducerKey, ValidEvent, check_metadata, validate_event
+from sealstream.sealing import Written
 from sealstream.sequencer.deduplication import RECENT_ENTRIES, Deduplication
 from sealstream.sequencer.producers import AsOf, ProducerState
 
-__all__ = ["Memory"]
+__all__ = ["LastEvent", "Memory"]
 
 
 class _Written(msgspec.Struct):
@@ -42,10 +44,20 @@ _WRITTEN = b',"written":{"chain":"'
 _REMEMBERED_STATEMENTS = frozenset(("sequencer.started", "input.lost", "producer.silent", "producer.dropped"))
 
 
-class Memory:
-    """What is remembered of both kinds of entries, and which input topics the chain has recorded.
+class LastEvent(NamedTuple):
+    """The last entry of an input, when it is an event of which no `signature.refused` was said."""
 
-    `as_of`: how many entries the given states take into account. `topic_ids`: by `raw` and `control`, as the first
+    seq: int
+    canonical: bytes
+    sequenced_at: str
+
+
+class Memory:
+    """What is remembered of both kinds of entries, of producers' signing keys, and which input topics the chain has
+    recorded.
+
+    `as_of`: how many entries the given states and keys take into account. `origin`: the chain's, by which its keys are
+    known; "": no key counts. `topic_ids`: by `raw` and `control`, as the first
     `sequencer.started` said and each `input.lost` since; a later `sequencer.started` alone moves nothing, so that a
     recreated topic is noticed until an operator's decision is sealed.
     """
@@ -55,10 +67,14 @@ class Memory:
         as_of: AsOf,
         events: dict[str, ProducerState] | None = None,
         controls: dict[str, ProducerState] | None = None,
+        keys: Iterable[ProducerKey] = (),
         *,
+        origin: str = "",
         recent_entries: int = RECENT_ENTRIES,
     ) -> None:
         self.as_of = as_of.size
+        self.keys = KeyRing(origin, keys)
+        self.last_event: LastEvent | None = None
         self.topic_ids = {"raw": as_of.raw_topic_id, "control": as_of.control_topic_id}
         self.events = Deduplication(events, recent_entries=recent_entries)
         self.controls = Deduplication(controls, recent_entries=recent_entries)
@@ -75,6 +91,8 @@ class Memory:
             raise ChainBroken(f"entry {self._next} was expected in the chain's topic, entry {written.seq} came")
         self._next = written.seq + 1
         if written.kind == "log":
+            if entry.action == "signature.refused":
+                self.last_event = None
             if written.seq >= self.as_of and entry.action in _REMEMBERED_STATEMENTS:
                 try:
                     self._statement(entry.action, msgspec.json.decode(entry.metadata))
@@ -84,15 +102,38 @@ class Memory:
         canonical = sealed_value[: sealed_value.rfind(_WRITTEN)] + b"}"
         event = ValidEvent(canonical, entry.id, entry.producer_id, entry.producer_seq, entry.action, None)
         memory = self.events
+        self.last_event = None
         if written.kind == "control":
             memory = self.controls
-        elif entry.action == "producer.closed":
+            if entry.action in KEY_STATEMENTS and written.seq >= self.as_of:
+                self._heed(entry.action, entry.metadata, written.seq)
+        else:
+            self.last_event = LastEvent(written.seq, canonical, written.sequenced_at)
+        if written.kind == "event" and entry.action == "producer.closed":
             event = event._replace(closes_at=_closes_at(canonical))
         digest = sha256(canonical).digest()
         if written.seq < self.as_of:
             memory.recall(event, digest, written.seq)
         else:
             memory.sealed(event, digest, written.seq, written.sequenced_at)
+
+    def replay_keys(self, sealed_value: bytes, written: Written) -> None:
+        """What this entry says of a producer's key, if it is a control entry that does, and nothing else of it."""
+        try:
+            entry = _decode(sealed_value)
+        except (msgspec.DecodeError, UnicodeError):
+            return
+        if written.kind == "control" and entry.action in KEY_STATEMENTS:
+            self._heed(entry.action, entry.metadata, written.seq)
+
+    def _heed(self, action: str, metadata: msgspec.Raw, seq: int) -> None:
+        """Entry `seq`, of kind `control`, says this of a producer's key."""
+        try:
+            said = msgspec.json.decode(metadata)
+            check_metadata(action, said)
+        except (InvalidEvent, msgspec.DecodeError):  # sealed by rules that are not ours: it counts for nothing
+            return
+        self.keys.say(action, said, seq)
 
     def _statement(self, action: str, metadata: dict[str, Any]) -> None:
         if action == "sequencer.started":

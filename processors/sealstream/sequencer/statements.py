@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from sealstream.events import RefusedSignature
 from sealstream.layout import ChainSettings, retention_members
 from sealstream.layout.chains import Continued
 from sealstream.sealing import canonical_json
@@ -29,6 +30,7 @@ __all__ = [
     "producers_listed",
     "sequencer_started",
     "sequencer_stopped",
+    "signature_refused",
 ]
 
 _LISTED_BYTES = 50_000  # of a list of producers in one statement, so that the entry stays below 61,440
@@ -113,6 +115,14 @@ def producer_conflict(seq: int, digest: bytes, earlier: Place) -> Statement:
     """Entry `seq`, the one before this, has the id or the number of `earlier` and says something else."""
     facts = {"seq": seq, "of": earlier.seq, "digest": digest.hex(), "of_digest": earlier.digest.hex()}
     return Statement("producer.conflict", "entry", str(seq), facts)
+
+
+def signature_refused(seq: int, refused: RefusedSignature) -> Statement:
+    """Entry `seq`, the event before, is not signed as it should be."""
+    facts: dict[str, object] = {"seq": seq, "why": refused.why}
+    if refused.key is not None:
+        facts["key"] = refused.key
+    return Statement("signature.refused", "entry", str(seq), facts)
 
 
 def producers_listed(action: str, chain: str, states: Iterable[tuple[str, ProducerState]]) -> Iterator[Statement]:

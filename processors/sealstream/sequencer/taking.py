@@ -112,7 +112,7 @@ def _take(
 ) -> Taken:
     log = structlog.get_logger().bind(chain=chain.name)
     tail, tip = _find_tail(kafka, chain, topics, log)
-    memory = remember(kafka, topics, tail, tip, recent_entries, log)
+    memory = remember(kafka, topics, tail, tip, chain.origin, recent_entries, log)
     ids = topic_ids(kafka, [topics.raw, topics.control])
     now = {"raw": ids[topics.raw], "control": ids[topics.control]}
     lost = []

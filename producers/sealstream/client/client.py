@@ -26,11 +26,12 @@ from confluent_kafka import Producer
 
 from sealstream.client import lifetimes
 from sealstream.client.actions import Action, ActionFields, audited
-from sealstream.client.composing import Composer
+from sealstream.client.composing import NUMBER_DIGITS, Composer
 from sealstream.client.delivery import Delivery, warn
 from sealstream.client.environment import settings_from
 from sealstream.client.recorded_stream import RecordedStream
 from sealstream.client.redaction import Redaction
+from sealstream.client.signing import SignedStream, event_signer
 from sealstream.client.spool_drain import drains
 from sealstream.client.spool_journal import Fsync, SpoolSettings
 from sealstream.client.spool_stream import SpooledStream
@@ -60,7 +61,9 @@ class AuditClient:
     of librdkafka, such as `security.protocol`. `exit_timeout_s`: how long the end of the interpreter may take for a
     client that nobody closed. `strict`: raise `InvalidEvent` for a refused event and `Unavailable` for a dropped one.
     `redaction`: what must not leave the process; None: the defaults of `sealstream.client.redaction`. `denials`:
-    exceptions by which the application denies, beside `PermissionError`, for `action` and `audited`.
+    exceptions by which the application denies, beside `PermissionError`, for `action` and `audited`. `signing_key`: a
+    file with the application's own key, of mode 0600, by which each event is signed (docs/signed-at-source.md); half of
+    `max_pending_bytes` is then for those that wait to be signed.
 
     `mode` says what becomes of events that Kafka does not take at once:
 
@@ -91,6 +94,7 @@ class AuditClient:
         strict: bool = False,
         redaction: Redaction | None = None,
         denials: Collection[type[BaseException]] = (),
+        signing_key: str | os.PathLike[str] | None = None,
         mode: Literal["best_effort", "spool"] = "best_effort",
         spool_directory: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1024 * 1024 * 1024,
@@ -113,6 +117,10 @@ class AuditClient:
         elif mode != "best_effort" or spool_directory is not None:
             what = f"mode {mode!r} is unknown" if spool_directory is None else "spool_directory has no effect"
             raise Misconfigured(f"{what}: expected mode best_effort, or mode spool with spool_directory")
+        self._signer = None if signing_key is None else event_signer(signing_key, chain)
+        if self._signer is not None and self._spool is None:
+            max_pending_bytes //= 2
+        self._max_waiting_bytes = max_pending_bytes
         self._delivery = Delivery(
             bootstrap,
             kafka_options or {},
@@ -121,7 +129,8 @@ class AuditClient:
             factory=producer_factory,
         )
         self.redaction = redaction or Redaction()
-        self._composer = Composer(source, clock, new_id, redaction=self.redaction)
+        spare_bytes = NUMBER_DIGITS + (0 if self._signer is None else self._signer.added_bytes)
+        self._composer = Composer(source, clock, new_id, spare_bytes, self.redaction)
         self._denials = tuple(denials)
         self._strict = strict
         self._new_id = new_id
@@ -348,7 +357,10 @@ class AuditClient:
             return RecordedStream(producer_id, self._losses, _diversion[0])
         statement = partial(self._composer.statement, producer_id)
         if self._spool is None:
-            return Stream(self._topic, self._delivery, producer_id, self._losses, statement)
+            common = (self._topic, self._delivery, producer_id, self._losses, statement)
+            if self._signer is None:
+                return Stream(*common)
+            return SignedStream(*common, self._signer, self._max_waiting_bytes)
         return SpooledStream(
             self._topic,
             self._delivery,
@@ -358,6 +370,7 @@ class AuditClient:
             self._spool,
             self._drains,
             self._composer,
+            self._signer,
         )
 
 

@@ -23,12 +23,13 @@ from sealstream.client.values import acceptable_event
 from sealstream.errors import InvalidEvent
 from sealstream.events import MAX_EVENT_BYTES, canonical_event, format_timestamp
 
-__all__ = ["UNNUMBERED", "Composer"]
+__all__ = ["NUMBER_DIGITS", "UNNUMBERED", "Composer"]
 
 UNNUMBERED = 0
 """The `producer_seq` of an event that has yet to be numbered."""
 
-_NUMBER_DIGITS = 16  # the largest has so many: 2^53-1
+NUMBER_DIGITS = 16
+"""The largest number has so many: 2^53-1."""
 
 
 class Composer:
@@ -43,7 +44,7 @@ class Composer:
         source: Mapping[str, str] | None,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
-        spare_bytes: int = _NUMBER_DIGITS,
+        spare_bytes: int = NUMBER_DIGITS,
         redaction: Redaction | None = None,
     ) -> None:
         self._source = {"host": socket.gethostname(), **(source or {})}

@@ -3,8 +3,9 @@
 `SEALSTREAM_CHAIN` and `SEALSTREAM_BOOTSTRAP`; everything else begins with `SEALSTREAM_CLIENT_`: each setting by its
 name in capitals (`SEALSTREAM_CLIENT_SPOOL_DIRECTORY`), the source's members (`SEALSTREAM_CLIENT_SERVICE`; where that is
 absent, OpenTelemetry's `OTEL_SERVICE_NAME`), and the driver's options (`SEALSTREAM_CLIENT_KAFKA__SASL_PASSWORD` is
-`sasl.password`). With `_FILE` at its end a variable names a file that holds the value, for secrets. Pure but for those
-files; the environment is handed in.
+`sasl.password`). With `_FILE` at its end a variable names a file that holds the value, for secrets;
+`SEALSTREAM_CLIENT_SIGNING_KEY` is a path by itself, and the same with `_FILE`. Pure but for those files; the
+environment is handed in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = ["PREFIX", "settings_from"]
 PREFIX = "SEALSTREAM_CLIENT_"
 _KAFKA = f"{PREFIX}KAFKA__"
 _FILE = "_FILE"
+_SIGNING_KEY_FILE = f"{PREFIX}SIGNING_KEY{_FILE}"
 _SOURCE = ("service", "version", "host", "environment")
 
 
@@ -37,6 +39,7 @@ _SETTINGS: dict[str, Callable[[str], Any]] = {
     "delivery_timeout_s": float,
     "exit_timeout_s": float,
     "strict": _truth,
+    "signing_key": str,
     "mode": str,
     "spool_directory": str,
     "spool_max_bytes": int,
@@ -57,7 +60,9 @@ def settings_from(environ: Mapping[str, str]) -> dict[str, Any]:
             settings[name] = value
     for variable in sorted(each for each in environ if each.startswith(PREFIX)):
         text, name = environ[variable], variable
-        if variable.endswith(_FILE):
+        if variable == _SIGNING_KEY_FILE:  # the client reads that file itself, and looks at its mode
+            name = variable.removesuffix(_FILE)
+        elif variable.endswith(_FILE):
             name, text = variable.removesuffix(_FILE), _read(variable, text)
         setting = name.removeprefix(PREFIX).lower()
         if name.startswith(_KAFKA):

@@ -26,6 +26,7 @@ from sealstream.client.spool_reader import Reader
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import OnFailure, Statement, Stream
 from sealstream.errors import Misconfigured, SealstreamError
+from sealstream.sealing import EventSigner
 
 __all__ = ["SpooledStream"]
 
@@ -37,7 +38,9 @@ _LOOK_AGAIN_S = 10.0
 
 
 class SpooledStream(Stream):
-    """`Stream`, kept on disk. `drains`: what to send the streams of dead processes with."""
+    """`Stream`, kept on disk. `drains`: what to send the streams of dead processes with. `signer`: signs each event
+    before it is on disk.
+    """
 
     def __init__(
         self,
@@ -49,11 +52,13 @@ class SpooledStream(Stream):
         settings: SpoolSettings,
         drains: Delivery,
         composer: Composer,
+        signer: EventSigner | None = None,
     ) -> None:
         super().__init__(topic, delivery, producer_id, losses, statement)
         self._settings = settings
         self._drains = drains
         self._composer = composer
+        self._signer = signer
         self._always = settings.fsync == "always"
         self._journal = Journal(settings, producer_id, topic)
         self._feed = Feed(delivery, self._lock)
@@ -101,6 +106,8 @@ class SpooledStream(Stream):
 
     def _carry(self, number: int, value: bytes, on_failure: OnFailure | None, own: bool) -> str | None:
         feed = self._feed
+        if self._signer is not None:
+            value = self._signer.signed(value)
         if self._journal.append(number, value, own=own):
             self._next = number + 1
             if feed.fed == number:

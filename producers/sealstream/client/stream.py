@@ -195,12 +195,15 @@ class Stream:
 
     def _serve(self) -> None:
         while not self._stopping.is_set() and (producer := self._producer) is not None:
-            producer.poll(_POLL_S)
+            self._poll(producer)
             ends = self._stands_still(producer) or self._fatal
             del producer  # so that renewing frees it
             if ends:
                 self._renew()
             self._tend()
+
+    def _poll(self, producer: Producer) -> None:
+        producer.poll(_POLL_S)
 
     def _tend(self) -> None:
         with self._lock:

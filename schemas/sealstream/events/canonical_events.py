@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from sealstream.events.addresses import is_canonical_ip, is_ipv4
-from sealstream.events.fields import FIELDS, MAX_EVENT_BYTES, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
+from sealstream.events.fields import (
+    FIELDS,
+    MAX_EVENT_BYTES,
+    MAX_INTEGER,
+    MAX_NESTING,
+    SIGNATURE_FIELDS,
+    SOURCE_FIELDS,
+    Field,
+)
 from sealstream.sealing import is_time
 
 __all__ = ["ValidEvent", "accept_canonical", "accept_plain", "canonical_if_plain", "closes_at"]
@@ -24,7 +32,8 @@ __all__ = ["ValidEvent", "accept_canonical", "accept_plain", "canonical_if_plain
 class ValidEvent(NamedTuple):
     """An accepted event: the bytes to seal, and the fields that ordering and deduplication look at.
 
-    `closes_at`: the next number that a `producer.closed` event states, if it states one.
+    `closes_at`: the next number that a `producer.closed` event states, if it states one. `signature_key`: the label of
+    the key by which the event says that it is signed; None: it has no signature.
     """
 
     canonical: bytes
@@ -33,6 +42,7 @@ class ValidEvent(NamedTuple):
     producer_seq: int | None
     action: str
     closes_at: int | None
+    signature_key: str | None = None
 
 
 def closes_at(action: str, metadata: object) -> int | None:
@@ -57,6 +67,7 @@ def _type(field: Field) -> Any:
         "texts": list[str],
         "object": dict[str, Any],
         "source": _Source,
+        "signature": _Signature,
         "number": Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)],
     }[field.kind]
 
@@ -86,6 +97,7 @@ def _plain_float(literal: str) -> float:
 
 
 _Source = _struct("Source", SOURCE_FIELDS)
+_Signature = _struct("Signature", SIGNATURE_FIELDS)
 _Event = _struct("Event", FIELDS)
 _decode = msgspec.json.Decoder(_Event, float_hook=_plain_float).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -94,6 +106,7 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 _LIMITED = tuple((name, field.limit) for name, field in FIELDS.items() if field.limit is not None)
+_LIMITED_SIGNATURE = tuple((name, field.limit) for name, field in SIGNATURE_FIELDS.items() if field.limit is not None)
 _LIMITED_SOURCE = tuple((name, field.limit) for name, field in SOURCE_FIELDS.items() if field.limit is not None)
 _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 # From U+E000 on, where UTF-8 begins with 0xEE, UTF-16 order (RFC 8785 section 3.2.3) and code point order differ.
@@ -123,7 +136,11 @@ def accept_canonical(data: bytes) -> ValidEvent | None:
         return None
     action = event.action
     closing = closes_at(action, metadata) if action == "producer.closed" else None
-    return _new(ValidEvent, (data, event.id, producer_id, producer_seq, action, closing))
+    signature = event.signature
+    return _new(
+        ValidEvent,
+        (data, event.id, producer_id, producer_seq, action, closing, None if signature is None else signature.key),
+    )
 
 
 def canonical_if_plain(event: object) -> bytes | None:
@@ -192,7 +209,11 @@ def _names_are_ordinary(event: Any) -> bool:
 
 def _texts_fit(event: Any) -> bool:
     """Whether the texts keep their limits in bytes; the decoder has counted characters."""
-    return _fit(event, _LIMITED) and (event.source is None or _fit(event.source, _LIMITED_SOURCE))
+    return (
+        _fit(event, _LIMITED)
+        and (event.source is None or _fit(event.source, _LIMITED_SOURCE))
+        and (event.signature is None or _fit(event.signature, _LIMITED_SIGNATURE))
+    )
 
 
 def _fit(record: Any, limited: tuple[tuple[str, int], ...]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from sealstream.errors import InvalidEvent
 from sealstream.events.addresses import canonical_ip
-from sealstream.events.fields import FIELDS, MAX_INTEGER, MAX_NESTING, RESERVED, SOURCE_FIELDS, Field
+from sealstream.events.fields import FIELDS, MAX_INTEGER, MAX_NESTING, RESERVED, SIGNATURE_FIELDS, SOURCE_FIELDS, Field
 from sealstream.events.timestamps import canonical_timestamp
 from sealstream.events.wording import got, printable, type_of
 
@@ -64,6 +64,7 @@ def _expectation(field: Field) -> str:
         "texts": "a list of text",
         "object": "an object",
         "source": "an object of " + ", ".join(SOURCE_FIELDS),
+        "signature": "an object of " + ", ".join(SIGNATURE_FIELDS),
         "number": f"an integer from 0 to {MAX_INTEGER}",
     }[field.kind]
 
@@ -131,6 +132,12 @@ def _source(value: object, field: Field, path: str) -> dict[str, object]:
     return _checked_fields(value, SOURCE_FIELDS, path + ".")
 
 
+def _signature(value: object, field: Field, path: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _wrong(f"is {type_of(value)}", field, path, value)
+    return _checked_fields(value, SIGNATURE_FIELDS, path + ".")
+
+
 def _number(value: object, field: Field, path: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(f"is {type_of(value)}", field, path, value)
@@ -196,5 +203,6 @@ _CHECKS: dict[str, Callable[[object, Field, str], object]] = {
     "texts": _texts,
     "object": _object,
     "source": _source,
+    "signature": _signature,
     "number": _number,
 }

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["FIELDS", "MAX_EVENT_BYTES", "MAX_INTEGER", "MAX_NESTING", "RESERVED", "SOURCE_FIELDS", "Field", "Kind"]
+__all__ = [
+    "FIELDS",
+    "MAX_EVENT_BYTES",
+    "MAX_INTEGER",
+    "MAX_NESTING",
+    "RESERVED",
+    "SIGNATURE_FIELDS",
+    "SOURCE_FIELDS",
+    "Field",
+    "Kind",
+]
 
 MAX_EVENT_BYTES = 61_440  # as sent and in canonical form: a leaf then fits a C2SP entry bundle's 65,535
 MAX_INTEGER = 2**53 - 1  # every integer up to here is an IEEE double of its own (RFC 8785 section 3.2.2.3)
 MAX_NESTING = 32  # objects and lists within each other; the event itself is the first
 
-Kind = Literal["text", "choice", "uuid", "timestamp", "ip", "texts", "object", "source", "number"]
+Kind = Literal["text", "choice", "uuid", "timestamp", "ip", "texts", "object", "source", "signature", "number"]
 
 
 class Field(NamedTuple):
@@ -63,6 +73,7 @@ FIELDS: dict[str, Field] = {
     ),
     "producer_seq": Field("number", "the event's number in its stream, from 0 without gaps"),
     "subject_id": Field("text", "whose personal data the encrypted fields hold", limit=512),
+    "signature": Field("signature", "the producer's own signature on this event; whether it holds, the log says"),
 }
 
 SOURCE_FIELDS: dict[str, Field] = {
@@ -71,6 +82,11 @@ SOURCE_FIELDS: dict[str, Field] = {
     "host": Field("text", "the machine or container", limit=512),
     "environment": Field("text", "production, staging", limit=512),
     "authenticated_as": Field("text", "the identity that the component proved to the collector", limit=512),
+}
+
+SIGNATURE_FIELDS: dict[str, Field] = {
+    "key": Field("text", "the key's label: its name, +, its key id", limit=512, required=True, may_be_empty=False),
+    "value": Field("text", "base64 of the Ed25519 signature", limit=512, required=True, may_be_empty=False),
 }
 
 # What the log writes beside an event, or after it. A producer that sends one is told so rather than "unknown field".

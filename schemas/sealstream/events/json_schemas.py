@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sealstream.events.fields import FIELDS, MAX_INTEGER, MAX_NESTING, SOURCE_FIELDS, Field
+from sealstream.events.fields import FIELDS, MAX_INTEGER, MAX_NESTING, SIGNATURE_FIELDS, SOURCE_FIELDS, Field
 from sealstream.events.statements import END, STATEMENTS
 
 __all__ = ["BEYOND_THE_SCHEMA", "json_schema", "schema_texts", "statement_schemas"]
@@ -91,6 +91,13 @@ def _field_schema(field: Field) -> dict[str, Any]:
             schema = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
         case "source":
             schema = {"type": "object", "properties": _properties(SOURCE_FIELDS), "additionalProperties": False}
+        case "signature":
+            schema = {
+                "type": "object",
+                "properties": _properties(SIGNATURE_FIELDS),
+                "required": [*SIGNATURE_FIELDS],
+                "additionalProperties": False,
+            }
         case "object":
             schema = {
                 "type": "object",

@@ -16,7 +16,7 @@ from sealstream.events.fields import MAX_INTEGER
 from sealstream.events.metadata_schema import misfit
 from sealstream.events.wording import printable
 
-__all__ = ["MAX_LETTERS", "STATEMENTS", "Statement", "check_control", "check_metadata"]
+__all__ = ["MAX_LETTERS", "STATEMENTS", "WHY_REFUSED", "Statement", "check_control", "check_metadata"]
 
 JsonSchema = Mapping[str, Any]
 
@@ -24,6 +24,16 @@ MAX_LETTERS = 200
 """In one `deadletter.dismissed`: with a reason of 1,000 bytes it then fits an entry, whatever the numbers are."""
 
 END = r"(?![\s\S])"  # the end of the text in every regex dialect; `$` lets a newline through in some
+
+
+WHY_REFUSED = {
+    "unknown": "no such key is registered before it",
+    "revoked": "its key was revoked before it",
+    "expired": "its key had expired",
+    "scope": "its key is registered for another service or tenant",
+    "false": "its key has not signed this event",
+    "missing": "it is not signed, though events of its kind must be",
+}
 
 
 class Statement(NamedTuple):
@@ -95,6 +105,8 @@ _READ = _object(
         "request_id": _TEXT,
     },
 )
+_KEY_LABEL: JsonSchema = {"type": "string", "pattern": rf"^[a-z0-9][a-z0-9._-]{{0,62}}\+[0-9a-f]{{8}}{END}"}
+_SIGNING: JsonSchema = {"enum": ["required", "optional"]}
 _TOKEN = {"name": _TEXT, "role": _TEXT, "chains": {"type": "array", "minItems": 1, "items": _TEXT}}
 _STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
 
@@ -213,6 +225,24 @@ STATEMENTS: dict[str, Statement] = {
         "a token for the API was made: who holds it may read these chains (all: `*`)",
     ),
     "token.revoked": Statement("control", _object({"name": _TEXT}), "a token for the API counts no longer"),
+    "producer_key.registered": Statement(
+        "control",
+        _object(
+            {"vkey": _VKEY, "signing": _SIGNING},
+            {"service": _TEXT, "tenant": _TEXT, "expires_at": _TIME, "by": _TEXT},
+        ),
+        "from here on a producer's key may sign events (of this service, of this tenant), or must",
+    ),
+    "producer_key.revoked": Statement(
+        "control",
+        _object({"key": _KEY_LABEL, "reason": _TEXT}, {"from_seq": _COUNT, "signing": _SIGNING, "by": _TEXT}),
+        "from here on a producer's key counts no longer; from_seq: nor is it to be believed from that entry on",
+    ),
+    "signature.refused": Statement(
+        "log",
+        _object({"seq": _COUNT, "why": {"enum": [*WHY_REFUSED]}}, {"key": _TEXT}),
+        "the event before is not signed as it should be, by a key that counts; it is sealed all the same",
+    ),
     "alert.raised": Statement(
         "control",
         _object(

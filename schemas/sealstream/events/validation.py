@@ -75,7 +75,7 @@ def examine_event(data: bytes) -> ValidEvent:
     if accepted is not None:
         return accepted
     canonical = _sealable(event)
-    action, number = str(event["action"]), event.get("producer_seq")
+    action, number, signature = str(event["action"]), event.get("producer_seq"), event.get("signature")
     return ValidEvent(
         canonical,
         str(event["id"]),
@@ -83,6 +83,7 @@ def examine_event(data: bytes) -> ValidEvent:
         number if isinstance(number, int) else None,
         action,
         closes_at(action, event.get("metadata")),
+        str(signature["key"]) if isinstance(signature, dict) else None,
     )
 
 

@@ -22,8 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sealstream.archive import ColumnMaker, open_parquet, raw_hashes, read_groups
 from sealstream.errors import SealstreamError
+from sealstream.events import KeyRing, ProducerKey, validate_event
+from sealstream.layout import decode_entry
 from sealstream.layout.parquet import PARQUET_COLUMNS
-from sealstream.sealing import Tip, tip_after
+from sealstream.sealing import Tip, split_sealed, tip_after
+from sealstream.sealing.written import WRITTEN_START
+from sealstream.verify.signatures import SignatureJudge, SignatureTally
 from sealstream.verify.walk import Walk, WalkResult
 
 if TYPE_CHECKING:
@@ -36,25 +40,32 @@ _Item = TypeVar("_Item")
 
 class SegmentWalked(NamedTuple):
     """A segment in which all holds: its first entry, the tip that this one claims, and what the walk of the others
-    gave, with the tip behind the last.
+    gave, with the tip behind the last. `keys_before`: producers' keys as they were taken to be before the first entry,
+    `certain`: for sure; `keys`: as they are behind the last.
     """
 
     first: bytes
     first_tip: Tip
     results: list[WalkResult]
     tip: Tip
+    certain: bool
+    keys_before: list[ProducerKey]
+    keys: KeyRing
 
 
 def walk_segments(
-    chain: str, segments: Iterator[tuple[_Item, bytes]], workers: int
+    chain: str, segments: Iterator[tuple[_Item, bytes]], workers: int, judge: SignatureJudge
 ) -> Iterator[tuple[_Item, bytes, SegmentWalked | None]]:
-    """Each segment with its object's bytes, in order, and what a worker says of it; at most `workers` + 1 are held."""
+    """Each segment with its object's bytes, in order, and what a worker says of it; at most `workers` + 1 are held.
+
+    `judge`: of the walk behind which they are; what a worker finds counts if nothing is said of keys in between.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         ahead: deque[tuple[_Item, bytes, Future[SegmentWalked | None]]] = deque()
         try:
             for item, data in segments:
-                ahead.append((item, data, _submitted(pool, chain, data)))
+                ahead.append((item, data, _submitted(pool, chain, data, judge)))
                 if len(ahead) > workers:
                     yield _taken(ahead)
             while ahead:
@@ -63,9 +74,11 @@ def walk_segments(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _submitted(pool: ProcessPoolExecutor, chain: str, data: bytes) -> Future[SegmentWalked | None]:
+def _submitted(
+    pool: ProcessPoolExecutor, chain: str, data: bytes, judge: SignatureJudge
+) -> Future[SegmentWalked | None]:
     try:
-        return pool.submit(_walked, chain, data)
+        return pool.submit(_walked, chain, data, judge.keys.copy(), judge.certain)
     except BrokenProcessPool:
         unknown: Future[SegmentWalked | None] = Future()
         unknown.set_result(None)
@@ -87,21 +100,22 @@ def _begin() -> None:
     gc.disable()  # many small objects and no cycles: looking for some takes a tenth of the time
 
 
-def _walked(chain: str, data: bytes) -> SegmentWalked | None:
+def _walked(chain: str, data: bytes, keys: KeyRing, certain: bool) -> SegmentWalked | None:
     """In a worker: the segment's object from its first row to its last; None when anything is not as it must be."""
     maker = ColumnMaker()
     try:
-        return _walk(chain, data, maker)
+        return _walk(chain, data, maker, SignatureJudge(keys.copy(), certain=certain))
     except SealstreamError:
         return None
     finally:
         maker.close()
 
 
-def _walk(chain: str, data: bytes, maker: ColumnMaker) -> SegmentWalked | None:
+def _walk(chain: str, data: bytes, maker: ColumnMaker, judge: SignatureJudge) -> SegmentWalked | None:
     if set(open_parquet(data).schema_arrow.names) - {column.name for column in PARQUET_COLUMNS}:
         return None
     walk: Walk | None = None
+    keys_before = judge.keys.listed()
     first, first_tip = b"", None
     results: list[WalkResult] = []
     for table in read_groups(data):
@@ -109,7 +123,9 @@ def _walk(chain: str, data: bytes, maker: ColumnMaker) -> SegmentWalked | None:
         if walk is None and values:
             first, values = values[0], values[1:]
             first_tip = tip_after(first)
-            walk = Walk(chain, str, expected=first_tip.size, tip=first_tip)
+            if not _begin_judging(judge, first, first_tip.size - 1):
+                return None
+            walk = Walk(chain, str, expected=first_tip.size, tip=first_tip, signatures=judge)
         if walk is None:
             continue
         result = walk.add(values, range(len(values)))
@@ -118,9 +134,21 @@ def _walk(chain: str, data: bytes, maker: ColumnMaker) -> SegmentWalked | None:
         if not maker.table(table.select(["body", "prev_hash", "hash"])).equals(table):
             return None
         results.append(_smaller(result))
-    if walk is None or walk.tip is None or first_tip is None:
+    if walk is None or walk.tip is None or first_tip is None or judge.pending is not None:
         return None
-    return SegmentWalked(first, first_tip, results, walk.tip)
+    return SegmentWalked(first, first_tip, results, walk.tip, judge.certain, keys_before, judge.keys)
+
+
+def _begin_judging(judge: SignatureJudge, first: bytes, seq: int) -> bool:
+    """Let the judge see the first entry, of which the walk itself will tell; False: it is against the rules."""
+    body = split_sealed(first).body
+    entry = decode_entry(body)
+    if entry.written.kind == "log":
+        return judge.log(entry) is None
+    if entry.written.kind == "control":
+        return judge.control(seq, entry) is None
+    event = validate_event(body[: body.rfind(WRITTEN_START)] + b"}")
+    return judge.event(SignatureTally(), seq, event, entry.written.sequenced_at) is None
 
 
 def _smaller(result: WalkResult) -> WalkResult:

@@ -32,6 +32,7 @@ from sealstream.layout.parquet import PARQUET_COLUMNS
 from sealstream.sealing import open_checkpoint, read_written, split_sealed
 from sealstream.verify.ahead import SegmentWalked, sealed_values, walk_segments
 from sealstream.verify.report import Fault, FaultKind, Report
+from sealstream.verify.signatures import SignatureJudge
 from sealstream.verify.signed import StoredNote
 from sealstream.verify.verification import Examination, Verification
 
@@ -99,7 +100,7 @@ class _Archive:
         total = sum(segment.name.last_seq - segment.name.first_seq + 1 for segment in segments[first:])
         read = []
         try:
-            for segment, data, walked in self._walked(segments[first:], total):
+            for segment, data, walked in self._walked(segments[first:], total, examination.signatures):
                 read.append(self._examine(segment, data, walked, examination))
                 self._asked.progress(examination.report.entries, total)
         finally:
@@ -173,11 +174,13 @@ class _Archive:
             return _Segment(stored, None, digest)
         return _Segment(stored, manifest, digest)
 
-    def _walked(self, segments: list[_Segment], entries: int) -> Iterator[tuple[_Segment, bytes, SegmentWalked | None]]:
+    def _walked(
+        self, segments: list[_Segment], entries: int, judge: SignatureJudge
+    ) -> Iterator[tuple[_Segment, bytes, SegmentWalked | None]]:
         """Each segment, its object's bytes (none: not there), and what a worker says of it, if there are workers."""
         found = ((segment, self._object(segment)) for segment in segments)
         if self._asked.workers > 1 and len(segments) > 1 and entries >= _WORTH_WORKERS:
-            yield from walk_segments(self._asked.identity.name, found, self._asked.workers)
+            yield from walk_segments(self._asked.identity.name, found, self._asked.workers, judge)
         else:
             for segment, data in found:
                 yield segment, data, None

@@ -20,6 +20,7 @@ from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.sealing import EMPTY_RANGE, CompactRange, extend, root
 from sealstream.verify.producers import ProducerLedger, Ranges
 from sealstream.verify.report import Fault, FaultKind, Report
+from sealstream.verify.signatures import MAX_REFUSED_LISTED, SignatureTally
 from sealstream.verify.signed import SignedSize
 from sealstream.verify.walk import Statement, WalkResult
 
@@ -71,6 +72,7 @@ class History:
         self.continued: Statement | None = None
         self._extended: list[Statement] = []
         self.faults: list[Fault] = []
+        self.signatures = SignatureTally()
 
     def add(self, result: WalkResult, reached: int) -> None:
         """Take a batch's result; every seq below `reached` has been walked or is a hole."""
@@ -78,6 +80,7 @@ class History:
         self._times.update(result.times)
         self._faulty.update(f.first_seq for f in result.faults if f.first_seq is not None)
         self.faults += result.faults
+        self.signatures.add(result.signatures)
         for fault in result.faults:
             if fault.kind in (FaultKind.EDITED, FaultKind.MISSING) and fault.first_seq is not None:
                 self._holes.add(fault.first_seq, fault.first_seq if fault.last_seq is None else fault.last_seq)
@@ -100,7 +103,9 @@ class History:
             while gap is not None and gap.seq < seq:
                 self._ledger.gap(str(gap.metadata.get("producer_id")), gap.metadata.get("ranges", []))
                 gap = next(waiting, None)
-            self._ledger.event(producer_id, number, seq)
+            again = self._ledger.event(producer_id, number, seq)
+            if again and seq in result.signatures.signed_seqs and len(self.signatures.again) < MAX_REFUSED_LISTED:
+                self.signatures.again.append(seq)
         while gap is not None:
             self._ledger.gap(str(gap.metadata.get("producer_id")), gap.metadata.get("ranges", []))
             gap = next(waiting, None)

@@ -90,8 +90,9 @@ class ProducerLedger:
         self._explained = explained
         self._producers: dict[str, _Producer] = {}
 
-    def event(self, producer_id: str, number: int, seq: int) -> None:
-        """An event with this number was sealed at `seq`."""
+    def event(self, producer_id: str, number: int, seq: int) -> bool:
+        """An event with this number was sealed at `seq`: whether one was before."""
+        again = False
         producer = self._producers.get(producer_id)
         if producer is None:
             producer = self._producers[producer_id] = _Producer(0 if self._from_the_start else number)
@@ -102,9 +103,12 @@ class ProducerLedger:
                 producer.missing.add(producer.next, number - 1)
                 producer.at_seq = seq
             producer.next = number + 1
-        elif producer.missing:
+        elif producer.missing and number in producer.missing:
             producer.missing.remove(number, number)
+        else:
+            again = self._from_the_start
         producer.last_seq = seq
+        return again
 
     def gap(self, producer_id: str, ranges: list[list[int]]) -> None:
         """The log itself named these numbers as missing."""

@@ -11,7 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["Fault", "FaultKind", "Report", "merge_runs"]
+from sealstream.events import KeyRing
+from sealstream.verify.signatures import SignatureTally
+
+__all__ = ["Fault", "FaultKind", "Report", "merge_runs", "not_given"]
 
 
 class FaultKind(StrEnum):
@@ -79,6 +82,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     assurance: list[str] = field(default_factory=list)
+    signatures: SignatureTally = field(default_factory=SignatureTally)
     elapsed_s: float = 0.0
 
     @property
@@ -112,10 +116,27 @@ class Report:
             "newest_sequenced_at": self.newest_sequenced_at,
             "times": "as claimed by the log (sequenced_at)",
             "assurance": self.assurance,
+            "source_signatures": self.signatures.to_json(),
             "faults": [fault.to_json() for fault in self.faults],
             "notes": self.notes,
             "elapsed_s": round(self.elapsed_s, 3),
         }
+
+
+def not_given(keys: KeyRing, given: frozenset[str], place: str) -> list[Fault]:
+    """A fault for each key of a producer that the chain registers and that is not among those that were given."""
+    return [
+        Fault(
+            FaultKind.INVALID,
+            place,
+            f"registers the producer's key {key.label}, which is not among those that this verifier was given: what it "
+            "signed is not known to be its name's",
+            key.registered,
+            key.registered,
+        )
+        for key in keys.listed()
+        if key.vkey not in given
+    ]
 
 
 def merge_runs(faults: Iterable[Fault]) -> list[Fault]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from sealstream.events import KeyRing
 from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, check_next, start_tip
 from sealstream.verify.ahead import SegmentWalked
 from sealstream.verify.history import ChainIdentity, History
-from sealstream.verify.report import Report, merge_runs
+from sealstream.verify.report import Report, merge_runs, not_given
+from sealstream.verify.signatures import SignatureJudge, signature_notes
 from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes
 from sealstream.verify.walk import Each, Walk
 
@@ -23,6 +25,7 @@ class Verification(NamedTuple):
 
     `notes` are what this verifier holds the store to beyond the store's own; `progress(done, total or None)` is called
     now and then. `workers`: how many processes of their own may look at an archive (`ahead.py` says who may ask).
+    `producer_keys`: the public keys that producers gave this verifier; None: those that the chain registers will do.
     """
 
     identity: ChainIdentity
@@ -31,6 +34,7 @@ class Verification(NamedTuple):
     notes: Sequence[StoredNote] = ()
     progress: Callable[[int, int | None], None] = lambda _done, _total: None
     workers: int = 1
+    producer_keys: frozenset[str] | None = None
 
 
 class Examination:
@@ -64,7 +68,8 @@ class Examination:
         self._history = History(
             self.asked.identity, self.report.store, self.sizes, start=start, from_the_start=first_seq == 0
         )
-        self._walk = Walk(self.asked.identity.name, place, expected=first_seq, tip=tip, each=each)
+        judge = SignatureJudge(KeyRing(self.asked.identity.origin), certain=first_seq == 0)
+        self._walk = Walk(self.asked.identity.name, place, expected=first_seq, tip=tip, each=each, signatures=judge)
         return first_seq
 
     @property
@@ -72,6 +77,12 @@ class Examination:
         """The history so far; after `begin`."""
         assert self._history is not None
         return self._history
+
+    @property
+    def signatures(self) -> SignatureJudge:
+        """The judge of producers' signatures, as of the entries so far; after `begin`."""
+        assert self._walk is not None
+        return self._walk.signatures
 
     def add(self, values: Sequence[bytes], places: Sequence[int]) -> None:
         """The next sealed entries, as the store holds them."""
@@ -87,12 +98,15 @@ class Examination:
         assert walk is not None
         if walk.tip is None or walk.tip.size != walk.expected:
             return False
+        judge = walk.signatures
+        if judge.pending is not None or (judge.certain, judge.keys.listed()) != (walked.certain, walked.keys_before):
+            return False
         after, problems = check_next(walk.tip, walked.first, self.asked.identity.name)
         if problems or after != walked.first_tip:
             return False
         self.add([walked.first], [place])
         reached = walk.expected
-        walk.take(walked.results, walked.tip)
+        walk.take(walked.results, walked.tip, walked.keys)
         for result in walked.results:
             reached += result.entries
             self.history.add(result, reached)
@@ -104,6 +118,10 @@ class Examination:
         self.history.finish(self.report, self.asked.now, stale_after=stale_after)
         self.report.faults = merge_runs([*self._note_faults, *self.report.faults])
         self.report.assurance = [assurance]
+        self.report.signatures = self.history.signatures
+        if self.asked.producer_keys is not None:
+            self.report.faults += not_given(self.signatures.keys, self.asked.producer_keys, self.report.store)
+        self.report.notes += signature_notes(self.history.signatures, self.signatures.keys)
         if self.start:
             before = [s for s in self.sizes if s.size < self.start and not s.must_reach]
             if before:

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
-from sealstream.events import FIELDS, STATEMENTS, check_metadata, validate_control, validate_event
+from sealstream.events import FIELDS, STATEMENTS, KeyRing, ValidEvent, check_metadata, validate_control, validate_event
 from sealstream.layout import Entry, decode_entry
 from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.sealing import (
@@ -40,6 +40,7 @@ from sealstream.sealing import (
 from sealstream.sealing.written import WRITTEN_START, match_written
 from sealstream.verify.producers import Ranges
 from sealstream.verify.report import Fault, FaultKind
+from sealstream.verify.signatures import SignatureJudge, SignatureTally
 
 __all__ = ["Each", "Statement", "Walk", "WalkResult"]
 
@@ -67,7 +68,9 @@ class Statement(NamedTuple):
 
 @dataclass
 class WalkResult:
-    """What a batch left: `leaves` and `times` (sequenced_at) by seq; numbered events, statements, faults in order."""
+    """What a batch left: `leaves` and `times` (sequenced_at) by seq; numbered events, statements, faults in order;
+    what was found of producers' signatures.
+    """
 
     entries: int = 0
     leaves: dict[int, bytes] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class WalkResult:
     statements: list[Statement] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
+    signatures: SignatureTally = field(default_factory=SignatureTally)
 
 
 class Walk:
@@ -83,6 +87,7 @@ class Walk:
 
     `tip` is what the first entry must extend; None when nothing before it is known (then it is taken as it comes).
     `each(place, seq, entry, sealed)` is called with every entry whose bytes hold: a store's own checks hang there.
+    `signatures` judges producers' signatures; None: by no key, as where none is known.
     """
 
     def __init__(
@@ -93,8 +98,10 @@ class Walk:
         expected: int = 0,
         tip: Tip | None = None,
         each: Each | None = None,
+        signatures: SignatureJudge | None = None,
     ) -> None:
         self.expected = expected
+        self.signatures = signatures or SignatureJudge(KeyRing(""), certain=False)
         self.tip = tip
         self.first: bytes | None = None  # the first entry as stored, for whoever walked what comes before it
         self._chain = chain
@@ -138,8 +145,12 @@ class Walk:
             prev_hash = own_hash
         return True
 
-    def take(self, results: Sequence[WalkResult], tip: Tip) -> None:
-        """Go on behind entries that another walk has walked from this one's tip, and found nothing wrong with."""
+    def take(self, results: Sequence[WalkResult], tip: Tip, keys: KeyRing) -> None:
+        """Go on behind entries that another walk has walked from this one's tip, and found nothing wrong with; `keys`:
+        as they are behind them.
+        """
+        self.signatures.keys = keys
+        self.signatures.pending = None
         for result in results:
             self.expected += result.entries
             self._recent.update(result.leaves)
@@ -157,16 +168,18 @@ class Walk:
         self.expected = seq + 1
         result.leaves[seq] = sealed.hash
         self._recent[seq] = sealed.hash
-        if self._each is None and self._accept_plain_event(result, seq, sealed.body):
+        if self._each is None and self._accept_plain_event(result, seq, sealed.body, place):
             return
         try:
             entry = decode_entry(sealed.body)
         except NotCanonical as error:
             self._fault(result, FaultKind.INVALID, place, str(error), seq)
+            self.signatures.doubt()
             return
         written = entry.written
         result.times[seq] = written.sequenced_at
-        self._valid(result, place, entry, sealed.body)
+        valid = self._valid(result, place, entry, sealed.body)
+        self._judge(result, place, seq, entry, valid)
         if written.kind == "event":
             self._number(result, seq, entry)
         elif _STATEMENTS_KEPT.get(entry.action) == written.kind and _fits(entry):  # of the wrong kind: for nothing
@@ -174,7 +187,20 @@ class Walk:
         if self._each is not None:
             self._each(place, seq, entry, sealed)
 
-    def _accept_plain_event(self, result: WalkResult, seq: int, body: bytes) -> bool:
+    def _judge(self, result: WalkResult, place: int, seq: int, entry: Entry, valid: ValidEvent | None) -> None:
+        """What the log says of producers' signatures. An event against the rules is reported as that."""
+        written, judge = entry.written, self.signatures
+        wrong = None
+        if written.kind == "log":
+            wrong = judge.log(entry)
+        elif written.kind == "control":
+            wrong = judge.control(seq, entry)
+        elif valid is not None:
+            wrong = judge.event(result.signatures, seq, valid, written.sequenced_at)
+        if wrong is not None:
+            self._fault(result, FaultKind.INVALID, place, wrong, seq)
+
+    def _accept_plain_event(self, result: WalkResult, seq: int, body: bytes, place: int) -> bool:
         """The quick way for what nearly every entry is: an event in canonical form, with `written` as version 1 writes
         it. False, and nothing noted, for whatever is in doubt: then it is looked at rule by rule.
 
@@ -198,12 +224,16 @@ class Walk:
         if valid.canonical != event:
             return False
         result.times[seq] = sequenced_at.decode()
+        wrong = self.signatures.event(result.signatures, seq, valid, result.times[seq])
+        if wrong is not None:
+            self._fault(result, FaultKind.INVALID, place, wrong, seq)
         if valid.producer_id is not None and valid.producer_seq is not None:
             result.numbered.append((valid.producer_id, valid.producer_seq, seq))
         return True
 
     def _look_closer(self, result: WalkResult, value: bytes, place: int) -> None:
         """The entry does not simply extend the tip: say what is wrong, and go on behind it as well as can be."""
+        self.signatures.doubt()
         try:
             sealed = split_sealed(value)
         except NotCanonical as error:
@@ -292,8 +322,10 @@ class Walk:
         self.expected += 1
         self.tip = None
 
-    def _valid(self, result: WalkResult, place: int, entry: Entry, body: bytes) -> None:
-        """The rules for the event inside: the log must not have sealed what it had to refuse."""
+    def _valid(self, result: WalkResult, place: int, entry: Entry, body: bytes) -> ValidEvent | None:
+        """The rules for the event inside: the log must not have sealed what it had to refuse. The event, if it holds
+        and is none of the log's own.
+        """
         event = body[: body.rfind(_WRITTEN)] + b"}"
         kind = entry.written.kind
         try:
@@ -304,16 +336,18 @@ class Walk:
                     check_metadata(entry.action, entry.metadata)
                 else:
                     result.notes.add(f"a statement of the log that this version does not know: {entry.action}")
-                return
+                return None
             valid = validate_event(event) if kind == "event" else validate_control(event)
             if valid.canonical != event or not _is_canonical_written(body, len(event)):
                 raise InvalidEvent("its bytes are not in canonical form (RFC 8785)")
+            return valid
         except InvalidEvent as error:
             unknown = _unknown_fields(body)
             if unknown and is_canonical(body):
                 result.notes.add(f"fields that this version does not know (the seal covers them): {', '.join(unknown)}")
-                return
+                return None
             self._fault(result, FaultKind.INVALID, place, f"sealed against the rules: {error}", entry.written.seq)
+            return None
 
     def _number(self, result: WalkResult, seq: int, entry: Entry) -> None:
         if entry.producer_id is not None and entry.producer_seq is not None and entry.written.kind == "event":
