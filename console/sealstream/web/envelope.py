@@ -31,12 +31,13 @@ _UNFORESEEN = "an error that nobody foresaw; the service's log says more under t
 
 
 class Envelope:
-    """Around the application."""
+    """Around the application. `process` is named in the log lines; answers below the status `quiet_below` have none."""
 
-    def __init__(self, app: ASGIApp, *, tls: bool) -> None:
+    def __init__(self, app: ASGIApp, *, tls: bool, process: str = "serve", quiet_below: int = 0) -> None:
         self._app = app
         self._headers = (*_HEADERS, _HSTS) if tls else _HEADERS
-        self._log = structlog.get_logger().bind(process="serve")
+        self._log = structlog.get_logger().bind(process=process)
+        self._quiet_below = quiet_below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,12 +69,13 @@ class Envelope:
             await problem_response(Problem(500, "fault", _UNFORESEEN), request_id)(scope, receive, send_with_headers)
         finally:
             held.close()
-            self._log.info(
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                ms=round((time.monotonic() - began) * 1000, 1),
-                token=state.get("token", ""),
-            )
+            if not 0 < status < self._quiet_below:
+                self._log.info(
+                    "request",
+                    request_id=request_id,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.monotonic() - began) * 1000, 1),
+                    token=state.get("token", ""),
+                )

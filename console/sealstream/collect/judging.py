@@ -1,0 +1,113 @@
+"""From what a caller sent to events that may be written, each with a verdict of its own. Pure.
+
+The invariant: what is accepted here, the sequencer accepts; it names who was authenticated in `source.authenticated_as`
+and claims nothing beyond the key's bounds; and the same bytes under the same key give the same event, so that a request
+sent twice is one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from sealstream.collect.keys import Key
+from sealstream.collect.splitting import Member
+from sealstream.errors import InvalidEvent, NotCanonical
+from sealstream.events import MAX_EVENT_BYTES, canonical_event, validate_event
+from sealstream.sealing import parse_json
+
+__all__ = ["Judged", "Refusal", "fields_of", "judge", "made_id"]
+
+_IDS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:sealstream:collect")
+
+
+class Refusal(NamedTuple):
+    """Why one was refused. `field` "": it is about the event as a whole."""
+
+    line: int
+    field: str
+    why: str
+
+
+class Judged(NamedTuple):
+    """`events`: canonical, in the order sent. `ids`: of these."""
+
+    events: list[bytes]
+    ids: list[str]
+    refusals: list[Refusal]
+
+
+def made_id(key: Key, what: str) -> str:
+    """An event's id that follows from the key and what names the event under it."""
+    return str(uuid.uuid5(_IDS, f"{key.id}/{what}"))
+
+
+def fields_of(data: bytes) -> dict[str, Any]:
+    """The object in these bytes, read as strictly as an event is. Raises `InvalidEvent`."""
+    if len(data) > MAX_EVENT_BYTES:
+        raise InvalidEvent(f"event is too large: expected at most {MAX_EVENT_BYTES} bytes, got {len(data)}")
+    try:
+        parsed = parse_json(data)
+    except (NotCanonical, ValueError, RecursionError) as error:
+        validate_event(data)  # says it by field where it can
+        raise InvalidEvent("event is not acceptable JSON") from error
+    if not isinstance(parsed, dict):
+        canonical_event(parsed)  # refuses it in the words of an event
+        raise InvalidEvent("event is not an object")
+    return parsed
+
+
+def judge(
+    key: Key,
+    members: Iterable[Member],
+    idempotency_key: str,
+    read: Callable[[Key, bytes], dict[str, Any]] = lambda _key, data: fields_of(data),
+) -> Judged:
+    """Each member's verdict. `read`: from its bytes to an event's fields, or `InvalidEvent`.
+
+    `idempotency_key` "": there is none, and an event without an id is refused.
+    """
+    judged = Judged([], [], [])
+    for member in members:
+        try:
+            fields = read(key, member.data)
+            if fields.get("id") is None and idempotency_key:
+                fields["id"] = made_id(key, f"{idempotency_key}/{member.line}")
+            event = canonical_event(_stamped(fields, key))
+        except InvalidEvent as error:
+            judged.refusals.append(Refusal(member.line, error.field, error.reason))
+            continue
+        judged.events.append(event)
+        judged.ids.append(str(fields["id"]).lower())
+    return judged
+
+
+def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:
+    """With who was authenticated, within the key's bounds. Raises `InvalidEvent`."""
+    if fields.get("id") is None:
+        raise InvalidEvent(
+            "id is missing: expected a UUID, or the header Idempotency-Key, from which ids are made; without either, a "
+            "request that is sent again would be told twice",
+            "id",
+        )
+    actor_type = fields.get("actor_type")
+    if isinstance(actor_type, str) and actor_type not in key.actor_types:
+        raise InvalidEvent(
+            f"actor_type is none that key {key.name} may claim: expected one of {', '.join(key.actor_types)}",
+            "actor_type",
+        )
+    if key.tenant is not None:
+        tenant = fields.get("tenant")
+        if tenant is not None and tenant != key.tenant:
+            raise InvalidEvent(f"tenant is not that of key {key.name}: expected {key.tenant!r}, or none", "tenant")
+        fields["tenant"] = key.tenant
+    source = fields.get("source")
+    if source is None or isinstance(source, dict):  # anything else is refused with the other fields
+        given = None if source is None else source.get("authenticated_as")
+        if given is not None and given != key.identity:
+            raise InvalidEvent(
+                "source.authenticated_as is written by the collector alone: leave it out", "source.authenticated_as"
+            )
+        fields["source"] = {**(source or {}), "authenticated_as": key.identity}
+    return fields
