@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sealstream.collect.keys import Key
 from sealstream.collect.splitting import Member
@@ -17,8 +17,9 @@ from sealstream.errors import InvalidEvent, NotCanonical
 from sealstream.events import MAX_EVENT_BYTES, canonical_event, validate_event
 from sealstream.sealing import parse_json
 
-__all__ = ["Judged", "Refusal", "fields_of", "judge", "made_id"]
+__all__ = ["Judged", "Refusal", "fields_of", "judge", "judge_records", "made_id"]
 
+_Record = TypeVar("_Record")
 _IDS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:sealstream:collect")
 
 
@@ -59,10 +60,7 @@ def fields_of(data: bytes) -> dict[str, Any]:
 
 
 def judge(
-    key: Key,
-    members: Iterable[Member],
-    idempotency_key: str,
-    read: Callable[[Key, bytes], dict[str, Any]] = lambda _key, data: fields_of(data),
+    key: Key, members: Iterable[Member], idempotency_key: str, read: Callable[[Key, bytes], dict[str, Any]]
 ) -> Judged:
     """Each member's verdict. `read`: from its bytes to an event's fields, or `InvalidEvent`.
 
@@ -74,13 +72,27 @@ def judge(
             fields = read(key, member.data)
             if fields.get("id") is None and idempotency_key:
                 fields["id"] = made_id(key, f"{idempotency_key}/{member.line}")
-            event = canonical_event(_stamped(fields, key))
+            _accept(judged, fields, key)
         except InvalidEvent as error:
             judged.refusals.append(Refusal(member.line, error.field, error.reason))
-            continue
-        judged.events.append(event)
-        judged.ids.append(str(fields["id"]).lower())
     return judged
+
+
+def judge_records(key: Key, records: Iterable[_Record], read: Callable[[Key, _Record], dict[str, Any]]) -> Judged:
+    """The same for records that were parsed already, counted from 1."""
+    judged = Judged([], [], [])
+    for number, record in enumerate(records, 1):
+        try:
+            _accept(judged, read(key, record), key)
+        except InvalidEvent as error:
+            judged.refusals.append(Refusal(number, error.field, error.reason))
+    return judged
+
+
+def _accept(judged: Judged, fields: dict[str, Any], key: Key) -> None:
+    event = canonical_event(_stamped(fields, key))
+    judged.events.append(event)
+    judged.ids.append(str(fields["id"]).lower())
 
 
 def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Keys of the collector: what the holder of one may claim, and the file that knows them by their hashes alone.
 
-A key is `slk_<id>_<secret>`, or a client's certificate, which is known by its SHA-256. Each is tied to one chain, to a
-tenant or to none, and to the types of actor that its events may name. `web.credentials` keeps the file and its promises.
+A key is `slk_<id>_<secret>`, or a client's certificate, which is known by its SHA-256. Each is tied to one chain, to
+a tenant or to none, and to the types of actor that its events may name. `web.credentials` keeps the file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PREFIX = "slk_"
 
 
 class Key(Credential, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is kept of a key. `tenant` None: events may name any; `certificate`: `sha256` is that of a certificate (DER).
+    """What is kept of a key. `tenant` None: events may name any; `actor_types`: those that they may claim.
 
-    `actor_types`: those that its events may claim.
+    `certificate`: `sha256` is that of a certificate (DER).
     """
 
     chain: str

@@ -1,4 +1,4 @@
-"""Credentials of services, and the file that knows them by their hashes alone: what tokens and the collector's keys share.
+"""Credentials of services, and the file that knows them by their hashes: what tokens and the collector's keys share.
 
 One is `<prefix><id>_<secret>`, 192 random bits in the secret, shown once; scanners for leaked secrets find the prefix.
 The file keeps the SHA-256 of the whole, which tells nobody the secret and needs no salt, since nobody guesses 192 bits.

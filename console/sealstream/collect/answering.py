@@ -1,0 +1,155 @@
+"""The routes: from a body to the answer that says what became of each event.
+
+The invariant: 202, 207 and OTLP's 200 leave only after Kafka has acknowledged every event that they call accepted. A
+crash, or an answer that is lost, costs nothing: the same request sent again gives the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sealstream.collect.bodies import read_body
+from sealstream.collect.cloudevents import read_cloudevent
+from sealstream.collect.guard import sender
+from sealstream.collect.judging import Judged, Refusal, fields_of, judge, judge_records
+from sealstream.collect.otlp import json_request, log_records, read_log_record
+from sealstream.collect.protobuf import logs_request, logs_response
+from sealstream.collect.service import Collector, collector_of
+from sealstream.collect.splitting import Member, array_members, line_members
+from sealstream.web.problems import Problem
+
+__all__ = ["CONTENT_TYPES", "MOST_TOLD", "post_events", "post_logs"]
+
+CLOUDEVENT = "application/cloudevents+json"
+CLOUDEVENTS = "application/cloudevents-batch+json"
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+CONTENT_TYPES = ("application/json", NDJSON[0], CLOUDEVENT, CLOUDEVENTS)
+PROTOBUF = "application/x-protobuf"
+MOST_TOLD = 1_000
+
+_AT_ONCE_BYTES = 16_384  # what is judged between two others' requests; more goes to a thread
+_OTLP_COPIES = 12  # of its bytes, as Python's objects
+_KEY_LENGTH = 255
+_judging = anyio.CapacityLimiter(2)
+_T = TypeVar("_T")
+
+
+async def post_events(request: Request) -> Response:
+    """`POST /v1/events`."""
+    collector = collector_of(request)
+    who = sender(request, collector)
+    _no_parameters(request)
+    content_type = _content_type(request)
+    if content_type not in CONTENT_TYPES and content_type not in NDJSON:
+        raise _unsupported(content_type, CONTENT_TYPES)
+    idempotency_key = _idempotency_key(request)
+    body = await _body(request, collector)
+    most = collector.settings.events_per_request
+
+    def work() -> Judged:
+        members = line_members(body, most) if content_type in NDJSON else array_members(body, most)
+        if content_type == CLOUDEVENT:
+            members = [Member(1, body)]
+        read = read_cloudevent if content_type in (CLOUDEVENT, CLOUDEVENTS) else _plain
+        return judge(who.key, members, idempotency_key, read)
+
+    judged = await _aside(len(body), work)
+    if not judged.events and not judged.refusals:
+        raise Problem(422, "no-events", "the body holds no event: expected one at least")
+    await collector.deliveries.send(who.topic, judged.events)
+    return _answer(judged)
+
+
+def _plain(_key: object, data: bytes) -> dict[str, Any]:
+    return fields_of(data)
+
+
+async def post_logs(request: Request) -> Response:
+    """`POST /v1/logs`, OTLP/HTTP: records that are refused are counted in its partial success."""
+    collector = collector_of(request)
+    who = sender(request, collector)
+    _no_parameters(request)
+    content_type = _content_type(request)
+    if content_type not in ("application/json", PROTOBUF):
+        raise _unsupported(content_type, ("application/json", PROTOBUF))
+    body = await _body(request, collector, _OTLP_COPIES)
+    in_protobuf = content_type == PROTOBUF
+
+    def work() -> Judged:
+        try:
+            records = log_records(
+                logs_request(body) if in_protobuf else json_request(body), collector.settings.events_per_request
+            )
+        except ValueError as error:
+            raise Problem(400, "not-otlp", f"the body is no ExportLogsServiceRequest: {error}") from error
+        return judge_records(who.key, records, read_log_record)
+
+    judged = await _aside(len(body), work)
+    await collector.deliveries.send(who.topic, judged.events)
+    told = "; ".join(f"record {each.line}: {each.why}" for each in judged.refusals[:5])
+    rejected = len(judged.refusals)
+    if in_protobuf:
+        return Response(logs_response(rejected, told), media_type=PROTOBUF)
+    partial = {"partialSuccess": {"rejectedLogRecords": rejected, "errorMessage": told}} if rejected else {}
+    return Response(msgspec.json.encode(partial), media_type="application/json")
+
+
+async def _body(request: Request, collector: Collector, copies: int = 0) -> bytes:
+    held = collector.room.held()
+    request.state.held.callback(held.give_back)
+    body = await read_body(request, collector.settings, held)
+    held.take(len(body) * copies)
+    return body
+
+
+async def _aside(size_bytes: int, work: Callable[[], _T]) -> _T:
+    if size_bytes <= _AT_ONCE_BYTES:
+        return work()
+    return await anyio.to_thread.run_sync(work, limiter=_judging)
+
+
+def _answer(judged: Judged) -> Response:
+    refusals = [_told(each) for each in judged.refusals[:MOST_TOLD]]
+    counts: dict[str, Any] = {"accepted": len(judged.events), "refused": len(judged.refusals)}
+    if not judged.events:
+        first = judged.refusals[0]
+        more = "" if len(judged.refusals) == 1 else f" (and {len(judged.refusals) - 1:,} more: see refusals)"
+        detail = f"nothing was accepted: event {first.line}: {first.why}{more}"
+        raise Problem(422, "refused", detail, more={**counts, "refusals": refusals})
+    content = msgspec.json.encode({**counts, "ids": judged.ids, "refusals": refusals})
+    return Response(content, 207 if refusals else 202, media_type="application/json")
+
+
+def _told(refusal: Refusal) -> dict[str, Any]:
+    return {"line": refusal.line, "field": refusal.field, "why": refusal.why}
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _unsupported(content_type: str, expected: tuple[str, ...]) -> Problem:
+    detail = f"Content-Type is {content_type[:80]!r}: expected {', '.join(expected)}"
+    return Problem(415, "unsupported-type", detail, headers={"accept": ", ".join(expected)})
+
+
+def _idempotency_key(request: Request) -> str:
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return ""
+    key = given.strip()
+    if not key or len(key) > _KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        raise Problem(422, "bad-header", f"Idempotency-Key: expected 1 to {_KEY_LENGTH} printable ASCII characters")
+    return key
+
+
+def _no_parameters(request: Request) -> None:
+    if request.url.query:
+        raise Problem(422, "bad-parameter", "there are no parameters: a key is tied to its chain and its tenant")
