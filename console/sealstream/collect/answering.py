@@ -54,9 +54,10 @@ async def post_events(request: Request) -> Response:
     most = collector.settings.events_per_request
 
     def work() -> Judged:
-        members = line_members(body, most) if content_type in NDJSON else array_members(body, most)
         if content_type == CLOUDEVENT:
             members = [Member(1, body)]
+        else:
+            members = line_members(body, most) if content_type in NDJSON else array_members(body, most)
         read = read_cloudevent if content_type in (CLOUDEVENT, CLOUDEVENTS) else _plain
         return judge(who.key, members, idempotency_key, read)
 

@@ -64,7 +64,7 @@ def openapi_document(settings: CollectSection) -> dict[str, Any]:
         },
         "components": {
             "schemas": {
-                "Event": _event_schema(),
+                **_event_schemas(),
                 "Refusal": _REFUSAL,
                 "Verdicts": _VERDICTS,
                 "ProblemDocument": ProblemDocument.model_json_schema(),
@@ -160,10 +160,22 @@ def _health(summary: str, *statuses: int) -> dict[str, Any]:
     }
 
 
-def _event_schema() -> dict[str, Any]:
-    """The schema of events, whose own definitions are reached from the document's root."""
-    schema = {name: value for name, value in json_schema().items() if name != "$schema"}
-    return schema
+def _event_schemas() -> dict[str, Any]:
+    """The schema of events and what it refers to, as components."""
+    schema = json_schema()
+    parts: dict[str, Any] = _moved(schema.pop("$defs"))
+    event = _moved({name: value for name, value in schema.items() if name not in ("$schema", "$id")})
+    return {"Event": event, **parts}
+
+
+def _moved(schema: Any) -> Any:
+    """With references to where components stand."""
+    if isinstance(schema, dict):
+        return {
+            name: value.replace("#/$defs/", "#/components/schemas/") if name == "$ref" else _moved(value)
+            for name, value in schema.items()
+        }
+    return [_moved(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def _version() -> str:

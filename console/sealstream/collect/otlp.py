@@ -97,6 +97,8 @@ def _value(value: dict[str, Any], depth: int) -> Any:
     for kind, held in value.items():
         match kind:
             case "intValue":
+                if not isinstance(held, int | str):
+                    raise ValueError("an intValue is no integer")
                 return int(held)
             case "arrayValue" if isinstance(held, dict):
                 return [_value(each, depth + 1) for each in _objects(held, "values")]

@@ -32,7 +32,7 @@ def _wire(data: memoryview) -> Iterator[tuple[int, int, Any]]:
         value: Any
         if wire == _VARINT:
             value, at = _varint(data, at)
-        elif wire == _EIGHT or wire == _FOUR:
+        elif wire in {_EIGHT, _FOUR}:
             size = 8 if wire == _EIGHT else 4
             value, at = data[at : at + size], at + size
         elif wire == _BYTES:

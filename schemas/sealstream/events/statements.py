@@ -96,6 +96,7 @@ _READ = _object(
     },
 )
 _TOKEN = {"name": _TEXT, "role": _TEXT, "chains": {"type": "array", "minItems": 1, "items": _TEXT}}
+_API_KEY = {"name": _TEXT, "chain": _TEXT, "actor_types": {"type": "array", "minItems": 1, "items": _TEXT}}
 _STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
 
 STATEMENTS: dict[str, Statement] = {
@@ -213,6 +214,12 @@ STATEMENTS: dict[str, Statement] = {
         "a token for the API was made: who holds it may read these chains (all: `*`)",
     ),
     "token.revoked": Statement("control", _object({"name": _TEXT}), "a token for the API counts no longer"),
+    "apikey.created": Statement(
+        "control",
+        _object(_API_KEY, {"tenant": _TEXT, "expires_at": _TIME, "certificate_sha256": _HEX_64}),
+        "a key for the collector was made: who holds it, or this certificate, may write such events to the chain",
+    ),
+    "apikey.revoked": Statement("control", _object({"name": _TEXT}), "a key for the collector counts no longer"),
     "alert.raised": Statement(
         "control",
         _object(

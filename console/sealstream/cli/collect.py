@@ -1,0 +1,119 @@
+"""`sealstream collect`: HTTP ingest, put together from the settings. Wiring alone; `sealstream.collect` is the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+
+from sealstream.cli.context import context_of
+from sealstream.cli.service import configure_logging
+from sealstream.cli.settings import Settings
+from sealstream.collect import CollectSection, KeyFile
+from sealstream.errors import Misconfigured, SealstreamError
+from sealstream.layout import ChainTopics
+
+if TYPE_CHECKING:
+    from sealstream.collect.delivering import Deliveries
+    from sealstream.collect.service import Collector
+
+__all__ = ["app", "collector", "keys_file"]
+
+app = typer.Typer(help="HTTP ingest for every language: events in, acknowledged by Kafka.")
+
+
+def keys_file(settings: Settings, config: Path) -> KeyFile:
+    """Where the keys are: as the settings say, else beside the settings file."""
+    return KeyFile(config.parent / (settings.collect.keys_file or "collect-keys.json"))
+
+
+def collector(settings: Settings, config: Path, section: CollectSection) -> Collector:
+    """The collector of these settings."""
+    from sealstream.collect.delivering import Deliveries
+    from sealstream.collect.service import Collector
+
+    topics = _topics(settings)
+    if not topics:
+        raise Misconfigured("no open chains in the settings: make one with `sealstream chain create main`")
+    deliveries = Deliveries(
+        settings.kafka_settings(), queue_bytes=section.memory_bytes, timeout_s=section.acknowledged_in_seconds
+    )
+    keys = keys_file(settings, config)
+    return Collector(section, topics, keys, deliveries, lambda: _parts(deliveries, sorted(set(topics.values())), keys))
+
+
+def _topics(settings: Settings) -> dict[str, str]:
+    """Each chain's raw topic; of a closed chain, that of the chain which goes on for it."""
+    topics: dict[str, str] = {}
+    for name in settings.chains:
+        last = name
+        while settings.chains[last].closed_at and settings.chains[last].continued_as in settings.chains:
+            last = settings.chains[last].continued_as
+        if not settings.chains[last].closed_at:
+            topics[name] = ChainTopics.of(last, settings.kafka.prefix).raw
+    return topics
+
+
+def _parts(deliveries: Deliveries, topics: list[str], keys: KeyFile) -> Mapping[str, str]:
+    parts = {"kafka": "ok", "keys": "ok"}
+    for part, look in (("kafka", lambda: deliveries.check(topics)), ("keys", lambda: keys.all())):
+        try:
+            look()
+        except SealstreamError as error:
+            parts[part] = "does not answer"
+            structlog.get_logger().warning("not ready", process="collect", part=part, reason=str(error))
+    return parts
+
+
+@app.callback(invoke_without_command=True)
+def collect_command(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen. Default: collect.host, 127.0.0.1.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Default: collect.port, 8481. 0: any free one.", show_default=False),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The certificate (PEM, with its chain): https.", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).", show_default=False)] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(help="Authorities (PEM) of clients' certificates: mTLS.", show_default=False)
+    ] = None,
+) -> None:
+    """Take events over HTTP, for every language that has no client of ours. /openapi.json describes it.
+
+    Each request needs a key (`sealstream collect keys create`) or a registered certificate; 202 means that Kafka has
+    acknowledged every event. It listens on 127.0.0.1 unless told, and refuses to be reachable from elsewhere while
+    there is no key.
+
+    Examples:
+
+      sealstream collect keys create billing --chain main
+      sealstream collect
+      curl -H "Authorization: Bearer slk_..." -H "Content-Type: application/json" -d @event.json
+      http://127.0.0.1:8481/v1/events
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from sealstream.collect.app import create_app
+    from sealstream.collect.serving import check_may_collect, serve_collector
+
+    shared = context_of(context)
+    settings = shared.settings()
+    given = {
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert and str(tls_cert),
+        "tls_key": tls_key and str(tls_key),
+        "client_ca": client_ca and str(client_ca),
+    }
+    section = settings.collect.model_copy(update={name: value for name, value in given.items() if value is not None})
+    check_may_collect(section, keys_file(settings, shared.config))
+    configure_logging()
+    raise typer.Exit(serve_collector(create_app(collector(settings, shared.config, section)), section))
