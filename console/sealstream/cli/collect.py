@@ -1,4 +1,4 @@
-"""`sealstream collect`: HTTP ingest, put together from the settings. Wiring alone; `sealstream.collect` is the service."""
+"""`sealstream collect`: HTTP ingest, from the settings. Wiring alone; `sealstream.collect` is the service."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _topics(settings: Settings) -> dict[str, str]:
 
 def _parts(deliveries: Deliveries, topics: list[str], keys: KeyFile) -> Mapping[str, str]:
     parts = {"kafka": "ok", "keys": "ok"}
-    for part, look in (("kafka", lambda: deliveries.check(topics)), ("keys", lambda: keys.all())):
+    for part, look in (("kafka", lambda: deliveries.check(topics)), ("keys", keys.all)):
         try:
             look()
         except SealstreamError as error:

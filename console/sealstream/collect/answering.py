@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 import msgspec
+from anyio.lowlevel import RunVar
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -37,7 +38,8 @@ MOST_TOLD = 1_000
 _AT_ONCE_BYTES = 16_384  # what is judged between two others' requests; more goes to a thread
 _OTLP_COPIES = 12  # of its bytes, as Python's objects
 _KEY_LENGTH = 255
-_judging = anyio.CapacityLimiter(2)
+_THREADS = 2  # each may hold a body's worth of Python's objects
+_judging: RunVar[anyio.CapacityLimiter] = RunVar("judging")
 _T = TypeVar("_T")
 
 
@@ -113,7 +115,12 @@ async def _body(request: Request, collector: Collector, copies: int = 0) -> byte
 async def _aside(size_bytes: int, work: Callable[[], _T]) -> _T:
     if size_bytes <= _AT_ONCE_BYTES:
         return work()
-    return await anyio.to_thread.run_sync(work, limiter=_judging)
+    try:
+        limiter = _judging.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_THREADS)
+        _judging.set(limiter)
+    return await anyio.to_thread.run_sync(work, limiter=limiter)
 
 
 def _answer(judged: Judged) -> Response:
