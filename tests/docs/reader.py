@@ -36,8 +36,8 @@ __all__ = ["ROOT", "Reader"]
 
 ROOT = Path(__file__).parents[2]
 _SHELL_SYNTAX = re.compile(r"[|&;<>$`*(){}~]")
-_ENDLESS = re.compile(r"\btail\b.*\s-f\b|--follow\b|--every\b|outbox relay(?!.*--once)|\bserve\b|\buvicorn\b")
-_SERVER = re.compile(r"\bserve\b|\buvicorn\b")
+_ENDLESS = re.compile(r"\btail\b.*\s-f\b|--follow\b|--every\b|outbox relay(?!.*--once)|\bserve\b|\buvicorn\b|\bcollect --port")
+_SERVER = re.compile(r"\bserve\b|\buvicorn\b|\bcollect --port")
 _PATIENCE_S = 60.0
 _BEGINS_S = 10.0
 

@@ -33,7 +33,10 @@ class Held:
         self._bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Take more. Raises a `Problem` (503) when there is none left: the caller is to come again."""
+        """Take more. Raises a `Problem`: 503 when there is none left now, 413 when all of it would not do."""
+        if self._bytes + size_bytes > self._room.most:
+            detail = "the body needs more memory than there is for all: send fewer events at a time"
+            raise Problem(413, "too-large", detail)
         if self._room.taken + size_bytes > self._room.most:
             detail = "too many bytes of other requests wait for Kafka: send the same request again later"
             raise Problem.wait("overloaded", detail, _WAIT_S, status=503)
