@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the collector does: schemathesis asks what it allows and forbids, and finds nothing."""
+"""The OpenAPI document says what the collector does: schemathesis asks what it allows and forbids; it finds nothing."""
 
 from __future__ import annotations
 
