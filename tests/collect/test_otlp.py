@@ -75,6 +75,7 @@ def test_a_record_is_the_same_event_in_both_encodings(collected: Collected) -> N
         if each["resource_type"] == "order" and each["source"].get("service") == "shop"
     ]
     assert sorted(each["resource_id"] for each in events) == ["order-1", "order-1", "order-2", "order-2"]
+    assert len({each["id"] for each in events}) == 2
     for each in events:
         assert each["timestamp"].endswith(".123456Z")
         assert each["action"] == "order.cancel"

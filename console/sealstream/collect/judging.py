@@ -15,6 +15,7 @@ from sealstream.collect.keys import Key
 from sealstream.collect.splitting import Member
 from sealstream.errors import InvalidEvent, NotCanonical
 from sealstream.events import MAX_EVENT_BYTES, canonical_event, validate_event
+from sealstream.events.wording import printable
 from sealstream.sealing import parse_json
 
 __all__ = ["Judged", "Refusal", "fields_of", "judge", "judge_records", "made_id"]
@@ -51,12 +52,21 @@ def fields_of(data: bytes) -> dict[str, Any]:
     try:
         parsed = parse_json(data)
     except (NotCanonical, ValueError, RecursionError) as error:
-        validate_event(data)  # says it by field where it can
-        raise InvalidEvent("event is not acceptable JSON") from error
+        raise _unacceptable(data, error) from error
     if not isinstance(parsed, dict):
         canonical_event(parsed)  # refuses it in the words of an event
         raise InvalidEvent("event is not an object")
     return parsed
+
+
+def _unacceptable(data: bytes, error: Exception) -> InvalidEvent:
+    """By the field where that can be told. An id that is missing is not what is wrong: it may be made yet."""
+    try:
+        validate_event(data)
+    except InvalidEvent as refusal:
+        if refusal.field != "id":
+            return refusal
+    return InvalidEvent(f"event is not acceptable JSON: {printable(str(error), 200)}")
 
 
 def judge(

@@ -29,6 +29,7 @@ _SOURCE = {
     "host": ("host.name",),
     "environment": ("deployment.environment.name", "deployment.environment"),
 }
+_TEXTS = ("eventName", "traceId", "spanId", "severityText")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DEEPEST = 30
 
@@ -141,8 +142,9 @@ def _fields(key: Key, log: LogRecord, attributes: dict[str, Any], body: Any, tim
         name: next((log.resource[each] for each in ways if isinstance(log.resource.get(each), str)), None)
         for name, ways in _SOURCE.items()
     }
+    says = (log.resource, log.scope, attributes, body, time_ns, *(log.record.get(name) or "" for name in _TEXTS))
     stands_in = {
-        "id": made_id(key, f"otlp/{_digest(log)}"),
+        "id": made_id(key, f"otlp/{_digest(says)}"),
         "timestamp": format_timestamp(_EPOCH + timedelta(microseconds=time_ns // 1000)) if time_ns else None,
         "action": log.record.get("eventName") or None,
         "trace_id": log.record.get("traceId") or None,
@@ -166,5 +168,6 @@ def _fields(key: Key, log: LogRecord, attributes: dict[str, Any], body: Any, tim
     return fields
 
 
-def _digest(log: LogRecord) -> str:
-    return sha256(json.dumps(log, sort_keys=True).encode(errors="backslashreplace")).hexdigest()
+def _digest(says: object) -> str:
+    """The same for the same record in both encodings."""
+    return sha256(json.dumps(says, sort_keys=True).encode(errors="backslashreplace")).hexdigest()
