@@ -11,6 +11,11 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 __all__ = ["ENCODINGS", "Damaged", "Unpacker", "unpacker"]
 
 PIECE_BYTES = 262_144
@@ -67,37 +72,26 @@ class _Gzip:
 
 class _Zstd:
     def __init__(self) -> None:
-        self._zstd = _zstd_module()
         self._frame: Any = None
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         try:
             while data:
                 if self._frame is None:
-                    limit = {self._zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
-                    self._frame = self._zstd.ZstdDecompressor(options=limit)
+                    limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
+                    self._frame = zstd.ZstdDecompressor(options=limit)
                 yield self._frame.decompress(data, PIECE_BYTES)
                 while not self._frame.eof and not self._frame.needs_input:
                     yield self._frame.decompress(b"", PIECE_BYTES)
                 data = b""
                 if self._frame.eof:
                     data, self._frame = self._frame.unused_data, None
-        except self._zstd.ZstdError as error:
+        except zstd.ZstdError as error:
             raise Damaged(f"the body is no zstd: {error}") from error
 
     def end(self) -> None:
         if self._frame is not None:
             raise Damaged("the body's zstd ends too early")
-
-
-def _zstd_module() -> Any:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-
-        return zstd
-    from backports import zstd as backport
-
-    return backport
 
 
 def unpacker(encoding: str) -> Unpacker | None:
