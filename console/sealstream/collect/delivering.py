@@ -28,6 +28,10 @@ _REFUSED_FOR_S = 2.0
 _BYTES_BESIDE = 512  # of each record in the driver's queue
 
 
+class _Full(Unavailable):
+    """The driver holds as much as it may. Kafka itself may be well."""
+
+
 class Deliveries:
     """For one event loop. `queue_bytes` bounds what waits in the driver. `close` it."""
 
@@ -48,17 +52,22 @@ class Deliveries:
         """
         if not events:
             return
-        if time.monotonic() < self._refused_until:
-            raise Unavailable(self._refusal)
+        self._check_not_refused()
         doing = f"writing to {topic}"
         try:
             await self._find(topic)
             line = self._opened(doing, topic)
             await self._written(line, doing, topic, events)
+        except _Full:
+            raise
         except Unavailable as error:
             self._refusal, self._refused_until = str(error), time.monotonic() + _REFUSED_FOR_S
             raise
         self._refused_until = float("-inf")
+
+    def _check_not_refused(self) -> None:
+        if time.monotonic() < self._refused_until:
+            raise Unavailable(self._refusal)
 
     async def _written(self, line: _Line, doing: str, topic: str, events: Sequence[bytes]) -> None:
         batch = _Batch(len(events))
@@ -67,7 +76,7 @@ class Deliveries:
             for event in events:
                 produce(topic, event, None, 0, batch.on_delivery)
         except BufferError as full:
-            raise Unavailable(f"{doing}: more events wait for Kafka than may") from full
+            raise _Full(f"{doing}: more events wait for Kafka than may") from full
         except KafkaException as raised:
             self._discard(line, topic)
             raise translated(error_of(raised), self._kafka, doing, topic) from raised
@@ -88,6 +97,7 @@ class Deliveries:
         """The topic is there: asked before the driver asks in a way that might create it."""
         if topic not in self._found:
             async with self._finding:
+                self._check_not_refused()  # by the one that was waited for
                 if topic not in self._found:
                     await anyio.to_thread.run_sync(topic_ids, self._kafka, [topic])
                     self._found.add(topic)
