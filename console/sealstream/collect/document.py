@@ -165,6 +165,7 @@ def _event_schemas() -> dict[str, Any]:
     schema = json_schema()
     parts: dict[str, Any] = _moved(schema.pop("$defs"))
     event = _moved({name: value for name, value in schema.items() if name not in ("$schema", "$id")})
+    event["required"] = [name for name in event["required"] if name != "id"]  # Idempotency-Key stands in for it
     return {"Event": event, **parts}
 
 

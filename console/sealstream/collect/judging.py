@@ -80,7 +80,7 @@ def judge(
     for member in members:
         try:
             fields = read(key, member.data)
-            if fields.get("id") is None and idempotency_key:
+            if "id" not in fields and idempotency_key:
                 fields["id"] = made_id(key, f"{idempotency_key}/{member.line}")
             _accept(judged, fields, key)
         except InvalidEvent as error:
@@ -107,7 +107,7 @@ def _accept(judged: Judged, fields: dict[str, Any], key: Key) -> None:
 
 def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:
     """With who was authenticated, within the key's bounds. Raises `InvalidEvent`."""
-    if fields.get("id") is None:
+    if "id" not in fields:
         raise InvalidEvent(
             "id is missing: expected a UUID, or the header Idempotency-Key, from which ids are made; without either, a "
             "request that is sent again would be told twice",

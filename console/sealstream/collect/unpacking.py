@@ -78,7 +78,7 @@ class _Zstd:
         try:
             while data:
                 if self._frame is None:
-                    limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
+                    limit: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
                     self._frame = zstd.ZstdDecompressor(options=limit)
                 yield self._frame.decompress(data, PIECE_BYTES)
                 while not self._frame.eof and not self._frame.needs_input:
