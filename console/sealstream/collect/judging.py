@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from sealstream.collect.keys import Key
 from sealstream.collect.splitting import Member
 from sealstream.errors import InvalidEvent, NotCanonical
-from sealstream.events import MAX_EVENT_BYTES, canonical_event, validate_event
+from sealstream.events import MAX_EVENT_BYTES, canonical_event, canonical_timestamp, validate_event
 from sealstream.events.wording import printable
 from sealstream.sealing import parse_json
 
@@ -100,7 +100,11 @@ def judge_records(key: Key, records: Iterable[_Record], read: Callable[[Key, _Re
 
 
 def _accept(judged: Judged, fields: dict[str, Any], key: Key) -> None:
-    event = canonical_event(_stamped(fields, key))
+    stamped = _stamped(fields, key)
+    timestamp = stamped.get("timestamp")
+    if isinstance(timestamp, str):  # first, since an event that is otherwise plain is then written at once
+        stamped["timestamp"] = canonical_timestamp(timestamp, "timestamp")
+    event = canonical_event(stamped)
     judged.events.append(event)
     judged.ids.append(str(fields["id"]).lower())
 
