@@ -120,13 +120,17 @@ def read_groups(
     for group in range(file.num_row_groups):
         try:
             table = file.read_row_group(group, columns=names, use_threads=False).select(names)
-            read = [_as_wanted(table[name], wanted.field(name).type, name in encoded) for name in names]
+            if encoded:
+                read = [_as_wanted(table[name], wanted.field(name).type, name in encoded) for name in names]
+                table = pa.table(read, names=names)
+            else:
+                table = table.cast(wanted).combine_chunks()
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise NotCanonical(f"row group {group} can't be read: {error}") from error
-        for name, column in zip(names, read, strict=True):
-            if column.null_count and not wanted.field(name).nullable:
+        for name in names:
+            if table[name].null_count and not wanted.field(name).nullable:
                 raise NotCanonical(f"row group {group} has no {name} in some row")
-        yield pa.table(read, names=names)
+        yield table
 
 
 def _as_wanted(column: pa.ChunkedArray[Any], kind: pa.DataType, is_encoded: bool) -> pa.ChunkedArray[Any]:
