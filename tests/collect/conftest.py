@@ -53,7 +53,9 @@ def make_key(pipeline: Pipeline, name: str, *options: str) -> str:
     return said.out.strip()
 
 
-def start_collector(pipeline: Pipeline, *options: str, port: int = 0, **client: Any) -> tuple[str, subprocess.Popen[bytes]]:
+def start_collector(
+    pipeline: Pipeline, *options: str, port: int = 0, **client: Any
+) -> tuple[str, subprocess.Popen[bytes]]:
     """`sealstream collect` as a process; its URL once it answers."""
     port = port or free_port(set())
     command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(pipeline.config), "collect"]
