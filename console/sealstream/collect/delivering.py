@@ -22,7 +22,7 @@ from sealstream.kafka.settings import client_config, error_of, translated
 
 __all__ = ["Deliveries"]
 
-_POLL_S = 0.001
+_POLL_S = 0.002
 _IDLE_POLL_S = 0.2
 _GRACE_S = 1.0
 _REFUSED_FOR_S = 2.0
