@@ -73,8 +73,8 @@ class Sender(threading.Thread):
 @pytest.mark.timeout(500)
 def test_nothing_acknowledged_is_lost_and_a_retry_is_sealed_once(broker: Broker, tmp_path: Path) -> None:
     config = tmp_path / "sealstream.toml"
-    servers = {"kafka": {"bootstrap": broker.settings.bootstrap}, "collect": {"acknowledged_in_seconds": 2}}
-    write_settings(config, {"log": LOG, **servers})
+    servers = {"kafka": {"bootstrap": broker.settings.bootstrap}, "archive": {"bucket": ""}}
+    write_settings(config, {"log": LOG, **servers, "collect": {"acknowledged_in_seconds": 2}})
     create_chain(config, load_settings(config), "main", retention="1d", limits=SegmentLimits(10_000, 10_000_000, 3_600))
     pipeline = Pipeline(tmp_path, "main", "")
     key = make_key(pipeline, "shop")

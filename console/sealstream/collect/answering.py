@@ -147,7 +147,7 @@ async def _write(collector: Collector, who: Sender, judged: Judged) -> None:
 
 async def _body(request: Request, collector: Collector, copies: int = 0) -> bytes:
     held = collector.room.held()
-    request.state.held.callback(held.give_back)
+    request.scope["state"]["held"].callback(held.give_back)
     body = await read_body(request, collector.settings, held)
     held.take(len(body) * copies)
     return body

@@ -24,10 +24,11 @@ _BESIDE = 128  # of each piece, so that many small ones are counted, too
 
 async def read_body(request: Request, limits: CollectSection, held: Held) -> bytes:
     """The body, unpacked. Raises a `Problem`: 400 damaged or cut off, 408, 413, 415, or 503 when there is no room."""
-    declared = request.headers.get("content-length", "")
+    headers = request.headers
+    declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise _too_large(limits.body_bytes, "as it is sent")
-    encoding = request.headers.get("content-encoding", "")
+    encoding = headers.get("content-encoding", "")
     unpacking = unpacker(encoding)
     if unpacking is None:
         detail = f"Content-Encoding is {encoding[:40]!r}: expected {', '.join(ENCODINGS)}"
@@ -37,6 +38,8 @@ async def read_body(request: Request, limits: CollectSection, held: Held) -> byt
     try:
         async with asyncio.timeout(limits.body_seconds):
             async for chunk in request.stream():
+                if not chunk:
+                    continue
                 sent += len(chunk)
                 if sent > limits.body_bytes:
                     raise _too_large(limits.body_bytes, "as it is sent")
@@ -54,7 +57,7 @@ async def read_body(request: Request, limits: CollectSection, held: Held) -> byt
     except TimeoutError as error:
         detail = f"the body did not arrive within {limits.body_seconds:g} s"
         raise Problem(408, "too-slow", detail, headers={"connection": "close"}) from error
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _too_large(limit: int, how: str) -> Problem:
