@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -76,7 +77,17 @@ def test_who_may_claim_no_system_and_what_is_no_audit_log_is_told_so(collected: 
     for body in ("{", "7", '"text"', '{"items": 5}', "[null]", '{"kind": "EventList", "items": [7, [], {}]}'):
         answer = collected.post(body, path=PATH)
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:sealstream:problem:refused"), body
-    assert collected.post("", path=PATH).status_code == 422
+    bomb = gzip.compress(b"[" + b" " * 60_000_000)
+    for hostile, status in (
+        ("", 422),
+        ("[" * 50_000, 422),
+        ('{"items":' * 9_000, 422),
+        (b"\xff\xfe{", 422),
+        (bomb, 400),
+    ):
+        assert collected.post(hostile, path=PATH).status_code == status, hostile[:10]
+    packed = gzip.compress(event_list(POD_EXEC | {"auditID": "packed"}).encode())
+    assert collected.post(packed, path=PATH, content_encoding="gzip").status_code == 202
     assert collected.post(event_list(*[POD_EXEC] * 1_001), path=PATH).status_code == 413
     assert collected.post(event_list(POD_EXEC), path=PATH.replace("30s", "<>")).status_code == 422
     assert collected.post(event_list(POD_EXEC), path="/v1/kubernetes/audit?chain=main").status_code == 422

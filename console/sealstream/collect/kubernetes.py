@@ -18,12 +18,16 @@ from sealstream.web.problems import Problem
 
 __all__ = ["judge_audit"]
 
+_GZIP = b"\x1f\x8b"
+
 
 def judge_audit(key: Key, body: bytes, most: int) -> tuple[Judged, int]:
     """Each record's verdict, and how many were left out: earlier stages of requests that have others.
 
     Refusals are counted by record, from 1. Raises a `Problem`: 400 or 413 for the body as a whole.
     """
+    if body.startswith(_GZIP):  # which a file may be, and the importer unpacks without this request's bounds
+        raise Problem(400, "damaged-body", "the body is gzip: expected the header Content-Encoding to say so")
     judged, left_out = Judged([], [], []), 0
     composer = Composer(KUBERNETES)
     try:
