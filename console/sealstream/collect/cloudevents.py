@@ -32,9 +32,9 @@ def read_cloudevent(key: Key, data: bytes) -> dict[str, Any]:
 def header_attributes(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
     """The attributes in `ce-` headers, without the prefix (HTTP binding, section 3.1.3.2); none: not binary mode."""
     return {
-        name[len(_HEADER) :].decode("latin-1").lower(): unquote(value.decode("utf-8", "replace"), errors="replace")
+        name[len(_HEADER) :].decode("latin-1"): unquote(value.decode("utf-8", "replace"), errors="replace")
         for name, value in headers
-        if name.lower().startswith(_HEADER)
+        if name.startswith(_HEADER)  # names come in lower case (ASGI)
     }
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio.to_thread
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -82,9 +83,7 @@ class Deliveries:
             self._discard(line, topic)
             raise translated(error_of(raised), self._kafka, doing, topic) from raised
         try:
-            with line.awaited():
-                async with asyncio.timeout(self._timeout_s + _GRACE_S):
-                    failure = await batch.answered
+            failure = await line.answer_of(batch)
         except TimeoutError as late:
             raise Unavailable(
                 f"{doing}: Kafka at {self._kafka.bootstrap} did not acknowledge in {self._timeout_s:.0f} s"
@@ -177,30 +176,35 @@ class _Line:
             )
         )
         self._loop = asyncio.get_running_loop()
-        self._waiting = 0
+        self._within_s = timeout_s + _GRACE_S
+        self._waiting: deque[tuple[float, asyncio.Future[KafkaError | None]]] = deque()
         self._ended = False
         self._timer = self._loop.call_later(_IDLE_POLL_S, self._poll)
 
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Somebody waits for an acknowledgement."""
+    def answer_of(self, batch: _Batch) -> asyncio.Future[KafkaError | None]:
+        """What becomes of it, to be awaited; `TimeoutError` when the driver does not even say that it is late."""
         if not self._waiting and not self._ended:
             self._timer.cancel()
             self._timer = self._loop.call_later(_POLL_S, self._poll)
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
+        self._waiting.append((self._loop.time() + self._within_s, batch.answered))
+        return batch.answered
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self.fatal = True
 
     def _poll(self) -> None:
-        if not self._ended:
-            self._timer = self._loop.call_later(_POLL_S if self._waiting else _IDLE_POLL_S, self._poll)
-            self.producer.poll(0)
+        if self._ended:
+            return
+        self._timer = self._loop.call_later(_POLL_S if self._waiting else _IDLE_POLL_S, self._poll)
+        self.producer.poll(0)
+        self._let_late_ones_go(self._loop.time())
+
+    def _let_late_ones_go(self, now: float) -> None:
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] < now):
+            _, answered = self._waiting.popleft()
+            if not answered.done():
+                answered.set_exception(TimeoutError())
 
     def end(self) -> None:
         """Give up what is on its way, whose senders are told so; the driver's own end nobody waits for."""
@@ -211,6 +215,7 @@ class _Line:
         with suppress(KafkaException):
             self.producer.purge()
             self.producer.poll(0)
+        self._let_late_ones_go(float("inf"))
         threading.Thread(target=_let_go, args=([self.__dict__.pop("producer")],), name="kafka end", daemon=True).start()
 
 
