@@ -23,7 +23,7 @@ __all__ = ["NAME", "app", "keys_file", "raw_topics"]
 
 NAME = "collect"
 
-app = typer.Typer(help="HTTP ingest for every language: events in, acknowledged by Kafka.")
+app = typer.Typer()
 
 
 def keys_file(settings: Settings, config: Path) -> KeyFile:
@@ -84,8 +84,7 @@ def collect_command(
 
       sealstream collect keys create billing --chain main
       sealstream collect
-      curl -H "Authorization: Bearer slk_..." -H "Content-Type: application/json" -d @event.json
-      http://127.0.0.1:8481/v1/events
+      curl --json @event.json -H "Authorization: Bearer slk_..." http://127.0.0.1:8481/v1/events
     """
     if context.invoked_subcommand is not None:
         return
