@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.collect.conftest import Collected, start_collector
 from tests.collect.test_collector import event
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, say
 from tests.web.test_serving import certificate
 
@@ -159,6 +160,7 @@ def test_a_registered_certificate_counts_as_a_key(collected: Collected, tmp_path
     assert shown in (pipeline.folder / "collect-keys.json").read_text()
 
 
+@long_run
 def test_nothing_is_called_written_while_kafka_is_away(collected: Collected, tmp_path: Path) -> None:
     text = collected.pipeline.config.read_text()
     bootstrap = collected.pipeline.kafka.bootstrap
