@@ -2,10 +2,9 @@
 
 One is `<prefix><id>_<secret>`, 192 random bits in the secret, shown once; scanners for leaked secrets find the prefix.
 The file keeps the SHA-256 of the whole, which tells nobody the secret and needs no salt, since nobody guesses 192 bits.
-The invariant: a credential counts exactly while its line says so; at a request, services look whether the file has
-changed, unless they did within the last 10 ms, so a revocation counts at once in each of them. Written whole and by
-rename, under a lock: a crash leaves the old file or the new one. Whoever may write the file can make credentials: it
-must be its owner's alone.
+The invariant: a credential counts exactly while its line says so; services look whether the file has changed at every
+request, so a revocation counts at once in each of them. Written whole and by rename, under a lock: a crash leaves the
+old file or the new one. Whoever may write the file can make credentials: it must be its owner's alone.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import hmac
 import os
 import secrets
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -33,7 +31,6 @@ __all__ = ["Credential", "CredentialFile", "new_secret"]
 _ID_BYTES = 6
 _SECRET_BYTES = 24
 _LONGEST = 200
-_LOOK_AGAIN_S = 0.01
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -92,15 +89,14 @@ class CredentialFile(Generic[Kept]):
         self._lock = Lock()
         self._seen: tuple[int, int, int, int] | None = None
         self._kept: dict[str, Kept] = {}
-        self._looked_at = float("-inf")
 
     def all(self) -> list[Kept]:
         """All of them, as the file says now. Raises `Misconfigured` when it can't be trusted or read."""
-        return list(self._current(anew=True).values())
+        return list(self._current().values())
 
     def check(self) -> None:
         """Raises `Misconfigured` when the file can't be trusted or read."""
-        self._current(anew=True)
+        self._current()
 
     def found(self, presented: str, now: datetime) -> Kept | None:
         """The one that counts and is this one; None: there is none. A wrong secret takes as long as a right one."""
@@ -143,10 +139,8 @@ class CredentialFile(Generic[Kept]):
         finally:
             os.close(handle)
 
-    def _current(self, *, anew: bool = False) -> dict[str, Kept]:
+    def _current(self) -> dict[str, Kept]:
         with self._lock:
-            if not anew and time.monotonic() - self._looked_at < _LOOK_AGAIN_S:
-                return self._kept
             try:
                 if _identity(os.stat(self.path)) != self._seen:
                     with self.path.open("rb") as file:
@@ -157,7 +151,6 @@ class CredentialFile(Generic[Kept]):
                 self._kept, self._seen = {}, None
             except OSError as error:
                 raise Misconfigured(f"{self._member} file {self.path} can't be read: {error}") from error
-            self._looked_at = time.monotonic()
             return self._kept
 
     def _read(self, data: bytes, mode: int) -> dict[str, Kept]:
