@@ -23,6 +23,7 @@ import bench_activity
 import bench_archive
 import bench_checkpointing
 import bench_client
+import bench_collect
 import bench_latency
 import bench_outbox
 import bench_postgres
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[Workbench], list[Row]]] = {
     "growth": bench_sequencer.growth,
     "verify": bench_verify.measure,
     "emit": bench_client.measure,
+    "collect": bench_collect.measure,
     "outbox": bench_outbox.measure,
     "latency": bench_latency.measure,
     "raised": bench_raised.measure,

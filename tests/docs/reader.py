@@ -36,8 +36,9 @@ __all__ = ["ROOT", "Reader"]
 
 ROOT = Path(__file__).parents[2]
 _SHELL_SYNTAX = re.compile(r"[|&;<>$`*(){}~]")
-_ENDLESS = re.compile(r"\btail\b.*\s-f\b|--follow\b|--every\b|outbox relay(?!.*--once)|\bserve\b|\buvicorn\b")
-_SERVER = re.compile(r"\bserve\b|\buvicorn\b")
+_SERVERS = r"\bserve\b|\buvicorn\b|\bcollect --port"
+_ENDLESS = re.compile(rf"\btail\b.*\s-f\b|--follow\b|--every\b|outbox relay(?!.*--once)|{_SERVERS}")
+_SERVER = re.compile(_SERVERS)
 _PATIENCE_S = 60.0
 _BEGINS_S = 10.0
 

@@ -352,6 +352,20 @@ def api(reader: Reader) -> Iterator[None]:
 
 
 @contextmanager
+def collector(reader: Reader) -> Iterator[None]:
+    """The key is the one that was shown, once."""
+
+    def key() -> str:
+        found = re.search(r"slk_\w+", reader.heard)
+        assert found, reader.heard
+        return found[0]
+
+    port = free_port()
+    reader.names |= {"slk_...": key, "--port 8481": f"--port {port}", "127.0.0.1:8481": f"127.0.0.1:{port}"}
+    yield
+
+
+@contextmanager
 def alerts(reader: Reader) -> Iterator[None]:
     """The page's alert is there."""
     alert = make_alert()
@@ -435,6 +449,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/importing.md": importing,
     "docs/rebuilding.md": rebuilding,
     "docs/api.md": api,
+    "docs/collector.md": collector,
     "docs/configuration.md": configuration,
     "docs/search.md": search,
     "docs/schemas.md": schemas,

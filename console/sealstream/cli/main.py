@@ -21,6 +21,8 @@ from sealstream.cli import (
     archive_copy,
     chain,
     chain_showing,
+    collect,
+    collect_keys,
     config,
     continuing,
     deadletters,
@@ -104,6 +106,8 @@ app.command("replay")(replay.replay_command)
 app.command("run")(run_process.run_command)
 app.command("serve")(serve.serve_command)
 app.add_typer(tokens.app, name="tokens")
+collect.app.add_typer(collect_keys.app, name="keys")
+app.add_typer(collect.app, name="collect")
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
 app.command("status")(status.status_command)

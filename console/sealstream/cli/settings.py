@@ -26,6 +26,7 @@ from sealstream.cli.settings_sections import (
     PostgresSection,
 )
 from sealstream.cli.whole_file import write_whole
+from sealstream.collect.settings import CollectSection
 from sealstream.errors import Misconfigured
 from sealstream.forward import Target
 from sealstream.health.settings import MetricsSection
@@ -93,7 +94,13 @@ class Settings(BaseModel):
     report: ReportSection = Field(default_factory=ReportSection)
     reviews: ReviewsSection = Field(default_factory=ReviewsSection)
     serve: ServeSection = Field(default_factory=ServeSection)
+    collect: CollectSection = Field(default_factory=CollectSection)
     watch: WatchSection = Field(default_factory=WatchSection)
+
+    @property
+    def has_collector(self) -> bool:
+        """Whether anything of the section `[collect]` is given, its heading alone included."""
+        return "collect" in self.model_fields_set
 
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""

@@ -28,7 +28,7 @@ from sealstream.errors import Misconfigured, SealstreamError, Unavailable
 from sealstream.events import control_statement, format_timestamp
 from sealstream.web import ALL_CHAINS, ROLES, Token, new_token
 
-__all__ = ["app"]
+__all__ = ["CREDENTIAL_NAME", "app", "expiry_of"]
 
 app = typer.Typer(
     help="Tokens for the API (`sealstream serve`): who may see what.",
@@ -36,7 +36,7 @@ app = typer.Typer(
     epilog="Roles: " + "; ".join(f"{role}: {says}" for role, says in ROLES.items()) + ".",
 )
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}")
+CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}")
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([hdwmy])")
 _DAYS_EACH = {"d": 1, "w": 7, "m": 31, "y": 366}
 
@@ -76,7 +76,7 @@ def create(
     """
     shared = context_of(context)
     settings = shared.settings()
-    if not _NAME.fullmatch(name):
+    if not CREDENTIAL_NAME.fullmatch(name):
         raise Misconfigured(f"token name {name!r}: expected 1 to 64 of A-Z, a-z, 0-9 and @ . _ -")
     if tenant is not None and not 0 < len(tenant.encode()) <= 128:
         raise Misconfigured("--tenant: expected 1 to 128 bytes")
@@ -98,7 +98,7 @@ def create(
         tenant=tenant,
         created_at=now,
         created_by=person.id,
-        expires_at=_expiry(expires, now),
+        expires_at=expiry_of(expires, now),
     )
 
     def add(tokens: list[Token]) -> list[Token]:
@@ -178,7 +178,8 @@ def revoke(
     out.print(Text(f"token {revoked[0].name} ({revoked[0].id}) is revoked"))
 
 
-def _expiry(text: str, now: datetime) -> datetime | None:
+def expiry_of(text: str, now: datetime) -> datetime | None:
+    """When something ends that is made now; None: never. Raises `Misconfigured`."""
     if text == "never":
         return None
     match = _DURATION.fullmatch(text)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from threading import Lock, Thread
+from typing import Protocol
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sealstream.web.service import Service, service_of
+from sealstream.web.service import service_of
 
-__all__ = ["health_routes"]
+__all__ = ["Looks", "health_routes"]
 
 _GOOD_FOR_S = 2.0
 
@@ -37,7 +38,16 @@ class Readiness(BaseModel):
     parts: dict[str, str]
 
 
-class _Looks:
+class Ready(Protocol):
+    """Who knows how its parts are."""
+
+    @property
+    def ready(self) -> Callable[[], Mapping[str, str]]:
+        """Looks at each part that is needed: `ok` or what is amiss."""
+        ...
+
+
+class Looks:
     """The last look, good for some seconds, and the one under way: whoever asks a thousand times makes us look once."""
 
     def __init__(self) -> None:
@@ -46,7 +56,7 @@ class _Looks:
         self._at = float("-inf")
         self._parts: Mapping[str, str] = {}
 
-    async def parts(self, service: Service) -> Mapping[str, str]:
+    async def parts(self, service: Ready) -> Mapping[str, str]:
         """What each part says."""
         with self._lock:  # never held for longer than it takes to look at these
             if time.monotonic() - self._at <= _GOOD_FOR_S:
@@ -58,7 +68,7 @@ class _Looks:
                 Thread(target=self._look, args=(service, look), name="readiness", daemon=True).start()
         return await asyncio.wrap_future(look)
 
-    def _look(self, service: Service, look: Future[Mapping[str, str]]) -> None:
+    def _look(self, service: Ready, look: Future[Mapping[str, str]]) -> None:
         try:
             parts = service.ready()
         except BaseException as error:  # noqa: BLE001 - told to those who wait
@@ -74,7 +84,7 @@ class _Looks:
 def health_routes() -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["health"])
-    looks = _Looks()
+    looks = Looks()
 
     @routes.get("/healthz", summary="Does the process answer?")
     async def healthz() -> Health:

@@ -10,44 +10,62 @@ import signal
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from sealstream.errors import Misconfigured
-from sealstream.web.settings import ServeSection, is_loopback
-from sealstream.web.tokens import TokenFile
+from sealstream.web.credentials import CredentialFile
+from sealstream.web.settings import is_loopback
 
 __all__ = ["check_may_listen", "serve"]
 
 _FINISH_S = 8
 
 
-def check_may_listen(settings: ServeSection, tokens: TokenFile) -> None:
+class Listening(Protocol):
+    """What a section says of where its service listens."""
+
+    host: str
+    port: int
+    tls_cert: str
+    tls_key: str
+    trusted_proxies: list[str]
+
+
+def check_may_listen(
+    settings: Listening,
+    known: CredentialFile[Any],
+    *,
+    section: str = "serve",
+    what: str = "token",
+    made_by: str = "sealstream tokens create NAME --role reader --chain main",
+) -> None:
     """Raises `Misconfigured` when the service must not start like this; says what to do."""
     if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise Misconfigured("serve.tls_cert and serve.tls_key: expected both, or neither")
+        raise Misconfigured(f"{section}.tls_cert and {section}.tls_key: expected both, or neither")
     for name, file in (("tls_cert", settings.tls_cert), ("tls_key", settings.tls_key)):
         if file and not Path(file).is_file():
-            raise Misconfigured(f"serve.{name}: there is no file {file}")
-    known = tokens.tokens()
-    if not is_loopback(settings.host) and not any(token.counts(datetime.now(UTC)) for token in known):
+            raise Misconfigured(f"{section}.{name}: there is no file {file}")
+    now = datetime.now(UTC)
+    kept = known.all()
+    if not is_loopback(settings.host) and not any(each.counts(now) for each in kept):
         raise Misconfigured(
-            f"serve.host {settings.host} can be reached from other machines, and there is no token that counts in "
-            f"{tokens.path}: make one first, `sealstream tokens create NAME --role reader --chain main`, or listen on "
-            "127.0.0.1"
+            f"{section}.host {settings.host} can be reached from other machines, and there is no {what} that counts in "
+            f"{known.path}: make one first, `{made_by}`, or listen on 127.0.0.1"
         )
 
 
-def serve(app: ASGIApp, settings: ServeSection) -> int:
-    """Serve until told to stop; the exit code."""
-    log = structlog.get_logger().bind(process="serve")
+def serve(app: ASGIApp, settings: Listening, *, process: str = "serve", **options: Any) -> int:
+    """Serve until told to stop; the exit code. `options`: uvicorn's, instead of those that are set here."""
+    log = structlog.get_logger().bind(process=process)
     tls = bool(settings.tls_cert)
     if not tls and not is_loopback(settings.host):
         log.warning(
-            "without TLS, whoever is on the way can read tokens and entries: set serve.tls_cert and serve.tls_key, or "
-            "let a proxy with TLS stand before it"
+            f"without TLS, whoever is on the way can read tokens and entries: set {process}.tls_cert and "
+            f"{process}.tls_key, or let a proxy with TLS stand before it"
         )
     config = uvicorn.Config(
         app,
@@ -61,8 +79,8 @@ def serve(app: ASGIApp, settings: ServeSection) -> int:
         timeout_graceful_shutdown=_FINISH_S,
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=32_768,
-        http="h11",
         ws="none",
+        **({"http": "h11"} | options),
     )
     listening = _listening(settings)
     log.info("listening", url=f"{'https' if tls else 'http'}://{settings.host}:{listening.getsockname()[1]}")
@@ -74,11 +92,15 @@ def serve(app: ASGIApp, settings: ServeSection) -> int:
     return 0 if server.started else 2
 
 
-def _listening(settings: ServeSection) -> socket.socket:
+def _listening(settings: Listening) -> socket.socket:
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, settings.port), family=family, backlog=1_024)
+        listening = socket.create_server((host, settings.port), family=family, backlog=1_024)
+        # What is accepted inherits it; asyncio sets it only where a socket names its protocol, which these do not.
+        # Without it the end of each answer waits for the peer's delayed acknowledgement, 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         raise Misconfigured(
             f"can't listen on {settings.host} port {settings.port}: {error}; another process may have it: choose "

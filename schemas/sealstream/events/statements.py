@@ -108,6 +108,7 @@ _READ = _object(
 _KEY_LABEL: JsonSchema = {"type": "string", "pattern": rf"^[a-z0-9][a-z0-9._-]{{0,62}}\+[0-9a-f]{{8}}{END}"}
 _SIGNING: JsonSchema = {"enum": ["required", "optional"]}
 _TOKEN = {"name": _TEXT, "role": _TEXT, "chains": {"type": "array", "minItems": 1, "items": _TEXT}}
+_API_KEY = {"name": _TEXT, "chain": _TEXT, "actor_types": {"type": "array", "minItems": 1, "items": _TEXT}}
 _STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
 
 STATEMENTS: dict[str, Statement] = {
@@ -243,6 +244,12 @@ STATEMENTS: dict[str, Statement] = {
         _object({"seq": _COUNT, "why": {"enum": [*WHY_REFUSED]}}, {"key": _TEXT}),
         "the event before is not signed as it should be, by a key that counts; it is sealed all the same",
     ),
+    "apikey.created": Statement(
+        "control",
+        _object(_API_KEY, {"tenant": _TEXT, "expires_at": _TIME, "certificate_sha256": _HEX_64}),
+        "a key for the collector was made: who holds it, or this certificate, may write such events to the chain",
+    ),
+    "apikey.revoked": Statement("control", _object({"name": _TEXT}), "a key for the collector counts no longer"),
     "alert.raised": Statement(
         "control",
         _object(
