@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["archive_end", "archive_rows", "archive_size"]
 
+_AT_ONCE = 20_000
 _COLUMNS = (
     "body",
     "seq",
@@ -79,12 +80,28 @@ def archive_rows(
     """In the order of the chain, some thousands at a time: events of the span that concern the share."""
     texts, has = _Texts(), share.knowing() if share.of > 1 else None
     for _name, key, version in _segments(store, since, until):
-        for table in read_groups(store.read(key, version), _COLUMNS, encoded=_ENCODED):
-            for batch in table.to_batches():
-                wanted = batch.filter(_concerned(batch, since, until, has))
+        for table in _together(read_groups(store.read(key, version), _COLUMNS, encoded=_ENCODED)):
+            batch = table.drop_columns(["body"]).combine_chunks().to_batches()[0] if table.num_rows else None
+            if batch is not None:
+                concerned = _concerned(batch, since, until, has)
+                wanted = batch.filter(concerned)
                 if wanted.num_rows:
-                    yield _rows(wanted, texts)
+                    yield _rows(wanted, table["body"].filter(concerned), texts)
             read(table.num_rows)
+
+
+def _together(groups: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Row groups, several at a time: what is done once for each of them is much, and the groups are small."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for table in groups:
+        waiting.append(table)
+        if sum(each.num_rows for each in waiting) >= _AT_ONCE:
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
 
 
 def _segments(store: ArchiveStore, since: datetime, until: datetime) -> Iterator[tuple[SegmentName, str, Version]]:
@@ -116,14 +133,16 @@ class _Unlisted(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Unlisted).decode
 
 
-def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
+def _rows(batch: pa.RecordBatch, bodies: pa.ChunkedArray[Any], texts: _Texts) -> Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     sealed, happened = (numbers(batch[name].cast(pa.int64()), "q") for name in ("sequenced_at", "timestamp"))
     apart = pc.abs(pc.subtract(batch["sequenced_at"].cast(pa.int64()), batch["timestamp"].cast(pa.int64())))
     late = pc.indices_nonzero(pc.greater(apart, LATE_S * 1_000_000)).to_pylist()
-    kinds, table = _kinds(batch, texts, {place: late_hour(happened[place], sealed[place]) for place in late})
+    kinds, table = _kinds(
+        batch, _marks(bodies), texts, {place: late_hour(happened[place], sealed[place]) for place in late}
+    )
     return Rows.of(
         _fewer(batch["actor_id"]),
         kinds,
@@ -138,14 +157,15 @@ def _rows(batch: pa.RecordBatch, texts: _Texts) -> Rows:
 _KIND = ("action", "resource_type", "result", "actor_type", "ip_address", "tenant")  # as `kind_of` takes them
 
 
-def _kinds(batch: pa.RecordBatch, texts: _Texts, hours: dict[int, str | None]) -> tuple[Any, list[Kind]]:
+def _kinds(
+    batch: pa.RecordBatch, marks: list[int], texts: _Texts, hours: dict[int, str | None]
+) -> tuple[Any, list[Kind]]:
     """Each row's, as its place among the kinds that there are. `hours`: of those that have one. Rows of one kind are
     told by one number, made of their codes.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    marks = _marks(batch)
     number, codes, values = pa.array(marks, pa.int64()), [], []
     for name in _KIND:
         encoded = _fewer(batch[name])
@@ -185,11 +205,10 @@ def _kind(members: Sequence[Any], hour: str | None) -> Kind:
 _REASONS, _BROWSERS, _BEHALF = 1, 2, 4
 
 
-def _marks(batch: pa.RecordBatch) -> list[int]:
+def _marks(texts: pa.ChunkedArray[Any]) -> list[int]:
     """What only bodies say of each row, as bits."""
-
     try:
-        bodies = [_decode(body) for body in texts_of(batch["body"])]
+        bodies = [_decode(body) for chunk in texts.chunks for body in texts_of(chunk)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotCanonical(f"an entry's body is not as it must be: {error}; run `sealstream verify`") from error
     return [
