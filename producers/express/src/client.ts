@@ -25,7 +25,7 @@ import { ownerHere } from "./spool_owner.js";
 import { Stream } from "./stream.js";
 import type { Made } from "./stream.js";
 import { currentTraceId } from "./tracing.js";
-import { acceptable } from "./values.js";
+import { acceptable, checkNames } from "./values.js";
 import { Warnings, wording } from "./warning.js";
 import type { Logger } from "./warning.js";
 
@@ -205,7 +205,7 @@ export class AuditClient {
     let id: string | null = null;
     const name = typeof event.action === "string" ? event.action : "an event";
     try {
-      const given = this.#filled(event, bound);
+      const given = this.#filled(event ?? {}, bound);
       id = String(given.id).toLowerCase();
       const dropped = this.#stream.send(this.#made(this.#producerId, given));
       if (dropped === undefined) return id;
@@ -262,28 +262,44 @@ export class AuditClient {
   }
 
   #filled(event: Readonly<Record<string, unknown>>, bound: Readonly<Record<string, unknown>>): Record<string, unknown> {
-    const given: Record<string, unknown> = { ...event };
-    const own = given.actor_id !== undefined && given.actor_id !== null;
-    for (const [name, value] of Object.entries(bound)) {
-      if (own && (name === "actor_type" || name === "on_behalf_of")) continue; // an actor is one whole
-      given[name] ??= value;
-    }
-    if (given.actor_id === undefined || given.actor_id === null) {
-      given.actor_id = "anonymous";
-      given.actor_type ??= "anonymous";
-    } else given.actor_type ??= "user";
-    given.result ??= "success";
-    given.id ??= newEventId();
-    given.timestamp ??= new Date();
-    given.trace_id ??= currentTraceId();
-    return given;
+    checkNames(event);
+    const actor = event.actor_id ?? bound.actor_id;
+    const whose = event.actor_id === undefined || event.actor_id === null ? bound : event; // an actor is one whole
+    const known = actor !== undefined && actor !== null;
+    return {
+      id: event.id ?? newEventId(),
+      timestamp: event.timestamp ?? new Date(),
+      actor_id: known ? actor : "anonymous",
+      actor_type: event.actor_type ?? whose.actor_type ?? (known ? "user" : "anonymous"),
+      on_behalf_of: event.on_behalf_of ?? whose.on_behalf_of,
+      action: event.action,
+      resource_type: event.resource_type,
+      resource_id: event.resource_id,
+      result: event.result ?? "success",
+      ip_address: event.ip_address ?? bound.ip_address,
+      user_agent: event.user_agent ?? bound.user_agent,
+      session_id: event.session_id ?? bound.session_id,
+      trace_id: event.trace_id ?? bound.trace_id ?? currentTraceId(),
+      tenant: event.tenant ?? bound.tenant,
+      reason: event.reason,
+      source: this.#source,
+      changed_fields: event.changed_fields,
+      old_values: event.old_values,
+      new_values: event.new_values,
+      metadata: event.metadata,
+      producer_id: this.#producerId,
+      producer_seq: 0,
+      subject_id: event.subject_id ?? bound.subject_id,
+    };
   }
 
-  /** Once with its number: the largest is counted in. */
-  #made(producerId: string, given: Readonly<Record<string, unknown>>): Made {
-    const { source: _never, ...fields } = given;
-    return (number) =>
-      acceptable({ ...fields, source: this.#source, producer_id: producerId, producer_seq: number }, this.redaction);
+  #made(producerId: string, given: Record<string, unknown>): Made {
+    given.producer_id = producerId;
+    given.source = this.#source;
+    return (number) => {
+      given.producer_seq = number;
+      return acceptable(given, this.redaction);
+    };
   }
 
   readonly #statement = (

@@ -48,7 +48,8 @@ function plugin(app: FastifyLike, options: AuditPluginOptions, done: (error?: Er
       peer: request.raw.socket,
       route: () => {
         const url = request.is404 === true ? undefined : request.routeOptions?.url;
-        return { template: url === undefined ? undefined : templateOf(url), params: paramsAsText(request.params) };
+        if (url === undefined) return { template: undefined, params: {} };
+        return { template: templateOf(url), params: paramsAsText(request.params) };
       },
     });
     if (context === undefined) next();

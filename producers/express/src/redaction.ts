@@ -10,11 +10,12 @@
  *   basic credentials, passwords in URLs, private keys, `token=...`.
  *
  * The invariant: a value is replaced whole or a text's part by one word; nothing is hashed, since a password's digest
- * can be searched. Values are JSON's and are copied, never changed. Pure.
+ * can be searched. Values are JSON's; what holds a secret is copied. Pure.
  */
 
 import { Misconfigured } from "./errors.js";
 import type { Json } from "./event.js";
+import { put } from "./texts.js";
 
 export const REDACTED = "[redacted]";
 
@@ -144,12 +145,21 @@ export class Redaction {
     }
     if (value === null || typeof value === "boolean") return value;
     if (Array.isArray(value)) return value.map((item: Json) => this.#value(item));
-    const redacted: Record<string, Json> = Object.create(null);
-    for (const [name, member] of Object.entries(value)) {
-      const harmless = member === null || typeof member === "boolean";
-      redacted[name] = harmless ? member : this.isSecret(name) ? REDACTED : this.#value(member);
+    return this.#object(value as { readonly [name: string]: Json });
+  }
+
+  /** The same object where it holds no secret. */
+  #object(value: { readonly [name: string]: Json }): Json {
+    let redacted: Record<string, Json> | undefined;
+    for (const name of Object.keys(value)) {
+      const member = value[name] as Json;
+      if (member === null || typeof member === "boolean") continue;
+      const made = this.isSecret(name) ? REDACTED : this.#value(member);
+      if (made === member) continue;
+      redacted ??= { ...value };
+      put(redacted, name, made);
     }
-    return redacted;
+    return redacted ?? value;
   }
 }
 
@@ -210,8 +220,8 @@ function at(value: Json, path: readonly string[]): Json {
   };
   if (Array.isArray(value)) return value.map((item: Json, index) => inner(String(index), item));
   if (typeof value === "object" && value !== null) {
-    const redacted: Record<string, Json> = Object.create(null);
-    for (const [name, member] of Object.entries(value)) redacted[name] = inner(name, member);
+    const redacted: Record<string, Json> = {};
+    for (const [name, member] of Object.entries(value)) put(redacted, name, inner(name, member));
     return redacted;
   }
   return value;

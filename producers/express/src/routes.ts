@@ -25,7 +25,7 @@ export function resourceIn(params: Params, path: string): readonly [string, stri
   if (last === undefined) return ["api_endpoint", atMost(clean(path), 512) || "/"];
   const [name, value] = last;
   const type = name.replace(/_id$|(?<=[a-z0-9])Id$/, "") || name;
-  return [atMost(clean(/^\d+$/.test(type) ? "path" : type), 128), atMost(clean(value), 512) || "-"];
+  return [atMost(clean(/^(?:\d+|\*)$/.test(type) ? "path" : type), 128), atMost(clean(value), 512) || "-"];
 }
 
 /** Parameters as text, in their order; `undefined` ones (of optional parts) are none. */

@@ -3,10 +3,11 @@
 import { createHash } from "node:crypto";
 
 const LONE_SURROGATE = /\p{Surrogate}/gu;
+const SUSPECT = /[\0\ud800-\udfff]/;
 
 /** Without NUL and lone surrogates, which become U+FFFD. */
 export function clean(text: string): string {
-  // eslint-disable-next-line no-control-regex
+  if (!SUSPECT.test(text)) return text;
   return text.replace(LONE_SURROGATE, "\ufffd").replace(/\0/g, "\ufffd");
 }
 
@@ -25,4 +26,10 @@ export function atMost(text: string, limit: number): string {
   let end = limit;
   while (end > 0 && ((data[end] ?? 0) & 0xc0) === 0x80) end -= 1;
   return data.toString("utf8", 0, end);
+}
+
+/** Sets a member that a stranger may have named, `__proto__` included. */
+export function put<T>(object: Record<string, T>, name: string, value: T): void {
+  if (name === "__proto__") Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
+  else object[name] = value;
 }

@@ -21,7 +21,7 @@ import { InvalidEvent } from "./errors.js";
 import { FIELDS, LARGEST_INTEGER, SOURCE_LIMIT } from "./event.js";
 import type { AuditEvent, Json, Rule } from "./event.js";
 import type { Plain, Redaction } from "./redaction.js";
-import { atMost, clean, cutWithDigest } from "./texts.js";
+import { atMost, clean, cutWithDigest, put } from "./texts.js";
 
 /** Of the canonical event, less what the collector adds: who was authenticated, and a tenant. */
 const LARGEST_EVENT = 61_440 - 1_024;
@@ -32,31 +32,39 @@ const LARGE_OBJECT = 4_096;
 const LARGE_TEXT = 1_024;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)$/i;
-const NAMES = new Set(Object.keys(FIELDS));
+const RULES = Object.entries(FIELDS) as readonly (readonly [keyof AuditEvent, Rule])[];
+const MOST_BYTES = 3; // of UTF-8, for one of a text's characters
+
+/** Throws `InvalidEvent` for a field that events don't have. */
+export function checkNames(given: object): void {
+  for (const name of Object.keys(given)) {
+    if (!(name in FIELDS)) throw new InvalidEvent(`${atMost(name, 64)} is no field of an event`, "(unknown)");
+  }
+}
 
 /** The event as JSON, and its size in UTF-8 bytes. Throws `InvalidEvent`, and whatever strange objects throw. */
 export function acceptable(given: Readonly<Record<string, unknown>>, redaction: Redaction): { json: string; bytes: number } {
   const plain: Plain = {};
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, rule] of RULES) {
+    const value = given[name];
     if (value === undefined || value === null) continue;
-    if (!NAMES.has(name)) throw new InvalidEvent(`${atMost(name, 64)} is no field of an event`, "(unknown)");
-    const field = asField(name, FIELDS[name as keyof AuditEvent], value);
+    const field = asField(name, rule, value);
     if (field !== null) plain[name] = field;
   }
   redaction.redact(plain);
   moveStrangeAddress(plain);
-  for (const [name, rule] of Object.entries(FIELDS)) {
+  for (const [name, rule] of RULES) {
     const value = plain[name];
     if (value === undefined || value === null) {
-      delete plain[name];
       if (rule.required) throw new InvalidEvent(`${name} is missing`, name);
-    } else if (rule.limit !== undefined && typeof value === "string") {
+      if (value === null) delete plain[name];
+    } else if (rule.limit !== undefined && typeof value === "string" && value.length * MOST_BYTES > rule.limit) {
       plain[name] = cutWithDigest(value, rule.limit);
     }
   }
   check(plain);
   let json = JSON.stringify(plain);
-  if (json.length * 3 > LARGEST_EVENT && Buffer.byteLength(json) > LARGEST_EVENT) {
+  if (json.length * MOST_BYTES > LARGEST_EVENT && Buffer.byteLength(json) > LARGEST_EVENT) {
     for (const name of Object.keys(plain)) plain[name] = lean(name, plain[name] as Json);
     json = JSON.stringify(plain);
   }
@@ -189,16 +197,16 @@ function ofObject(value: object, depth: number, room: { left: number }, field: s
     }
     return items;
   }
-  const plain: Record<string, Json> = Object.create(null);
+  const plain: Record<string, Json> = {};
   for (const [name, member] of value instanceof Map ? value : Object.entries(value)) {
     if (member === undefined) continue;
     let key = clean(String(name)).slice(0, LONGEST_TEXT);
-    while (key in plain) key += "'"; // two names that are written alike: neither may vanish
+    while (Object.hasOwn(plain, key)) key += "'"; // two names that are written alike: neither may vanish
     if (room.left <= 0) {
       plain["(left out)"] = true;
       break;
     }
-    plain[key] = converted(member, depth + 1, room, field);
+    put(plain, key, converted(member, depth + 1, room, field));
   }
   return plain;
 }
