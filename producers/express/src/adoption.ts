@@ -13,7 +13,7 @@ import { appendFile, readdir, readFile, rename, rm, stat, utimes, writeFile } fr
 import { join } from "node:path";
 
 import type { Numbered, Patience, Sending } from "./sending.js";
-import { eventIn, linesIn, markIn, markWritten, segmentsIn, STREAM } from "./spool_files.js";
+import { eventIn, linesIn, markIn, markWritten, segmentName, segmentsIn, STREAM } from "./spool_files.js";
 import type { Mark } from "./spool_files.js";
 import { HELD, ownerHere, ownerIn, stateOf } from "./spool_owner.js";
 import { wording } from "./warning.js";
@@ -102,9 +102,9 @@ export class Adoption {
     const mark = markIn(await readFile(markPath, "utf8").catch(() => ""));
     const survey = await surveyed(folder, mark);
     if (gone && survey.damaged === 0 && !mark.unspooled && survey.next > 0 && !survey.closed) {
-      const number = Math.max(survey.next, mark.acknowledged);
-      const last = (await segmentsIn(folder)).pop();
-      if (last !== undefined) await appendFile(last.path, `\n${number} ${this.closing(producerId, number)}\n`);
+      const { next } = survey;
+      const path = (await segmentsIn(folder)).pop()?.path ?? join(folder, segmentName(next));
+      await appendFile(path, `\n${next} ${this.closing(producerId, next)}\n`, { mode: 0o600 });
     }
     let acknowledged = mark.acknowledged;
     let refused = 0;
@@ -126,7 +126,7 @@ export class Adoption {
 }
 
 interface Survey {
-  /** The number after the last on disk. */
+  /** The number after the last. */
   readonly next: number;
   readonly damaged: number;
   readonly closed: boolean;
@@ -148,7 +148,7 @@ async function surveyed(folder: string, mark: Mark): Promise<Survey> {
     }
   }
   const closed = last !== "" && (JSON.parse(last) as { action?: unknown }).action === "producer.closed";
-  return { next: Math.max(next, next > 0 ? mark.acknowledged : 0), damaged, closed };
+  return { next: Math.max(next, mark.acknowledged), damaged, closed };
 }
 
 async function* batches(folder: string, from: number): AsyncGenerator<Numbered[]> {

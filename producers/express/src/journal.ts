@@ -9,7 +9,7 @@
 
 import * as fs from "node:fs";
 import { open } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { Numbered } from "./sending.js";
 import { eventIn, markWritten, segmentName, STREAM } from "./spool_files.js";
@@ -18,6 +18,7 @@ import { wording } from "./warning.js";
 import type { Warnings } from "./warning.js";
 
 const SEGMENT_BYTES = 4 * 1024 * 1024;
+const DONE_BYTES = 16_384; // a segment of this size goes when the collector has all of it, though it has room
 const TRY_AGAIN_MS = 1_000;
 const LOOK_AGAIN_MS = 10_000;
 
@@ -97,7 +98,7 @@ export class Journal {
     }
     while (this.#segments.length > 1 && (this.#segments[0] as Segment).end <= acknowledged) this.#forget();
     const last = this.#segments[0];
-    if (this.#segments.length === 1 && last && last.end <= acknowledged && last.bytes >= SEGMENT_BYTES) this.#forget();
+    if (last !== undefined && last.end <= acknowledged && last.bytes >= DONE_BYTES) this.#forget();
   }
 
   /** Events from this number on that are on disk, in order; empty: there are none. Rejects with the disk's errors. */
@@ -187,7 +188,7 @@ export class Journal {
   }
 
   #create(): void {
-    fs.mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    makeFolder(this.folder);
     HELD.add(this.folder);
     fs.writeFileSync(join(this.folder, "owner"), JSON.stringify(ownerHere(this.#service)), { mode: 0o600 });
     const file = fs.openSync(join(this.folder, "mark"), "w", 0o600);
@@ -235,6 +236,19 @@ export class Journal {
       "spool",
       `the audit spool ${this.folder} can't be written: ${wording(error)}; events wait in memory, within its bounds`,
     );
+  }
+}
+
+/** Node's own `recursive` never returns where a parent can't be made and says that it is not there (/proc does). */
+function makeFolder(path: string): void {
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "ENOENT" || dirname(path) === path || fs.existsSync(dirname(path))) throw error;
+    makeFolder(dirname(path));
+    fs.mkdirSync(path, { mode: 0o700 });
   }
 }
 
