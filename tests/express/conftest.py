@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.collect.conftest import collected, make_pipeline, pipeline_roles
 
-__all__ = ["PACKAGE", "collected", "make_pipeline", "pipeline_roles"]
+__all__ = ["PACKAGE", "built_package", "collected", "make_pipeline", "npm", "pipeline_roles"]
 
 PACKAGE = Path(__file__).parents[2] / "producers" / "express"
 _OLDEST_NODE = 18
@@ -19,6 +19,11 @@ _INSTALLED = PACKAGE / "node_modules" / ".package-lock.json"
 
 @pytest.fixture(scope="session")
 def package() -> Path:
+    """`built_package`."""
+    return built_package()
+
+
+def built_package() -> Path:
     """Its folder, with `node_modules` and `dist`; skips where there is no Node, or npm can't fetch what tests need."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,15 @@ def test_its_own_tests_pass_with_a_real_collector(package: Path, collected: Coll
 def test_the_package_is_what_users_need(package: Path) -> None:
     said = npm("run", "test:package")
     assert "import and require are one" in said
+
+
+@long_run
+def test_its_tests_pass_on_every_node_that_it_promises(package: Path) -> None:
+    done = subprocess.run(["npm", "view", "node@18", "version"], capture_output=True, timeout=60, check=False)
+    if done.returncode != 0:
+        pytest.skip("npm's registry can't be asked for other versions of Node")
+    said = npm("run", "test:versions", timeout_s=1_200)
+    assert re.findall(r"^ok v(\d+)\.", said, re.M) == ["18", "20", "22", "24"]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -39,6 +39,9 @@ export interface Tls {
   readonly key?: string | Uint8Array;
 }
 
+/** A connection that was kept, and that the collector has closed meanwhile: no sign that anything is wrong. */
+class Stale extends Error {}
+
 export class Collector {
   readonly #url: URL;
   readonly #headers: Readonly<Record<string, string>>;
@@ -89,9 +92,14 @@ export class Collector {
   async post(events: readonly string[], ended: AbortSignal): Promise<Answer> {
     try {
       const body = Buffer.from(`${events.join("\n")}\n`);
-      return body.length < PACK_FROM_BYTES
-        ? await this.#exchange(body, undefined, ended, events.length)
-        : await this.#exchange(await packed(body, { level: 3 }), "gzip", ended, events.length);
+      const encoding = body.length < PACK_FROM_BYTES ? undefined : "gzip";
+      const sent = encoding === undefined ? body : await packed(body, { level: 3 });
+      try {
+        return await this.#exchange(sent, encoding, ended, events.length);
+      } catch (error) {
+        if (!(error instanceof Stale)) throw error;
+        return await this.#exchange(sent, encoding, ended, events.length);
+      }
     } catch (error) {
       return { kind: "later", why: (error as Error)?.message || String(error), afterMs: undefined };
     }
@@ -113,7 +121,10 @@ export class Collector {
           ...(encoding === undefined ? {} : { "content-encoding": encoding }),
         },
       });
+      let open = true;
       const fail = (error: Error): void => {
+        if (!open) return;
+        open = false;
         clearTimeout(timer);
         ended.removeEventListener("abort", stop);
         request.destroy();
@@ -124,7 +135,7 @@ export class Collector {
       timer.unref();
       ended.addEventListener("abort", stop, { once: true });
       request.on("socket", (socket) => socket.unref()); // events that wait don't keep a process alive; `close` does
-      request.on("error", fail);
+      request.on("error", (error) => fail(request.reusedSocket ? new Stale(error.message) : error));
       request.on("response", (response) => {
         const chunks: Buffer[] = [];
         let size = 0;
@@ -133,11 +144,12 @@ export class Collector {
           if (size > LONGEST_ANSWER) fail(new Error("the answer is too long to be the collector's"));
           else chunks.push(chunk);
         });
-        response.on("aborted", () => fail(new Error("the answer broke off")));
+        response.on("close", () => fail(new Error("the answer broke off"))); // else it has ended before
         response.on("error", fail);
         response.on("end", () => {
           clearTimeout(timer);
           ended.removeEventListener("abort", stop);
+          open = false;
           resolve(meaning(response.statusCode ?? 0, response.headers, Buffer.concat(chunks), count));
         });
       });

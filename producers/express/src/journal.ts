@@ -38,6 +38,7 @@ export class Journal {
   readonly #segments: Segment[] = [];
   #file: number | undefined;
   #markFile: number | undefined;
+  #bytes = 0;
   #brokenUntil = 0;
   #othersBytes = 0;
   #lookedAt = -Infinity;
@@ -56,7 +57,7 @@ export class Journal {
   }
 
   get bytes(): number {
-    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    return this.#bytes;
   }
 
   /** Whether it is on disk. */
@@ -69,6 +70,7 @@ export class Journal {
       const written = fs.writeSync(this.#file as number, data, 0, data.length, segment.bytes);
       if (written < data.length) throw new Error("no space left on the disk");
       segment.bytes += data.length;
+      this.#bytes += data.length;
       segment.end = event.number + 1;
       this.#dirty = true;
       return true;
@@ -172,7 +174,7 @@ export class Journal {
   /** The segment for so many more bytes; undefined: the bound is reached. */
   #room(number: number, bytes: number): Segment | undefined {
     if (this.#markFile === undefined) this.#create();
-    if (this.bytes + this.#othersBytes + bytes > this.#mostBytes) {
+    if (this.#bytes + this.#othersBytes + bytes > this.#mostBytes) {
       this.#warnings.say("spool full", `the audit spool ${this.#directory} is full: ${this.#mostBytes} bytes`);
       return undefined;
     }
@@ -212,6 +214,7 @@ export class Journal {
   #forget(): void {
     const segment = this.#segments.shift();
     if (segment === undefined) return;
+    this.#bytes -= segment.bytes;
     if (this.#segments.length === 0 && this.#file !== undefined) {
       const file = this.#file;
       this.#file = undefined;

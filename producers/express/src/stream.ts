@@ -24,11 +24,10 @@ const TEND_MS = 1_000;
 const READ_EVENTS = 2_000;
 const READ_BYTES = 2 * 1024 * 1024;
 const HURRY_MS = 500;
+const REPORT_AGAIN_MS = 3_600_000;
 
 interface Queued extends Numbered {
   readonly bytes: number;
-  /** What the event, an `audit.loss`, says. */
-  readonly report?: readonly [reason: string, count: number];
 }
 
 export interface Bounds {
@@ -59,7 +58,8 @@ export class Stream {
   #failed = 0;
   #statements = 0;
   #settledWithReport = 0;
-  #reports = new Map<number, readonly [string, number]>();
+  readonly #reports = new Map<number, readonly [reason: string, count: number] | undefined>();
+  #reportAfter = 0;
   #running = false;
   #ended = false;
   #stopped = false;
@@ -80,7 +80,7 @@ export class Stream {
   /** Numbers and queues an event; the reason when it is dropped. Never waits. Throws what `made` throws. */
   send(made: Made): string | undefined {
     if (this.#ended) return "closed";
-    return this.#take(made(this.#next), undefined);
+    return this.#take(made(this.#next), false);
   }
 
   /** Something was lost: it is reported, even if nothing is ever sent. */
@@ -93,16 +93,24 @@ export class Stream {
   report(): void {
     for (const [reason, count] of this.losses.take()) {
       const made = this.#statement("audit.loss", { reason, count }, this.#next);
-      if (this.#take(made, [reason, count]) === undefined) this.#statements += 1;
-      else this.losses.giveBack(reason, count);
+      if (!this.#state(made, [reason, count])) this.losses.giveBack(reason, count);
     }
     this.#settledWithReport = this.#next;
   }
 
-  #take(made: { readonly json: string; readonly bytes: number }, report: Queued["report"]): string | undefined {
+  /** Queues a statement of the client itself; `report`: the losses that it states. */
+  #state(made: { readonly json: string; readonly bytes: number }, report?: readonly [string, number]): boolean {
+    const number = this.#next;
+    if (this.#take(made, true) !== undefined) return false;
+    this.#reports.set(number, report);
+    this.#statements += 1;
+    return true;
+  }
+
+  #take(made: { readonly json: string; readonly bytes: number }, isStatement: boolean): string | undefined {
     const { json, bytes } = made;
     const number = this.#next;
-    const own = report !== undefined ? ROOM_FOR_STATEMENTS : 0;
+    const own = isStatement ? ROOM_FOR_STATEMENTS : 0;
     const room =
       this.#queueEnd === number &&
       this.#queue.length < this.#bounds.events + own / 1_024 &&
@@ -113,7 +121,6 @@ export class Stream {
       this.#journal?.passedBy(this.#acknowledged, this.losses.unreported);
     }
     this.#next = number + 1;
-    if (report !== undefined) this.#reports.set(number, report);
     if (room) this.#push({ number, json, bytes });
     this.#tend();
     if (!this.#running) void this.#run();
@@ -173,9 +180,13 @@ export class Stream {
   #giveUp(numbers: Iterable<number>, reason: string): void {
     for (const number of numbers) {
       this.#failed += 1;
+      if (!this.#reports.has(number)) {
+        this.losses.add(reason);
+        continue;
+      }
       const report = this.#reports.get(number);
       if (report !== undefined) this.losses.giveBack(...report);
-      this.losses.add(reason);
+      if (reason === "refused") this.#reportAfter = performance.now() + REPORT_AGAIN_MS; // else for ever, each second
     }
   }
 
@@ -226,7 +237,8 @@ export class Stream {
   }
 
   #round(): void {
-    if (!this.#ended && this.losses.unreported > 0 && this.#acknowledged >= this.#settledWithReport) {
+    const due = this.#acknowledged >= this.#settledWithReport && performance.now() >= this.#reportAfter;
+    if (!this.#ended && this.losses.unreported > 0 && due) {
       this.report();
       this.#journal?.mark(this.#acknowledged, this.losses.unreported);
     }
@@ -270,8 +282,7 @@ export class Stream {
     if (this.#next > 0 || this.losses.unreported > 0) {
       this.report();
       const closed = this.#statement("producer.closed", { next: this.#next + 1 }, this.#next);
-      if (this.#take(closed, ["", 0]) === undefined) this.#statements += 1;
-      this.#reports.delete(this.#next - 1);
+      this.#state(closed);
     }
     this.#ended = true;
     await this.flush(timeoutMs);

@@ -46,7 +46,7 @@ suite("a real collector", { skip: url === undefined && "none is here: tests/expr
     audit.log(event("narrow-2", { actor_id: "job", actor_type: "system" }));
     audit.log(event("narrow-3", { actor_id: "berta" }));
     const stats = await audit.close();
-    assert.deepEqual([stats.failed, stats.dropped, stats.delivered], [1, { refused: 1 }, 3]);
+    assert.deepEqual([stats.dropped, stats.delivered], [{ refused: 1 }, 2]); // this key may not close the stream, either
     assert.ok(audit.said.some((each) => each.includes("actor_type")));
   });
 

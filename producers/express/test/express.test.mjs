@@ -106,7 +106,7 @@ for (const version of ["express4", "express5"]) {
         async (get) => {
           const begun = performance.now();
           assert.equal(await (await get("/")).text(), "hello");
-          assert.ok(performance.now() - begun < 1_000);
+          assert.ok(performance.now() - begun < 5_000);
           await until(() => audit.stats().emitted === 1);
           assert.equal(audit.stats().delivered, 0);
         },

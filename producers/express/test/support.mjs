@@ -90,7 +90,7 @@ export function clientOf(collector, settings = {}) {
   return client;
 }
 
-export async function until(condition, timeoutMs = 10_000, what = String(condition)) {
+export async function until(condition, timeoutMs = 30_000, what = String(condition)) {
   const deadline = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
