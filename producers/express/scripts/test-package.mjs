@@ -8,6 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+const RESOLUTIONS = [
+  ["node16", "node16", "user.mts"],
+  ["node16", "node16", "user.cts"],
+  ["esnext", "bundler", "user.ts"],
+  ["commonjs", "node10", "user.ts"],
+];
 const root = fileURLToPath(new URL("..", import.meta.url));
 const require = createRequire(import.meta.url);
 const folder = mkdtempSync(join(tmpdir(), "sealstream-package-"));
@@ -77,13 +83,7 @@ try {
     for (const each of ["node", "express"]) {
       symlinkSync(join(root, "node_modules", "@types", each === "express" ? types : each), join(modules, each));
     }
-    for (const [module, resolution, file] of [
-      ["node16", "node16", "user.mts"],
-      ["node16", "node16", "user.cts"],
-      ["nodenext", "nodenext", "user.mts"],
-      ["esnext", "bundler", "user.ts"],
-      ["commonjs", "node10", "user.ts"],
-    ]) {
+    for (const [module, resolution, file] of RESOLUTIONS.slice(0, types === "express" ? undefined : 1)) {
       writeFileSync(join(folder, file), program);
       const options = ["--noEmit", "--strict", "--esModuleInterop", "--target", "es2022", "--types", "node"];
       try {

@@ -39,18 +39,28 @@ const BY_PATH = new Set<string>([
 const SHORTEST_TEXT = 8;
 const MOST_VERDICTS = 4096;
 
+// What Python's notation calls \w, \d, \s and \b, in all languages.
+const WORD = String.raw`\p{L}\p{N}_`;
+const SPACE = String.raw`\p{White_Space}\x1c-\x1f`;
+const BEGINS = `(?<![${WORD}])`; // before a character of a word
+
 // ISO/IEC 7812-1: 13 to 19 digits, written together or in a card's groups
 const CARD =
   /(?<![\p{L}\p{N}_.])(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{5})(?![\p{L}\p{N}_]|\.\d)/gu;
 const DIGITS = /\d(?:\d{12}|\d{3}[ -]\d)/;
-const JWT = /\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*/g;
-// words of a language hold no digit
-const CREDENTIALS = /\b((?:bearer|basic)\s+)(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}/gi;
-const URL_PASSWORD = /(:\/\/[^\s/:@]{0,256}:)[^\s/@]{1,256}(?=@)/g;
-const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g;
+const JWT = new RegExp(String.raw`${BEGINS}eyJ[${WORD}\-]{8,}\.[${WORD}\-]{4,}\.[${WORD}\-]*`, "gu");
+const CREDENTIALS = new RegExp( // words of a language hold no digit
+  String.raw`${BEGINS}((?:bearer|basic)[${SPACE}]+)(?=[${WORD}.~+/\-]*[\p{Nd}=])[${WORD}.~+/=\-]{8,}`,
+  "giu",
+);
+const URL_PASSWORD = new RegExp(String.raw`(://[^${SPACE}/:@]{0,256}:)[^${SPACE}/@]{1,256}(?=@)`, "gu");
+const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/gu;
 const ASSIGNED_WORDS = ["passw", "passphrase", "pwd", "secret", "token", "api", "cvv", "cvc"];
-const ASSIGNED =
-  /((?:\b|_)(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|cvv|cvc)["']?\s{0,8}[=:]\s{0,8})(?!\[redacted\])(?:"[^"]*"|'[^']*'|[^\s"'&,;}\]]+)/gi;
+const ASSIGNED = new RegExp(
+  String.raw`((?:${BEGINS}|_)(?:password|passwd|passphrase|pwd|secret|token|api[_\-]?key|cvv|cvc)["']?[${SPACE}]{0,8}[=:][${SPACE}]{0,8})` +
+    String.raw`(?!\[redacted\])(?:"[^"]*"|'[^']*'|[^${SPACE}"'&,;\}\]]+)`,
+  "giu",
+);
 
 export interface RedactionOptions {
   /** More words of names that say a secret. */

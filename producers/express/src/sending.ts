@@ -55,17 +55,20 @@ export class Patience {
   }
 }
 
+type Taken = (events: readonly Numbered[], refused: ReadonlyMap<number, string>) => void;
+
 export class Sending {
   constructor(
     readonly collector: Collector,
     readonly warnings: Warnings,
   ) {}
 
-  /** Numbers that the collector refused, with why; undefined: ended before all were taken or refused. */
+  /** Whether all were taken or refused; else the patience has ended. `taken`: told of each part, and of the refused
+   * in it, with why. */
   async send(
     batch: readonly Numbered[],
     patience: Patience,
-    taken: (events: readonly Numbered[], refused: ReadonlyMap<number, string>) => void,
+    taken: Taken,
   ): Promise<boolean> {
     const waiting: (readonly Numbered[])[] = [batch];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -80,7 +83,7 @@ export class Sending {
   async #until(
     batch: readonly Numbered[],
     patience: Patience,
-    taken: (events: readonly Numbered[], refused: ReadonlyMap<number, string>) => void,
+    taken: Taken,
   ): Promise<number | undefined> {
     for (let attempt = 0; !patience.ended.aborted; attempt += 1) {
       const answer = await this.collector.post(
