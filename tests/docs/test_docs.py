@@ -426,7 +426,10 @@ def express(reader: Reader) -> Iterator[None]:
     }
     try:
         yield
-        wait_until(lambda: b'"month\'s end"' in b"".join(each.value or b"" for each in pipeline.records(pipeline.topics.raw)), 30)
+        wait_until(
+            lambda: b'"month\'s end"' in b"".join(each.value or b"" for each in pipeline.records(pipeline.topics.raw)),
+            30,
+        )
     finally:
         reader.close()
         process.terminate()

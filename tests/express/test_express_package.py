@@ -95,7 +95,13 @@ _TEXTS = (
     *("password=hunter2", 'token: "a b"', "api_key='x y'", "my_token=abc&next=1", "secret = x", "token=[redacted]"),
     *("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nopen"),
     *("month's end", "token", "passwd:", "cvv=123;cvc: 456", "a" * 40, "PASSWORD=X", "pwd=ü,", "4111\u00a01111"),
-    *("Bearer\u2003abcdefgh1\u0663", "token=\ufeffx", "secret\x1c=\x85x y", "éeyJhbGciOiJIUzI1.eyJzd.", "\U0001f4a9pin=4"),
+    *(
+        "Bearer\u2003abcdefgh1\u0663",
+        "token=\ufeffx",
+        "secret\x1c=\x85x y",
+        "éeyJhbGciOiJIUzI1.eyJzd.",
+        "\U0001f4a9pin=4",
+    ),
 )
 
 
