@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tests.collect.conftest import Collected, make_key, start_collector
 from tests.express.conftest import npm
 from tests.long_runs import long_run
 from tests.pipeline import Pipeline, wait_until
+from tests.web.test_serving import certificate
 
 from sealstream.client import Redaction
 
@@ -45,6 +47,44 @@ def test_its_own_tests_pass_with_a_real_collector(package: Path, collected: Coll
 def test_the_package_is_what_users_need(package: Path) -> None:
     said = npm("run", "test:package")
     assert "import and require are one" in said
+
+
+_WITH_CERTIFICATE = """
+const { readFileSync } = require("node:fs");
+const { AuditClient } = require("sealstream-express");
+const [url, ca, cert, key] = process.argv.slice(1);
+const read = (path) => readFileSync(path);
+const logging = (settings) => {
+  const audit = new AuditClient({ url, logger() {}, ...settings });
+  audit.log({ action: "read", resource_type: "invoice", resource_id: "with-certificate" });
+  return audit.close(3000);
+};
+Promise.all([
+  logging({ tls: { ca: read(ca), cert: read(cert), key: read(key) } }),
+  logging({ tls: { cert: read(cert), key: read(key) } }),
+]).then(([trusting, suspicious]) => console.log(trusting.delivered, suspicious.delivered));
+"""
+
+
+def test_a_clients_certificate_proves_who_it_is(package: Path, collected: Collected, tmp_path: Path) -> None:
+    pipeline, client = collected.pipeline, tmp_path / "client"
+    client.mkdir()
+    certificate(client)
+    certificate(tmp_path)
+    own, ca = (client / "cert.pem", client / "key.pem"), tmp_path / "cert.pem"
+    create = ("collect", "keys", "create", "node", "--chain", pipeline.name, "--certificate", str(own[0]))
+    assert pipeline.command(*create).code == 0
+    options = ("--tls-cert", str(ca), "--tls-key", str(tmp_path / "key.pem"), "--client-ca", str(own[0]))
+    url, process = start_collector(pipeline, *options, verify=ssl.create_default_context(cafile=str(ca)))
+    try:
+        command = ["node", "-e", _WITH_CERTIFICATE, url, str(ca), *map(str, own)]
+        done = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=60, check=True)
+    finally:
+        process.terminate()
+        process.wait(15)
+    assert done.stdout == "2 0\n", done.stderr  # a collector that nobody has vouched for gets nothing
+    (written,) = (each for each in collected.written().values() if each[0]["resource_id"] == "with-certificate")
+    assert written[0]["source"]["authenticated_as"].startswith("certificate ")
 
 
 @long_run

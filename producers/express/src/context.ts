@@ -75,7 +75,10 @@ export class RequestContext {
 
   /** What the request's events have in common, as of now. */
   bound(): Readonly<Record<string, unknown>> {
-    return this.shared.actor_id === undefined ? { ...this.shared, ...this.#actor() } : this.shared;
+    const found = this.#actor();
+    return this.shared.actor_id === undefined
+      ? { ...found, ...this.shared }
+      : { session_id: found.session_id, ...this.shared }; // an actor is one whole
   }
 
   durationMs(): number {

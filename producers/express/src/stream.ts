@@ -64,7 +64,7 @@ export class Stream {
   #ended = false;
   #stopped = false;
   #tending: NodeJS.Timeout | undefined;
-  #waiters: (() => void)[] = [];
+  readonly #waiters = new Set<() => void>();
 
   constructor(sending: Sending, bounds: Bounds, statement: Statement, journal: Journal | undefined) {
     this.#sending = sending;
@@ -253,27 +253,27 @@ export class Stream {
 
   /** Waits until all is acknowledged or refused, or the time is over: how many events are still pending. */
   async flush(timeoutMs: number): Promise<number> {
-    const deadline = performance.now() + timeoutMs;
+    const deadline = performance.now() + (timeoutMs > 0 ? timeoutMs : 0);
     while (this.pending > 0 && !this.#stopped) {
       const left = deadline - performance.now();
       if (left <= 0) break;
       this.#lingering.hurry();
       this.#patience.hurry();
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.min(left, HURRY_MS)); // holds the process
-        this.#waiters.push(() => {
+        const done = (): void => {
           clearTimeout(timer);
+          this.#waiters.delete(done);
           resolve();
-        });
+        };
+        const timer = setTimeout(done, Math.min(left, HURRY_MS)); // holds the process
+        this.#waiters.add(done);
       });
     }
     return this.pending;
   }
 
   #wake(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const wake of waiters) wake();
+    for (const wake of this.#waiters) wake();
   }
 
   /** Reports losses, states the next number, waits, and gives up what is then still here, or leaves it in the spool. */

@@ -334,6 +334,7 @@ for (const version of ["express4", "express5"]) {
           app.use(express.json());
           app.post("/a/:id", async (request, response) => {
             await new Promise((resolve) => setTimeout(resolve, 5));
+            request.sessionID = "s-1";
             describe({ action: "invoice.approve", reason: "month's end", metadata: { a: 1 }, actor_id: "anna", tenant: "t" });
             describe({ metadata: { b: request.body.b }, resource_type: "invoice" });
             audit.log(event(9, { action: "invoice.mail" }));
@@ -362,6 +363,7 @@ for (const version of ["express4", "express5"]) {
         },
       );
       const [mail, approve, hidden, lied, failed] = events;
+      assert.deepEqual([mail.session_id, approve.session_id, lied.session_id], ["s-1", "s-1", undefined]);
       assert.deepEqual([mail.action, mail.actor_id, mail.tenant, mail.reason], ["invoice.mail", "anna", "t", undefined]);
       assert.ok(mail.ip_address && mail.user_agent);
       const { duration_ms, ...metadata } = approve.metadata;
