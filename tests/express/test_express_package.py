@@ -27,9 +27,12 @@ from tests.web.test_serving import certificate
 from sealstream.client import Redaction
 
 
+@long_run
+@pytest.mark.timeout(900)
 def test_its_own_tests_pass_with_a_real_collector(package: Path, collected: Collected) -> None:
     said = npm(
         "test",
+        timeout_s=800,
         SEALSTREAM_BUILT="1",
         SEALSTREAM_TEST_URL=collected.url,
         SEALSTREAM_TEST_KEY=collected.keys["any"],
@@ -44,6 +47,8 @@ def test_its_own_tests_pass_with_a_real_collector(package: Path, collected: Coll
     assert "never" not in written
 
 
+@long_run
+@pytest.mark.timeout(400)
 def test_the_package_is_what_users_need(package: Path) -> None:
     said = npm("run", "test:package")
     assert "import and require are one" in said
@@ -88,11 +93,12 @@ def test_a_clients_certificate_proves_who_it_is(package: Path, collected: Collec
 
 
 @long_run
+@pytest.mark.timeout(1_800)
 def test_its_tests_pass_on_every_node_that_it_promises(package: Path) -> None:
     done = subprocess.run(["npm", "view", "node@18", "version"], capture_output=True, timeout=60, check=False)
     if done.returncode != 0:
         pytest.skip("npm's registry can't be asked for other versions of Node")
-    said = npm("run", "test:versions", timeout_s=1_200)
+    said = npm("run", "test:versions", timeout_s=1_700)
     assert re.findall(r"^ok v(\d+)\.", said, re.M) == ["18", "20", "22", "24"]
 
 
@@ -226,6 +232,7 @@ def again(pipeline: Pipeline, url: str) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("express", ["express5", pytest.param("express4", marks=long_run)])
 def test_every_request_is_sealed_once_though_application_and_collector_die(
     package: Path, make_pipeline: Callable[..., Pipeline], tmp_path: Path, express: str
