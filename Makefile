@@ -49,7 +49,7 @@ rebuild: setup ## every test of reconcile, repair and replay, the long ones too:
 long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/systemd tests/e2e/test_killing.py \
 		tests/devstack/test_stack.py tests/verify/test_verify_ahead.py tests/verify/test_verify_archive.py \
-		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py
+		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py tests/collect
 
 watch: setup ## the watch's long tests: workers and roll-up killed and rebalanced at random, states that stay small
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/lookout tests/reviews

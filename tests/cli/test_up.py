@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from confluent_kafka import Producer
 from tests.pipeline import Said, say, sql, wait_until
 
-from sealstream.cli.settings import load_settings
+from sealstream.cli.settings import load_settings, write_settings
 from sealstream.devstack import stop_stack, supervisor_of
 from sealstream.devstack.ports import free_port
 from sealstream.events import canonical_event, new_event_id
@@ -76,18 +77,27 @@ def emit(laptop: Laptop, count: int) -> None:
     """Events into the chain `main`."""
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{laptop.ports['kafka']}", "enable.idempotence": True})
     for n in range(count):
-        event = {
-            "id": new_event_id(),
-            "timestamp": "2026-11-24T03:00:00Z",
-            "actor_id": f"user-{n}",
-            "actor_type": "user",
-            "action": "read",
-            "resource_type": "patient_record",
-            "resource_id": "patient-1",
-            "result": "success",
-        }
-        producer.produce("audit.raw.main", canonical_event(event), partition=0)
+        producer.produce("audit.raw.main", canonical_event(event(n)), partition=0)
     assert producer.flush(30) == 0
+
+
+def event(n: int) -> dict[str, Any]:
+    """A new event."""
+    return {
+        "id": new_event_id(),
+        "timestamp": "2026-11-24T03:00:00Z",
+        "actor_id": f"user-{n}",
+        "actor_type": "user",
+        "action": "read",
+        "resource_type": "patient_record",
+        "resource_id": "patient-1",
+        "result": "success",
+    }
+
+
+def ready(laptop: Laptop, name: str) -> bool:
+    """Whether `status` says that this process is ready."""
+    return any(each["name"] == name and each["ready"] for each in laptop.status()["processes"])
 
 
 def stored(laptop: Laptop) -> int:
@@ -144,12 +154,19 @@ def test_up_down_and_up_again(laptop: Laptop) -> None:
     os.kill(supervisor, signal.SIGKILL)
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 30)
     assert laptop.run("status").code == 2
+    port = free_port()
+    write_settings(laptop.config, {"collect": {"port": port}})  # with such a section, there is a collector
     after = laptop.up()
     assert after.code == 0, after.err
     names = {process["name"] for process in laptop.status()["processes"]}
-    assert names == PROCESSES | {"checkpointing-second", "postgres-sink-second", "archive-sink-second"}
+    assert names == PROCESSES | {"checkpointing-second", "postgres-sink-second", "archive-sink-second", "collect"}
     emit(laptop, EVENTS)
-    wait_until(lambda: stored(laptop) == 2 * EVENTS, 60)
+    key = laptop.run("collect", "keys", "create", "shop", "--chain", "main").out.strip()
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/events", json=event(0), headers=headers, timeout=30)
+    assert answer.status_code == 202, answer.text
+    wait_until(lambda: stored(laptop) == 2 * EVENTS + 1, 60)
+    wait_until(lambda: ready(laptop, "collect"), 30)
     for chain in ("main", "second"):
         verified = laptop.run("verify", "kafka", "--chain", chain, "--state-dir", str(laptop.data_dir / "state"))
         assert verified.code == 0, verified.out

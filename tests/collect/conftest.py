@@ -26,6 +26,7 @@ class Collected(NamedTuple):
     pipeline: Pipeline
     url: str
     keys: dict[str, str]
+    process: subprocess.Popen[bytes]
 
     def post(self, content: bytes | str, key: str | None = "any", path: str = "/v1/events", **headers: str) -> Any:
         """One answer. `headers`: with `_` for `-`; JSON unless told."""
@@ -52,11 +53,13 @@ def make_key(pipeline: Pipeline, name: str, *options: str) -> str:
     return said.out.strip()
 
 
-def start_collector(pipeline: Pipeline, *options: str, **client: Any) -> tuple[str, subprocess.Popen[bytes]]:
+def start_collector(
+    pipeline: Pipeline, *options: str, port: int = 0, **client: Any
+) -> tuple[str, subprocess.Popen[bytes]]:
     """`sealstream collect` as a process; its URL once it answers."""
-    port = free_port(set())
+    port = port or free_port(set())
     command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(pipeline.config), "collect"]
-    log = (pipeline.folder / "collect.log").open("wb")
+    log = (pipeline.folder / "collect.log").open("ab")
     process = subprocess.Popen(
         [*command, "--port", str(port), *options], stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ)
     )
@@ -87,6 +90,6 @@ def collected(make_pipeline: Callable[..., Pipeline]) -> Iterator[Collected]:
         "acme": make_key(pipeline, "acme", "--tenant", "acme", "--actor-type", "user"),
     }
     url, process = start_collector(pipeline)
-    yield Collected(pipeline, url, keys)
+    yield Collected(pipeline, url, keys, process)
     process.terminate()
     assert process.wait(15) == 0

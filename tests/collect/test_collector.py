@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from tests.collect.conftest import Collected, make_key
 
+from sealstream.collect import KeyFile
 from sealstream.events import validate_event
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -119,17 +131,30 @@ def test_a_revoked_key_counts_no_longer_and_both_are_sealed(collected: Collected
     assert "gone" not in collected.pipeline.command("collect", "keys", "list").out
 
 
-def test_packed_bodies_are_unpacked_and_bombs_are_not(collected: Collected) -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_packed_bodies_are_unpacked_and_bombs_are_not(collected: Collected, encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zstd.compress
     sent = event()
-    packed = gzip.compress(json.dumps(sent).encode())
-    assert collected.post(packed, content_encoding="gzip").status_code == 202
-    assert collected.post(packed[:-4], content_encoding="gzip").status_code == 400
-    assert collected.post(b"no gzip", content_encoding="gzip").status_code == 400
+    packed = pack(json.dumps(sent).encode())
+    assert collected.post(packed, content_encoding=encoding).status_code == 202
+    assert sent["id"] in collected.written()
+    assert collected.post(packed[:-4], content_encoding=encoding).status_code == 400
+    assert collected.post(b"not packed", content_encoding=encoding).status_code == 400
     assert collected.post(packed, content_encoding="br").status_code == 415
-    bomb = gzip.compress(b" " * 20_000_000)
-    assert len(bomb) < 100_000
-    assert collected.post(bomb, content_encoding="gzip").status_code == 413
     assert collected.post(b" " * 100_001).status_code == 413
+    bomb = pack(b"[" + b" " * 60_000_000)
+    assert len(bomb) < 100_000
+    before = most_memory(collected)
+    for _ in range(5):
+        answer = collected.post(bomb, content_encoding=encoding)
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:sealstream:problem:too-large")
+    assert most_memory(collected) - before < 20_000_000
+
+
+def most_memory(collected: Collected) -> int:
+    """The most bytes that the collector has ever had resident."""
+    told = Path(f"/proc/{collected.process.pid}/status").read_text()
+    return int(told.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def test_bodies_that_are_none_are_problems(collected: Collected) -> None:
@@ -149,6 +174,18 @@ def test_bodies_that_are_none_are_problems(collected: Collected) -> None:
     assert collected.post(json.dumps(event()), path="/v1/events?chain=main").status_code == 422
     assert collected.post(json.dumps(event()), path="/v1/event").status_code == 404
     assert httpx.get(collected.url + "/v1/events").status_code == 405
+
+
+def test_an_expired_key_counts_no_longer(collected: Collected) -> None:
+    key = make_key(collected.pipeline, "brief", "--expires", "12h")
+    assert collected.post(json.dumps(event()), key).status_code == 202
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    file = KeyFile(collected.pipeline.folder / "collect-keys.json")
+    file.change(lambda keys: [replace(each, expires_at=soon) if each.name == "brief" else each for each in keys])
+    assert collected.post(json.dumps(event()), key).status_code == 202
+    time.sleep(1.6)
+    answer = collected.post(json.dumps(event()), key)
+    assert (answer.status_code, "expired" in answer.json()["detail"]) == (401, True)
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -176,7 +213,30 @@ def test_cloudevents_are_events(collected: Collected, batched: bool) -> None:
     assert written["source"]["service"] == "/shop"
 
 
+def test_a_cloudevent_in_binary_mode_is_the_same_event(collected: Collected) -> None:
+    held = event(id=None, timestamp=None, action=None, resource_id=None)
+    attributes = {
+        "specversion": "1.0",
+        "id": "order-binary",
+        "source": "/shop/größe",
+        "type": "order.cancel",
+        "subject": "order-7",
+        "time": "2026-11-24T03:00:00Z",
+    }
+    whole = json.dumps({**attributes, "data": held})
+    structured = collected.post(whole, content_type="application/cloudevents+json")
+    headers = {f"ce_{name}": quote(value, safe="/:") for name, value in attributes.items()}
+    binary = collected.post(json.dumps(held), **headers)
+    assert binary.status_code == 202, binary.text
+    assert binary.json() == structured.json()
+    one, other = collected.written()[binary.json()["ids"][0]]
+    assert one == other
+    assert one["source"]["service"] == "/shop/größe"
+    refused = collected.post(json.dumps(held), ce_specversion="1.0", ce_id="1", ce_source="/shop")
+    assert (refused.status_code, refused.json()["refusals"][0]["field"]) == (422, "type")
+
+
 def test_it_says_whether_it_is_ready_and_what_it_takes(collected: Collected) -> None:
     assert httpx.get(collected.url + "/readyz").json() == {"status": "ok", "parts": {"kafka": "ok", "keys": "ok"}}
     document = httpx.get(collected.url + "/openapi.json").json()
-    assert set(document["paths"]) == {"/v1/events", "/v1/logs", "/healthz", "/readyz"}
+    assert set(document["paths"]) == {"/v1/events", "/v1/logs", "/v1/kubernetes/audit", "/healthz", "/readyz"}

@@ -27,7 +27,7 @@ def settings_of(unit: Path) -> dict[str, list[str]]:
 
 
 def test_there_is_a_unit_for_each_process() -> None:
-    processes = {*ProcessName, "outbox-relay"}
+    processes = {*ProcessName, "outbox-relay", "collect"}
     named = {unit.name.removeprefix("sealstream-").removesuffix(".service").removesuffix("@") for unit in SERVICES}
     assert named == processes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -28,9 +29,11 @@ from sealstream.cli.settings import load_settings, write_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.watch_process import make_log_watch
 from sealstream.client import AuditClient, Outbox
+from sealstream.collect.delivering import Deliveries
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.running import spawn
 from sealstream.errors import Misconfigured, Unavailable
+from sealstream.events import canonical_event
 from sealstream.forward import Forwarding
 from sealstream.kafka import (
     AcknowledgedProducer,
@@ -68,6 +71,26 @@ def step_until(process: Any, done: Callable[[], bool], within_s: float = 100) ->
     raise AssertionError(f"{process} did not get there in {within_s} s")
 
 
+async def collected(kafka: KafkaSettings, topic: str) -> None:
+    """The collector's connection, with a producer's ACLs: it looks, writes and is acknowledged."""
+    deliveries = Deliveries(kafka, queue_bytes=1_000_000, timeout_s=20)
+    deliveries.check([topic])
+    await deliveries.send(topic, [canonical_event(EVENT)])
+    deliveries.close()
+
+
+EVENT = {
+    "id": "0193a8f2-7c1e-7000-8000-0123456789ab",
+    "timestamp": "2026-11-24T09:30:00Z",
+    "actor_id": "a",
+    "actor_type": "user",
+    "action": "read",
+    "resource_type": "record",
+    "resource_id": "1",
+    "result": "success",
+}
+
+
 @pytest.mark.timeout(480)  # servers start in it, and seven clients work one after another
 def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events = 45
@@ -76,6 +99,7 @@ def test_each_process_works_with_the_acls_that_it_needs(world: World, monkeypatc
         for n in range(events):
             client.emit("read", resource_type="record", resource_id=n, actor_id="a", actor_type="user")
         assert client.flush(20) == 0
+    asyncio.run(collected(kafka, ChainTopics.of(CHAIN, world.prefix).raw))
     dsn = world.servers.admin_dsn("sealstream")
     (world.folder / "outbox-dsn").write_text(f"{dsn}\n")
     monkeypatch.setenv("SEALSTREAM_OUTBOX_DSN_FILE", str(world.folder / "outbox-dsn"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import structlog
 import typer
@@ -12,17 +13,17 @@ import typer
 from sealstream.cli.context import context_of
 from sealstream.cli.service import configure_logging
 from sealstream.cli.settings import Settings
-from sealstream.collect import CollectSection, KeyFile
+from sealstream.cli.watched import MetricsPortOption, watched_process
+from sealstream.collect import KeyFile
 from sealstream.errors import Misconfigured, SealstreamError
-from sealstream.layout import ChainTopics
+from sealstream.health.watching import Question
+from sealstream.layout import ChainTopics, Figures
 
-if TYPE_CHECKING:
-    from sealstream.collect.delivering import Deliveries
-    from sealstream.collect.service import Collector
+__all__ = ["NAME", "app", "keys_file", "raw_topics"]
 
-__all__ = ["app", "collector", "keys_file"]
+NAME = "collect"
 
-app = typer.Typer(help="HTTP ingest for every language: events in, acknowledged by Kafka.")
+app = typer.Typer()
 
 
 def keys_file(settings: Settings, config: Path) -> KeyFile:
@@ -30,22 +31,7 @@ def keys_file(settings: Settings, config: Path) -> KeyFile:
     return KeyFile(config.parent / (settings.collect.keys_file or "collect-keys.json"))
 
 
-def collector(settings: Settings, config: Path, section: CollectSection) -> Collector:
-    """The collector of these settings."""
-    from sealstream.collect.delivering import Deliveries
-    from sealstream.collect.service import Collector
-
-    topics = _topics(settings)
-    if not topics:
-        raise Misconfigured("no open chains in the settings: make one with `sealstream chain create main`")
-    deliveries = Deliveries(
-        settings.kafka_settings(), queue_bytes=section.memory_bytes, timeout_s=section.acknowledged_in_seconds
-    )
-    keys = keys_file(settings, config)
-    return Collector(section, topics, keys, deliveries, lambda: _parts(deliveries, sorted(set(topics.values())), keys))
-
-
-def _topics(settings: Settings) -> dict[str, str]:
+def raw_topics(settings: Settings) -> dict[str, str]:
     """Each chain's raw topic; of a closed chain, that of the chain which goes on for it."""
     topics: dict[str, str] = {}
     for name in settings.chains:
@@ -57,14 +43,15 @@ def _topics(settings: Settings) -> dict[str, str]:
     return topics
 
 
-def _parts(deliveries: Deliveries, topics: list[str], keys: KeyFile) -> Mapping[str, str]:
-    parts = {"kafka": "ok", "keys": "ok"}
-    for part, look in (("kafka", lambda: deliveries.check(topics)), ("keys", keys.all)):
+def _parts(looks: Mapping[str, Question]) -> Mapping[str, str]:
+    parts = {}
+    for part, look in looks.items():
         try:
             look()
+            parts[part] = "ok"
         except SealstreamError as error:
             parts[part] = "does not answer"
-            structlog.get_logger().warning("not ready", process="collect", part=part, reason=str(error))
+            structlog.get_logger().warning("not ready", process=NAME, part=part, reason=str(error))
     return parts
 
 
@@ -85,6 +72,7 @@ def collect_command(
     client_ca: Annotated[
         Path | None, typer.Option(help="Authorities (PEM) of clients' certificates: mTLS.", show_default=False)
     ] = None,
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Take events over HTTP, for every language that has no client of ours. /openapi.json describes it.
 
@@ -96,12 +84,13 @@ def collect_command(
 
       sealstream collect keys create billing --chain main
       sealstream collect
-      curl -H "Authorization: Bearer slk_..." -H "Content-Type: application/json" -d @event.json
-      http://127.0.0.1:8481/v1/events
+      curl --json @event.json -H "Authorization: Bearer slk_..." http://127.0.0.1:8481/v1/events
     """
     if context.invoked_subcommand is not None:
         return
     from sealstream.collect.app import create_app
+    from sealstream.collect.delivering import Deliveries
+    from sealstream.collect.service import Collector
     from sealstream.collect.serving import check_may_collect, serve_collector
 
     shared = context_of(context)
@@ -116,4 +105,16 @@ def collect_command(
     section = settings.collect.model_copy(update={name: value for name, value in given.items() if value is not None})
     check_may_collect(section, keys_file(settings, shared.config))
     configure_logging()
-    raise typer.Exit(serve_collector(create_app(collector(settings, shared.config, section)), section))
+    topics = raw_topics(settings)
+    if not topics:
+        raise Misconfigured("no open chains in the settings: make one with `sealstream chain create main`")
+    keys = keys_file(settings, shared.config)
+    deliveries = Deliveries(
+        settings.kafka_settings(), queue_bytes=section.memory_bytes, timeout_s=section.acknowledged_in_seconds
+    )
+    asked = sorted(set(topics.values()))
+    looks: dict[str, Question] = {"kafka": lambda: deliveries.check(asked), "keys": keys.check}
+    with watched_process(settings, NAME, (), metrics_port, looks, Figures(time.time)) as health:
+        made = Collector(section, topics, keys, deliveries, lambda: _parts(looks), health.vitals)
+        code = serve_collector(create_app(made), section)
+    raise typer.Exit(code)

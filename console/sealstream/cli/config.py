@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sealstream.cli.check_archive import check_archive
 from sealstream.cli.check_certificate import check_certificate
+from sealstream.cli.check_collect import check_collect
 from sealstream.cli.check_files import check_files, check_keys
 from sealstream.cli.check_forward import forward_checks
 from sealstream.cli.check_kafka import check_kafka
@@ -115,6 +116,7 @@ def check(
         *check_files(loaded),
         *check_certificate(settings.kafka),
         *check_keys(settings, shared.config.parent),
+        *check_collect(settings, shared.config),
         *found_by(
             [
                 ("kafka", lambda: check_kafka(settings, clients or ())),

@@ -24,7 +24,7 @@ from sealstream.health import program_name
 from sealstream.layout import SegmentLimits
 from sealstream.postgres.driver import Session
 
-__all__ = ["DATABASE", "prepare", "process_specs"]
+__all__ = ["DATABASE", "prepare", "process_specs", "specs_of"]
 
 DATABASE = "sealstream"
 _ROLES = ("sink", "reader", "keeper")
@@ -71,16 +71,21 @@ def prepare(
     return _with_metrics(config)
 
 
-def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False) -> list[ProcessSpec]:
+def process_specs(
+    config: Path, chains: Sequence[str], *, forward: bool = False, collect: bool = False
+) -> list[ProcessSpec]:
     """The pipeline's processes as the supervisor starts them: one sequencer, three processes for each chain, one
     roll-up, the watch's workers where their extra is installed, and who watches the pipeline itself, last.
 
-    `forward`: there are targets, so there is the process that sends to them.
+    `forward`: there are targets, so there is the process that sends to them. `collect`: there is a collector.
     """
 
-    def spec(name: str, *arguments: str) -> ProcessSpec:
-        command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(config.absolute()), "run", *arguments]
+    def program(name: str, *arguments: str) -> ProcessSpec:
+        command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(config.absolute()), *arguments]
         return ProcessSpec(name=name, argv=command)
+
+    def spec(name: str, *arguments: str) -> ProcessSpec:
+        return program(name, "run", *arguments)
 
     specs = [spec("sequencer", "sequencer")]
     for chain in chains:
@@ -93,14 +98,22 @@ def process_specs(config: Path, chains: Sequence[str], *, forward: bool = False)
         specs.append(spec("anomaly", "anomaly"))
     if forward:
         specs.append(spec("forward", "forward"))
+    if collect:
+        specs.append(program("collect", "collect"))
     return [*specs, spec("watch", "watch")]
+
+
+def specs_of(config: Path, settings: Settings) -> list[ProcessSpec]:
+    """The processes of these settings: one that sends where there are targets, a collector where there is a section."""
+    chains, forward = settings.open_chains(), bool(settings.forward.targets)
+    return process_specs(config, chains, forward=forward, collect=settings.has_collector)
 
 
 def _with_metrics(config: Path) -> Settings:
     """A free port for the figures of each process that has none yet; chosen once, as all ports are."""
     settings = load_settings(config)
     taken = set(settings.metrics.ports.values())
-    specs = process_specs(config, settings.open_chains(), forward=bool(settings.forward.targets))
+    specs = specs_of(config, settings)
     names = [spec.name for spec in specs]
     added = {name: free_port(taken) for name in names if name not in settings.metrics.ports}
     if added:

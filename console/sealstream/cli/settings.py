@@ -97,6 +97,11 @@ class Settings(BaseModel):
     collect: CollectSection = Field(default_factory=CollectSection)
     watch: WatchSection = Field(default_factory=WatchSection)
 
+    @property
+    def has_collector(self) -> bool:
+        """Whether anything of the section `[collect]` is given, its heading alone included."""
+        return "collect" in self.model_fields_set
+
     def kafka_settings(self) -> KafkaSettings:
         """As `sealstream.kafka` takes it."""
         options = self.kafka.driver_options()

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.context import out
-from sealstream.cli.pipeline import prepare, process_specs
+from sealstream.cli.pipeline import prepare, specs_of
 from sealstream.cli.progress import ChainProgress, chain_progress, progress_view, span
 from sealstream.cli.settings import DEFAULT_DATA_DIR, Settings, load_settings
 from sealstream.devstack import AlreadyRunning, ProcessStatus, ServerFailed, Stack, status_of, stop_stack, supervisor_of
@@ -91,8 +91,7 @@ def _run(data_dir: Path, ports: Mapping[str, int], retention: str | None, limits
         settings = prepare(
             config, endpoints, retention=retention, limits=limits, say=lambda what: out.print(Text(what, style="dim"))
         )
-        forward = bool(settings.forward.targets)
-        stack.start_processes(process_specs(config, settings.open_chains(), forward=forward))
+        stack.start_processes(specs_of(config, settings))
         _watch(stack, settings)
     except AlreadyRunning as other:
         out.print(f"{other}")

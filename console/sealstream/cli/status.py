@@ -168,6 +168,7 @@ def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> li
     }
     needed = ["sequencer"] if settings.open_chains() else []
     needed += ["forward"] if settings.forward.targets else []
+    needed += ["collect"] if settings.has_collector else []
     needed += [program_name(process, chain) for chain in settings.open_chains() for process in _each_needs(settings)]
     for name in [*needed, *addresses]:
         views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sealstream.collect.answering import post_events, post_logs
+from sealstream.collect.answering import post_audit, post_events, post_logs
 from sealstream.collect.document import openapi_document
 from sealstream.collect.service import Collector
 from sealstream.errors import SealstreamError
+from sealstream.layout import figures
 from sealstream.web.envelope import Envelope
 from sealstream.web.health import Looks
 from sealstream.web.problems import Problem, on_http_error, on_problem, problem_response
@@ -24,6 +26,7 @@ from sealstream.web.problems import Problem, on_http_error, on_problem, problem_
 __all__ = ["create_app"]
 
 _WAIT_S = 2.0
+_BEAT_S = 1.0
 _NOT_ACKNOWLEDGED = (
     "Kafka did not acknowledge every event, though some may have been written: send the same request again, with the "
     "same ids or Idempotency-Key; none is then written twice"
@@ -37,7 +40,9 @@ def create_app(collector: Collector) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        beat = asyncio.create_task(_beat(collector))
         yield
+        beat.cancel()
         collector.close()
 
     async def openapi(_request: Request) -> Response:
@@ -55,6 +60,7 @@ def create_app(collector: Collector) -> Starlette:
         routes=[
             Route("/v1/events", post_events, methods=["POST"]),
             Route("/v1/logs", post_logs, methods=["POST"]),
+            Route("/v1/kubernetes/audit", post_audit, methods=["POST"]),
             Route("/openapi.json", openapi, methods=["GET"]),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
@@ -65,8 +71,20 @@ def create_app(collector: Collector) -> Starlette:
     app.router.redirect_slashes = False
     app.state.collector = collector
     app.document = document
-    app.add_middleware(Envelope, tls=bool(collector.settings.tls_cert), process="collect", quiet_below=300)
+
+    def answered(status: int) -> None:
+        collector.vitals.tally.add(figures.COLLECT_ANSWERS, 1, str(status))
+
+    app.add_middleware(Envelope, tls=False, process="collect", quiet_below=300, browsers=False, answered=answered)
     return app
+
+
+async def _beat(collector: Collector) -> None:
+    """Tells whoever asks that the loop moves, and how full the room is."""
+    while True:
+        collector.vitals.stepped()
+        collector.vitals.tally.set(figures.COLLECT_MEMORY, collector.room.taken)
+        await asyncio.sleep(_BEAT_S)
 
 
 class _Application(Starlette):

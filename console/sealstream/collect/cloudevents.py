@@ -1,21 +1,24 @@
-"""CloudEvents 1.0 in JSON, structured and batched, as events: `data` holds an event's fields, the envelope the rest.
+"""CloudEvents 1.0 as events, structured, batched and binary: `data` holds an event's fields, the envelope the rest.
 
 What the envelope says stands in for a field that `data` lacks: `id` (or one made of `source` and `id`, which name an
 event together), `time`, `type` as the action, `subject` as the resource's id, `source` as the service, the extension
-`traceparent` as the trace. Pure.
+`traceparent` as the trace. In binary mode the envelope stands in headers, and the body is `data`. Pure.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from sealstream.collect.judging import fields_of, made_id
 from sealstream.collect.keys import Key
 from sealstream.errors import InvalidEvent
 
-__all__ = ["read_cloudevent"]
+__all__ = ["header_attributes", "read_binary", "read_cloudevent"]
 
+_HEADER = b"ce-"
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _BEYOND_MICROSECONDS = re.compile(r"(\.\d{6})\d+")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
@@ -23,7 +26,24 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.
 
 def read_cloudevent(key: Key, data: bytes) -> dict[str, Any]:
     """The fields of the event that this CloudEvent holds. Raises `InvalidEvent`."""
-    envelope = fields_of(data)
+    return _fields(key, fields_of(data))
+
+
+def header_attributes(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """The attributes in `ce-` headers, without the prefix (HTTP binding, section 3.1.3.2); none: not binary mode."""
+    return {
+        name[len(_HEADER) :].decode("latin-1"): unquote(value.decode("utf-8", "replace"), errors="replace")
+        for name, value in headers
+        if name.startswith(_HEADER)  # names come in lower case (ASGI)
+    }
+
+
+def read_binary(key: Key, attributes: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """The same for a CloudEvent in binary mode. Raises `InvalidEvent`."""
+    return _fields(key, {**attributes, "data": fields_of(body)})
+
+
+def _fields(key: Key, envelope: dict[str, Any]) -> dict[str, Any]:
     if envelope.get("specversion") != "1.0":
         raise InvalidEvent("specversion is not that of CloudEvents 1.0: expected '1.0'", "specversion")
     for name in ("id", "source", "type"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -22,7 +23,8 @@ from sealstream.kafka.settings import client_config, error_of, translated
 
 __all__ = ["Deliveries"]
 
-_POLL_S = 0.2
+_POLL_S = 0.002
+_IDLE_POLL_S = 0.2
 _GRACE_S = 1.0
 _REFUSED_FOR_S = 2.0
 _BYTES_BESIDE = 512  # of each record in the driver's queue
@@ -81,8 +83,7 @@ class Deliveries:
             self._discard(line, topic)
             raise translated(error_of(raised), self._kafka, doing, topic) from raised
         try:
-            async with asyncio.timeout(self._timeout_s + _GRACE_S):
-                failure = await batch.answered
+            failure = await line.answer_of(batch)
         except TimeoutError as late:
             raise Unavailable(
                 f"{doing}: Kafka at {self._kafka.bootstrap} did not acknowledge in {self._timeout_s:.0f} s"
@@ -131,31 +132,28 @@ class Deliveries:
 
 
 class _Batch:
-    """One request's events: counts the driver's answers, in its thread, and tells the loop of the last one."""
+    """One request's events: counts the driver's answers, and tells who waits of the last one."""
 
-    __slots__ = ("_error", "_left", "_loop", "answered")
+    __slots__ = ("_error", "_left", "answered")
 
     def __init__(self, events: int) -> None:
         self._left = events
         self._error: KafkaError | None = None
-        self._loop = asyncio.get_running_loop()
-        self.answered: asyncio.Future[KafkaError | None] = self._loop.create_future()
+        self.answered: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
 
     def on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._error is None:
             self._error = error
         self._left -= 1
-        if not self._left:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
-        if not self.answered.done():
+        if not self._left and not self.answered.done():
             self.answered.set_result(self._error)
 
 
 class _Line:
-    """A producer and the thread that hands its acknowledgements out."""
+    """A producer whose acknowledgements are asked for by the loop's own timer: often while somebody waits.
+
+    Handed out by a thread, each of them would contend with the loop for the interpreter.
+    """
 
     def __init__(self, kafka: KafkaSettings, queue_bytes: int, timeout_s: float) -> None:
         self.fatal = False
@@ -177,20 +175,50 @@ class _Line:
                 },
             )
         )
-        self._ended = threading.Event()
-        threading.Thread(target=self._hand_out, name="kafka acknowledgements", daemon=True).start()
+        self._loop = asyncio.get_running_loop()
+        self._within_s = timeout_s + _GRACE_S
+        self._waiting: deque[tuple[float, asyncio.Future[KafkaError | None]]] = deque()
+        self._ended = False
+        self._timer = self._loop.call_later(_IDLE_POLL_S, self._poll)
+
+    def answer_of(self, batch: _Batch) -> asyncio.Future[KafkaError | None]:
+        """What becomes of it, to be awaited; `TimeoutError` when the driver does not even say that it is late."""
+        if not self._waiting and not self._ended:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(_POLL_S, self._poll)
+        self._waiting.append((self._loop.time() + self._within_s, batch.answered))
+        return batch.answered
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self.fatal = True
 
-    def _hand_out(self) -> None:
-        while not self._ended.is_set():
-            self.producer.poll(_POLL_S)
+    def _poll(self) -> None:
+        if self._ended:
+            return
+        self._timer = self._loop.call_later(_POLL_S if self._waiting else _IDLE_POLL_S, self._poll)
+        self.producer.poll(0)
+        self._let_late_ones_go(self._loop.time())
+
+    def _let_late_ones_go(self, now: float) -> None:
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] < now):
+            _, answered = self._waiting.popleft()
+            if not answered.done():
+                answered.set_exception(TimeoutError())
+
+    def end(self) -> None:
+        """Give up what is on its way, whose senders are told so; the driver's own end nobody waits for."""
+        if self._ended:
+            return
+        self._ended = True
+        self._timer.cancel()
         with suppress(KafkaException):
             self.producer.purge()
             self.producer.poll(0)
+        self._let_late_ones_go(float("inf"))
+        threading.Thread(target=_let_go, args=([self.__dict__.pop("producer")],), name="kafka end", daemon=True).start()
 
-    def end(self) -> None:
-        """Stop; the thread ends by itself, so that nobody waits for a broker that is gone."""
-        self._ended.set()
+
+def _let_go(held: list[Producer]) -> None:
+    """Its destructor waits for the driver's threads, which may wait for a broker that is gone."""
+    held.clear()

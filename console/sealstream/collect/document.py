@@ -59,6 +59,7 @@ def openapi_document(settings: CollectSection) -> dict[str, Any]:
         "paths": {
             "/v1/events": {"post": _events(event, settings)},
             "/v1/logs": {"post": _logs()},
+            "/v1/kubernetes/audit": {"post": _audit()},
             "/healthz": {"get": _health("Does the process answer?", 200)},
             "/readyz": {"get": _health("Do Kafka and the keys file answer?", 200, 503)},
         },
@@ -86,7 +87,8 @@ def _events(event: dict[str, Any], settings: CollectSection) -> dict[str, Any]:
         "tags": ["events"],
         "description": (
             f"At most {settings.events_per_request:,} events and {settings.body_bytes:,} bytes as sent, "
-            f"{settings.unpacked_bytes:,} unpacked. `Content-Encoding`: gzip or zstd. Each event that is refused is "
+            f"{settings.unpacked_bytes:,} unpacked. `Content-Encoding`: gzip or zstd. With `ce-` "
+            "headers the body is the data of a CloudEvent. Each event that is refused is "
             "named in `refusals`; the others are written."
         ),
         "parameters": [
@@ -135,6 +137,48 @@ def _logs() -> dict[str, Any]:
                     "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
                 },
             },
+            **_problems(400, 403, 408, 413, 415),
+        },
+    }
+
+
+def _audit() -> dict[str, Any]:
+    counted = {"left_out": {"type": "integer", "description": "Earlier stages of requests that have others."}}
+    verdicts = {"allOf": [{"$ref": "#/components/schemas/Verdicts"}, {"type": "object", "properties": counted}]}
+    answer = {"application/json": {"schema": verdicts}}
+    return {
+        "summary": "Kubernetes' audit webhook",
+        "operationId": "post_audit",
+        "tags": ["events"],
+        "description": "An `EventList` of `audit.k8s.io/v1`, as kube-apiserver posts it, or lines of its log file.",
+        "parameters": [
+            {
+                "name": "timeout",
+                "in": "query",
+                "description": "kube-apiserver adds it; it has no effect.",
+                "schema": {"type": "string", "pattern": "^[0-9a-zµ.]{1,40}$"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "kind": {"type": "string"},
+                            "apiVersion": {"type": "string"},
+                            "items": {"type": "array", "items": {"type": "object"}},
+                        },
+                        "required": ["items"],
+                    }
+                },
+                "application/x-ndjson": {"schema": {"type": "string", "description": "One audit event a line."}},
+            },
+        },
+        "responses": {
+            "202": {"description": "All records that are no earlier stages are written", "content": answer},
+            "207": {"description": "Some are written, others refused", "content": answer},
             **_problems(400, 403, 408, 413, 415),
         },
     }

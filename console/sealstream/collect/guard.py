@@ -32,9 +32,9 @@ class Sender(NamedTuple):
 
 def sender(request: Request, collector: Collector) -> Sender:
     """The sender, proved and counted. Raises a `Problem`: 401, 403, 429."""
-    now = datetime.now(UTC)
+    now, state = datetime.now(UTC), request.scope["state"]
     scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-    certificate: str = request.scope["state"].get(CERTIFICATE, "")
+    certificate: str = state.get(CERTIFICATE, "")
     key: Key | None = None
     if scheme:
         key = collector.keys.found(presented.strip(), now) if scheme.lower() == "bearer" else None
@@ -48,8 +48,8 @@ def sender(request: Request, collector: Collector) -> Sender:
     if not collector.running.take(key.id):
         detail = f"{collector.running.most} requests of key {key.name} run, as many as a key may have at once"
         raise Problem.wait("too-many-at-once", detail, _BUSY_S)
-    request.state.held.callback(collector.running.give_back, key.id)
-    request.state.token = key.name
+    state["held"].callback(collector.running.give_back, key.id)
+    state["token"] = key.name
     topic = collector.topics.get(key.chain)
     if topic is None:
         raise Problem(403, "forbidden", f"chain {key.chain}, to which key {key.name} is tied, is not written to here")

@@ -11,6 +11,8 @@ from sealstream.collect.delivering import Deliveries
 from sealstream.collect.keys import KeyFile
 from sealstream.collect.room import Room
 from sealstream.collect.settings import CollectSection
+from sealstream.health import Vitals
+from sealstream.layout import Figures
 from sealstream.web.limits import AtOnce, Buckets
 
 __all__ = ["Collector", "collector_of"]
@@ -20,7 +22,7 @@ __all__ = ["Collector", "collector_of"]
 class Collector:
     """`topics`: the raw topic of each chain that may be written to, by the name that keys are tied to.
 
-    `ready`: each part that is needed, `ok` or what is amiss.
+    `ready`: each part that is needed, `ok` or what is amiss. `vitals`: told how it goes, and what was counted.
     """
 
     settings: CollectSection
@@ -28,6 +30,7 @@ class Collector:
     keys: KeyFile
     deliveries: Deliveries
     ready: Callable[[], Mapping[str, str]]
+    vitals: Vitals = field(default_factory=lambda: Vitals("collect", (), Figures()))
     room: Room = field(init=False)
     requests: Buckets = field(init=False)
     running: AtOnce = field(init=False)

@@ -65,6 +65,10 @@ def new_secret(prefix: str) -> tuple[str, str, str]:
     return new_id, whole, _hashed(whole)
 
 
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
 def _hashed(secret: str) -> str:
     return sha256(secret.encode(errors="replace")).hexdigest()
 
@@ -83,12 +87,16 @@ class CredentialFile(Generic[Kept]):
         fields: list[tuple[str, Any]] = [("v", Literal[1]), (member, list[kind])]  # type: ignore[valid-type]
         self._shape: Any = msgspec.defstruct("Kept", fields, forbid_unknown_fields=True)
         self._lock = Lock()
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
         self._kept: dict[str, Kept] = {}
 
     def all(self) -> list[Kept]:
         """All of them, as the file says now. Raises `Misconfigured` when it can't be trusted or read."""
         return list(self._current().values())
+
+    def check(self) -> None:
+        """Raises `Misconfigured` when the file can't be trusted or read."""
+        self._current()
 
     def found(self, presented: str, now: datetime) -> Kept | None:
         """The one that counts and is this one; None: there is none. A wrong secret takes as long as a right one."""
@@ -134,12 +142,11 @@ class CredentialFile(Generic[Kept]):
     def _current(self) -> dict[str, Kept]:
         with self._lock:
             try:
-                with self.path.open("rb") as file:
-                    found = os.fstat(file.fileno())
-                    seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-                    if seen != self._seen:
+                if _identity(os.stat(self.path)) != self._seen:
+                    with self.path.open("rb") as file:
+                        found = os.fstat(file.fileno())
                         self._kept = self._read(file.read(), found.st_mode)
-                        self._seen = seen
+                        self._seen = _identity(found)
             except FileNotFoundError:
                 self._kept, self._seen = {}, None
             except OSError as error:

@@ -8,6 +8,7 @@ document, its details only in the service's log. Query strings are not logged: t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import structlog
@@ -18,12 +19,12 @@ from sealstream.web.problems import Problem, problem_response
 
 __all__ = ["Envelope"]
 
+_FOR_PROGRAMS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _HEADERS = (
-    (b"cache-control", b"no-store"),
+    *_FOR_PROGRAMS,
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
@@ -31,13 +32,28 @@ _UNFORESEEN = "an error that nobody foresaw; the service's log says more under t
 
 
 class Envelope:
-    """Around the application. `process` is named in the log lines; answers below the status `quiet_below` have none."""
+    """Around the application. `process` is named in the log lines; answers below the status `quiet_below` have none.
 
-    def __init__(self, app: ASGIApp, *, tls: bool, process: str = "serve", quiet_below: int = 0) -> None:
+    `browsers`: whether any may ask; without, headers that only they heed are left out. `answered` is told each
+    answer's status; 0: the connection was gone before there was one.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tls: bool,
+        process: str = "serve",
+        quiet_below: int = 0,
+        browsers: bool = True,
+        answered: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._app = app
-        self._headers = (*_HEADERS, _HSTS) if tls else _HEADERS
+        headers = _HEADERS if browsers else _FOR_PROGRAMS
+        self._headers = (*headers, _HSTS) if tls and browsers else headers
         self._log = structlog.get_logger().bind(process=process)
         self._quiet_below = quiet_below
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,6 +85,7 @@ class Envelope:
             await problem_response(Problem(500, "fault", _UNFORESEEN), request_id)(scope, receive, send_with_headers)
         finally:
             held.close()
+            self._answered(status)
             if not 0 < status < self._quiet_below:
                 self._log.info(
                     "request",

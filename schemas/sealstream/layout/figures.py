@@ -31,6 +31,9 @@ __all__ = [
     "CHECKPOINT_SIZE",
     "CHECKPOINT_TIME",
     "CLOCK_SKEW",
+    "COLLECT_ANSWERS",
+    "COLLECT_MEMORY",
+    "COLLECT_REFUSED",
     "DEAD_LETTERS",
     "DETECTOR_FAILURES",
     "ENTRIES",
@@ -71,7 +74,7 @@ __all__ = [
 
 ALL = (
     *("sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity"),
-    *("outbox-relay", "forward", "anomaly", "watch"),
+    *("outbox-relay", "forward", "anomaly", "watch", "collect"),
 )
 _IN_CHAIN = ALL[:5]
 _SEQUENCER, _CHECKPOINTING = ("sequencer",), ("checkpointing",)
@@ -112,10 +115,12 @@ STORE_REACHABLE = Figure(
 BATCHES = Figure(
     "sealstream_batches_total",
     "counter",
-    "Batches done: committed and read back, signed, stored, put; looks at a chain.",
+    "Batches done: committed and read back, signed, stored, put; looks at a chain; requests whose events are written.",
 )
 ENTRIES = Figure(
-    "sealstream_entries_total", "counter", "Entries sealed, checked, stored, archived or counted; events relayed."
+    "sealstream_entries_total",
+    "counter",
+    "Entries sealed, checked, stored, archived or counted; events relayed or collected.",
 )
 LAST_SEQ = Figure(
     "sealstream_last_seq",
@@ -234,6 +239,15 @@ ALERTS_UNSEALED = Figure(
 REVIEWS_OVERDUE = Figure(
     "sealstream_reviews_overdue", "gauge", "Periods whose review is overdue, of the newest 60.", _CHAIN, ("watch",)
 )
+_COLLECT = ("collect",)
+COLLECT_ANSWERS = Figure("sealstream_collect_answers_total", "counter", "Answers, by status.", ("status",), _COLLECT)
+COLLECT_REFUSED = Figure(
+    "sealstream_collect_refused_events_total", "counter", "Events refused, as their senders were told.", _CHAIN,
+    _COLLECT,
+)  # fmt: skip
+COLLECT_MEMORY = Figure(
+    "sealstream_collect_memory_bytes", "gauge", "What bodies under way have taken of `memory_bytes`.", (), _COLLECT
+)
 
 FIGURES = (
     *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
@@ -244,6 +258,7 @@ FIGURES = (
     *(FORWARDED, FORWARD_FAILURES, FORWARD_LETTERS, FORWARD_LAG, FORWARD_LAG_SECONDS),
     *(WORKER_READY, WORKER_PARTITIONS, WATCHED, MALFORMED, DETECTOR_FAILURES),
     *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED, REVIEWS_OVERDUE),
+    *(COLLECT_ANSWERS, COLLECT_REFUSED, COLLECT_MEMORY),
 )
 """All, in the order in which they are shown."""
 
