@@ -47,15 +47,13 @@ rebuild: setup ## every test of reconcile, repair and replay, the long ones too:
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
 long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/docs tests/settings tests/systemd tests/e2e/test_killing.py \
-		tests/devstack/test_stack.py tests/verify/test_verify_ahead.py tests/verify/test_verify_archive.py \
-		tests/checkpointing/test_restarting.py tests/forward/test_forwarding.py tests/collect
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express
 
-watch: setup ## the watch's long tests: workers and roll-up killed and rebalanced at random, states that stay small
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/lookout tests/reviews
+watch: setup ## all tests of the watch, the long ones too: workers and roll-up killed and rebalanced at random
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/anomalies tests/lookout tests/reviews
 
 express: setup ## the npm package on every Node that it promises, with a real collector; needs node and npm
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/express "tests/docs/test_docs.py::test_a_pages_commands_do_what_it_says[docs/frameworks/express.md]"
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long tests/express "tests/docs/test_docs.py::test_a_pages_commands_do_what_it_says[docs/frameworks/express.md]"
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline
 
+from tests.long_runs import LONG
+
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)
 
@@ -60,7 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first."""
+    """The longest first; those that are marked `long` only when they are asked for."""
+    if not LONG:
+        later = pytest.mark.skip(reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(later)
     here = Path(__file__).parent
     order = {here / name: at for at, name in enumerate(_LONGEST)}
 

@@ -9,4 +9,4 @@ import pytest
 __all__ = ["LONG", "long_run"]
 
 LONG = bool(os.environ.get("SEALSTREAM_LONG_TESTS"))
-long_run = pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)")
+long_run = pytest.mark.long

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import say
 from tests.search.conftest import Searchable, pipeline_roles, searchable
 
@@ -20,6 +21,8 @@ from sealstream.kafka import read_until_end
 from sealstream.layout import ChainTopics
 
 __all__ = ["pipeline_roles", "searchable"]
+
+pytestmark = long_run
 
 SPAN = ("--since", "2026-09-20", "--until", "2026-12-31", "--warm-up", "0")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from examples.company.watching import counted
 from tests.anomalies.conftest import Archived
+from tests.long_runs import long_run
 
 from sealstream.anomalies import History, HistoryWarmUp, Trial, backtest, explained, size_of, stretches_of
 from sealstream.anomalies import history as history_module
@@ -25,6 +26,8 @@ from sealstream.anomaly.watching import chosen
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout.activity import encode_activity
 from sealstream.layout.alerts import encode_alert
+
+pytestmark = long_run
 
 
 def history_of(archived: Archived, from_day: int = 0) -> History:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.long_runs import long_run
 
 from sealstream.archive import Bucket
 from sealstream.archive import sink as sink_module
@@ -138,6 +139,7 @@ class Breaking(Bucket):
         return self._break(lambda: Bucket.list_folders(self, prefix))
 
 
+@long_run
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after it went through"])
 def test_a_crash_at_any_call_to_the_bucket_leaves_a_whole_archive(stage, after: bool) -> None:
     s = stage()
@@ -164,6 +166,7 @@ def test_a_crash_at_any_call_to_the_bucket_leaves_a_whole_archive(stage, after: 
     s.check()
 
 
+@long_run
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after it went through"])
 def test_a_crash_while_saying_it_leaves_one_statement(stage, monkeypatch, after: bool) -> None:
     s = stage()

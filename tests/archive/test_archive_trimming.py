@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.long_runs import long_run
 
 from sealstream.archive import ColumnMaker, Trimmer, trimming
 from sealstream.errors import Forked
 from sealstream.kafka import end_offset, last_record, produce, start_offset, trim
 from sealstream.layout import Retention, decode_entry
+
+pytestmark = long_run
 
 MAKER = ColumnMaker()
 

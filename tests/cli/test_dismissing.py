@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from confluent_kafka import Producer
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, say, wait_until
 
 from sealstream.access import person_at_this_machine
@@ -22,6 +23,8 @@ from sealstream.cli import dismissing, retrying, saying
 from sealstream.kafka import trim
 from sealstream.layout import SegmentLimits
 from sealstream.sequencer.judging import REPEATED
+
+pytestmark = long_run
 
 RUBBISH = [b"rubbish %d" % number for number in range(24)]
 WHY = "a scan of the ports, ticket 4711"

@@ -17,12 +17,15 @@ import httpx
 import psutil
 import pytest
 from confluent_kafka import Producer
+from tests.long_runs import long_run
 from tests.pipeline import Said, say, sql, wait_until
 
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.devstack import stop_stack, supervisor_of
 from sealstream.devstack.ports import free_port
 from sealstream.events import canonical_event, new_event_id
+
+pytestmark = long_run
 
 PROCESSES = {
     *("kafka", "postgres", "s3", "sequencer", "checkpointing", "postgres-sink", "archive-sink", "activity", "anomaly"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, say, wait_until
 
 from sealstream.access import person_at_this_machine
@@ -24,6 +25,9 @@ from sealstream.sequencer.judging import REPEATED
 
 # Letters of the chain, by number: each an event that lacks its action, and has one of the producer's numbers.
 PLAIN, BEFORE_CLAIM, AFTER_CLAIM, AFTER_EVENT, AFTER_SEALED, SENT_AGAIN, FINISHED, TAKEN_OVER = range(8)
+
+
+pytestmark = long_run
 
 
 @pytest.fixture(scope="module")

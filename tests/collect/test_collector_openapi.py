@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.failures import Failure
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.collect.conftest import Collected
+from tests.long_runs import LONG, long_run
 
 BEYOND_A_SCHEMA = {"refused", "no-events", "not-otlp"}
-LONG = "SEALSTREAM_LONG_TESTS" in os.environ
 OPTIONS = settings(
     max_examples=60 if LONG else 8,
     deadline=None,
@@ -23,6 +21,7 @@ OPTIONS = settings(
 )
 
 
+@long_run
 @pytest.mark.timeout(480)
 def test_schemathesis_finds_nothing(collected: Collected) -> None:
     schema = schemathesis.openapi.from_url(f"{collected.url}/openapi.json")

@@ -22,6 +22,7 @@ from tests.faults.running import planned_rounds
 from tests.faults.s3_proxy import S3Proxy
 from tests.faults.servers import at_port
 from tests.faults.watching import Journals
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, make_pipeline, pipeline_roles, wait_until
 
 from sealstream.cli.settings import write_settings
@@ -29,6 +30,8 @@ from sealstream.devstack import ProcessSpec
 from sealstream.layout import SegmentLimits
 
 __all__ = ["make_pipeline", "pipeline_roles"]
+
+pytestmark = long_run
 
 SEED = 20_261_124
 RATE = 100

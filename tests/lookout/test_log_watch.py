@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, wait_until
 from tests.pipeline_past import seal_in_the_past
 
@@ -20,6 +21,8 @@ from sealstream.layout import Figures, SegmentLimits, figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import Alert, decode_alert
 from sealstream.layout.pipeline_watch import WatchState, decode_watch_state, watch_topic
+
+pytestmark = long_run
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from tests.anomaly.reading import newest, told
+from tests.long_runs import long_run
 from tests.pipeline import say
 from tests.rebuild.conftest import Stores
-from tests.rebuild.long_runs import long_run
 
 from sealstream.anomaly.following import Following
 from sealstream.cli.settings import write_settings
@@ -17,6 +17,8 @@ from sealstream.errors import Misconfigured
 from sealstream.kafka import Record
 from sealstream.layout.activity import ActivityTopics
 from sealstream.rebuild import replay_activity
+
+pytestmark = long_run
 
 PARTITIONS = 2
 
@@ -44,7 +46,6 @@ def replayed(stores: Stores, prefix: str, source: str) -> str:
     return said.out
 
 
-@long_run
 def test_two_replays_give_the_same_bytes_and_those_of_a_pure_roll_up(stores: Stores, prefix: str) -> None:
     size = stores.made.size
     assert f"{size:,} entries of chain {stores.settings.name} rolled up" in replayed(stores, prefix, "kafka")
@@ -60,7 +61,6 @@ def test_two_replays_give_the_same_bytes_and_those_of_a_pure_roll_up(stores: Sto
         assert sorted((key, value) for _, key, value in found) == sorted(expected)
 
 
-@long_run
 def test_what_the_archive_holds_is_rolled_up_and_what_came_since_is_added(stores: Stores, prefix: str) -> None:
     replayed(stores, prefix, "archive")
     held = written(stores, prefix)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, say, sql, wait_until
 from tests.runbooks.conftest import drill, lose_topics
 from tests.runbooks.pages import PAGES, RUNBOOKS, Page, matches, named, play
@@ -21,6 +22,8 @@ from sealstream.cli import stores
 from sealstream.layout import SegmentLimits
 from sealstream.layout.tables import Roles
 from sealstream.postgres import migrate
+
+pytestmark = long_run
 
 STORED = "wait until everything is sealed and stored"
 SOURCES = ("schemas", "producers", "processors", "sinks", "verifiers", "deploy", "console")

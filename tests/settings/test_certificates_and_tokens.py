@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.long_runs import LONG
+from tests.long_runs import long_run
 from tests.pipeline import say, sql, wait_until
 from tests.settings.secured_servers import ANOTHER_HOST, KEY_PASSWORD, secure_cluster
 from tests.settings.token_server import AUDIENCE, https
@@ -27,7 +27,7 @@ from sealstream.kafka import produce, read_until_end, topic_ids
 from sealstream.layout import ChainTopics
 
 pytestmark = [
-    pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)"),
+    long_run,
     pytest.mark.timeout(300),
 ]
 

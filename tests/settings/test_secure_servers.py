@@ -16,7 +16,7 @@ from tests.anomaly.bench import logins, read_all
 from tests.forward.conftest import SECRET, make_alert
 from tests.forward.receivers import HttpReceiver
 from tests.importers.conftest import STRATUS
-from tests.long_runs import LONG
+from tests.long_runs import long_run
 from tests.pipeline import say, sql, wait_until
 from tests.settings.secured_servers import PASSWORD
 from tests.settings.world import CHAIN, World, wrong
@@ -55,7 +55,7 @@ from sealstream.lookout import Raising
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
-pytestmark = pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)")
+pytestmark = long_run
 
 
 def step_until(process: Any, done: Callable[[], bool], within_s: float = 100) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from tests.docs.blocks import blocks_of, shell_lines
-from tests.long_runs import LONG
+from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline, wait_until
 from tests.systemd.live import ROOT, Machine, live_systemd, why_not_here
 
@@ -16,7 +16,7 @@ from sealstream.client import Outbox
 from sealstream.devstack.ports import free_port
 
 pytestmark = [
-    pytest.mark.skipif(not LONG, reason="`make long` runs it (SEALSTREAM_LONG_TESTS=1)"),
+    long_run,
     pytest.mark.timeout(300),
 ]
 
