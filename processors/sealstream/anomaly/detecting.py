@@ -68,9 +68,9 @@ class Detector(Protocol[State, _Seen_contra]):
     has none of them `detect` would change nothing and find nothing, and is not called.
 
     `ahead(state, run)`, where a detector of actors has it: given all entries of a stretch (`sealstream.anomaly.runs`),
-    it yields the seconds at which `detect` has to be called, in order, and goes on when that was done; what lies between
-    it takes into `state` itself. The state and the findings must be those of `detect` called for each record; such a
-    detector's `detect` returns the state that it was given.
+    it yields the seconds at which `detect` has to be called, in order, and goes on when that was done; what lies
+    between it takes into `state` itself. The state and the findings must be those of `detect` called for each record;
+    such a detector's `detect` returns the state that it was given.
     """
 
     name: ClassVar[str]
