@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch simulate demo rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch express simulate demo rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ long: setup ## what `make test` has no time for: every command of the docs, serv
 watch: setup ## the watch's long tests: workers and roll-up killed and rebalanced at random, states that stay small
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/lookout tests/reviews
 
+express: setup ## the npm package on every Node that it promises, with a real collector; needs node and npm
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/express "tests/docs/test_docs.py::test_a_pages_commands_do_what_it_says[docs/frameworks/express.md]"
+
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
 	$(BIN)/python -m tests.simulation --histories $(HISTORIES) --jobs 2 $(if $(FROM),--from $(FROM))
@@ -80,5 +83,6 @@ down: setup ## stop them; the data in .sealstream stays
 	$(BIN)/sealstream down
 
 clean: ## remove .venv, caches and builds; the data in .sealstream stays
+	rm -rf producers/express/node_modules producers/express/dist
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find $(ROOTS) tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,9 +2,10 @@
 
 Every fence has a language. `sh` holds commands that must succeed; `console` holds commands (`$ `) with what they say,
 `...` for what varies, an exit code other than 0 as `# exit N`, and what a person does besides (`# stop postgres-sink`);
-`python` runs; `toml` is a settings file; `json` is what the command before it answers; `yaml` are rules for alerts, on
-figures that are served; `sql` is asked as the reader; `properties` are what the tests of the settings tell their
-broker. `text` is what is seen, not run: it may hold no command.
+`python` runs; `js` is a program that the page's commands run, in the file that its first line names; `toml` is a
+settings file; `json` is what the command before it answers; `yaml` are rules for alerts, on figures that are served;
+`sql` is asked as the reader; `properties` are what the tests of the settings tell their broker. `text` is what is seen,
+not run: it may hold no command.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 __all__ = ["LANGUAGES", "Block", "Line", "blocks_of", "console_lines", "shell_lines"]
 
-LANGUAGES = ("sh", "console", "python", "toml", "json", "properties", "sql", "text", "yaml")
+LANGUAGES = ("sh", "console", "python", "js", "toml", "json", "properties", "sql", "text", "yaml")
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```", re.M | re.S)
 _EXIT = re.compile(r"\s+# exit (\d+)$")
 _COMMENT = re.compile(r"\s+#\s.*$")

@@ -36,7 +36,7 @@ __all__ = ["ROOT", "Reader"]
 
 ROOT = Path(__file__).parents[2]
 _SHELL_SYNTAX = re.compile(r"[|&;<>$`*(){}~]")
-_SERVERS = r"\bserve\b|\buvicorn\b|\bcollect --port"
+_SERVERS = r"\bserve\b|\buvicorn\b|\bcollect --port|\bnode app\.mjs"
 _ENDLESS = re.compile(rf"\btail\b.*\s-f\b|--follow\b|--every\b|outbox relay(?!.*--once)|{_SERVERS}")
 _SERVER = re.compile(_SERVERS)
 _PATIENCE_S = 60.0
@@ -91,6 +91,7 @@ class Reader:
             "sh": lambda: [self.run(line) for line in shell_lines(block.body)],
             "console": lambda: [self.run(line) for line in console_lines(block.body)],
             "python": lambda: self.python(block.body),
+            "js": lambda: self.javascript(block.body),
             "toml": lambda: self.settings(block.body),
             "json": lambda: self.sample(block.body),
             "yaml": lambda: (
@@ -191,6 +192,11 @@ class Reader:
         assert done.returncode == 0, f"{program}\n{done.stdout}\n{done.stderr}"
         self.said = Said(0, done.stdout, done.stderr)
         self.after_python()
+
+    def javascript(self, body: str) -> None:
+        """A program, in the file that its first line names."""
+        name = body.splitlines()[0].removeprefix("// ")
+        (self.folder / name).write_text(self.named(body))
 
     def sample(self, body: str) -> None:
         """What the page's last command answered is like this."""

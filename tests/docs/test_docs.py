@@ -23,14 +23,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
+from tests.collect.conftest import make_key, start_collector
 from tests.docs.blocks import LANGUAGES, Block, blocks_of
 from tests.docs.reader import ROOT, Reader
+from tests.express.conftest import built_package
 from tests.forward.conftest import make_alert
 from tests.forward.receivers import HttpReceiver
 from tests.importers.conftest import STRATUS
 from tests.importers.trails import Trail, new_key, pkcs1
 from tests.long_runs import long_run
-from tests.pipeline import PROCESSES, Pipeline, sql
+from tests.pipeline import PROCESSES, Pipeline, sql, wait_until
 
 from sealstream.anomaly.raising import alert_statement
 from sealstream.cli.settings import write_settings
@@ -439,6 +441,35 @@ def framework(page: str) -> Callable[[Reader], object]:
     return frameworks
 
 
+@contextmanager
+def express(reader: Reader) -> Iterator[None]:
+    """The page's application runs as it stands, and its request is sealed."""
+    package, pipeline = built_package(), reader.pipeline
+    (reader.folder / "node_modules").mkdir()
+    (reader.folder / "node_modules" / "sealstream-express").symlink_to(package)
+    (reader.folder / "node_modules" / "express").symlink_to(package / "node_modules" / "express5")
+    url, process = start_collector(pipeline)
+    port = free_port()
+    reader.names |= {
+        "slk_...": make_key(pipeline, "express"),
+        "http://127.0.0.1:8481": url,
+        "3000": str(port),
+    }
+    try:
+        yield
+        wait_until(
+            lambda: b'"month\'s end"' in b"".join(each.value or b"" for each in pipeline.records(pipeline.topics.raw)),
+            30,
+        )
+    finally:
+        reader.close()
+        process.terminate()
+        process.wait(15)
+    pipeline.wait_stored(pipeline.wait_sealed())
+    asked = "SELECT resource_id, result FROM audit_log WHERE action = 'get:/invoices/{invoiceId}'"
+    assert [tuple(row) for row in sql(pipeline.reader_dsn, asked)] == [("7", "success")]
+
+
 READERS: dict[str, Callable[[Reader], object]] = {
     "README.md": readme,
     "docs/alerts.md": alerts,
@@ -456,6 +487,7 @@ READERS: dict[str, Callable[[Reader], object]] = {
     "docs/forwarding.md": forwarding,
     "docs/tutorial.md": tutorial,
     **{f"docs/frameworks/{name}.md": framework(name) for name in _REPORTED},
+    "docs/frameworks/express.md": express,
     "examples/sqlite-sink/README.md": sqlite_sink,
     "examples/clinic/README.md": clinic,
 }
