@@ -1,0 +1,364 @@
+"""`make examples`: four small applications write into one stack, and not one event is missing or doubled.
+
+Django, Flask, FastAPI and Express run on their real servers and answer some hundreds of requests at once; each is
+ended and started again in the midst. Then what the log has sealed is held against what was asked, and all is verified.
+All of it lives in a temporary folder, which stays when something differs. Exit code 0 only if everything held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from examples.apps.asking import Asked, drive
+from examples.apps.comparing import Compared, compare, event_of, troubles
+from examples.apps.plans import PLANS, SECRETS, Plan
+from examples.apps.serving import ROOT, Application, NoExpress, commands, make_express
+from examples.demo.story import Teller
+from psycopg.sql import SQL, Identifier
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sealstream.cli.pipeline import prepare, process_specs
+from sealstream.cli.progress import ChainProgress, chain_progress
+from sealstream.cli.settings import Settings, write_settings
+from sealstream.devstack import ProcessSpec, Stack
+from sealstream.devstack.ports import HOST, free_port
+from sealstream.errors import SealstreamError
+from sealstream.kafka import read_until_end
+from sealstream.layout import ChainTopics, OutboxTables, SegmentLimits
+from sealstream.relaying import outbox_status
+
+CHAIN = "main"
+SEGMENTS = SegmentLimits(entries=250, seconds=2)
+LEAST_UNANSWERED = 12  # what can be on its way to an application while it is ended
+_PATIENCE_S = 180.0
+_PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "collect")
+
+
+class Examples:
+    """One run."""
+
+    def __init__(self, folder: Path, rounds: int, seed: int, teller: Teller) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        self.seed = seed
+        self.teller = teller
+        self.config = folder / "data" / "sealstream.toml"
+        self._taken: set[int] = set()
+        ports = {name: free_port(self._taken) for name in ("kafka", "postgres", "s3")}
+        self.stack = Stack(folder / "data", ports=ports, progress=teller.say)
+        self.settings: Settings
+        self.invoices_dsn = ""
+        self.applications: dict[str, Application] = {}
+        self.running: dict[str, str] = {}  # each application's program, by its name under the supervisor
+
+    def run(self) -> bool:
+        """All of it; True when everything held."""
+        plans = {name: make(random.Random(f"{self.seed}/{name}"), self.rounds) for name, make in PLANS.items()}
+        try:
+            with self.teller.doing("the npm package sealstream-express, and the shop that uses it"):
+                make_express()
+        except NoExpress as why:
+            self.teller.say(f"Express is skipped, the others run: {why}")
+            del plans["express"]
+        self._start(list(plans))
+        asked = self._ask(plans)
+        self._end()
+        entries = self._entries()
+        services = [plan.service for plan in plans.values()]
+        held = self._judge(plans, asked, entries, services)
+        return self._verified() and held
+
+    # --- the stack and the applications -----------------------------------------------------------------------------
+
+    def _start(self, names: list[str]) -> None:
+        endpoints = self.stack.start()
+        with self.teller.doing("chain, topics, bucket with Object Lock, tables and roles"):
+            self.settings = prepare(self.config, endpoints, limits=SEGMENTS)
+            port, figures = free_port(self._taken), free_port(self._taken)
+            write_settings(self.config, {"collect": {"port": port}, "metrics": {"ports": {"collect": figures}}})
+            self.invoices_dsn = self._database("invoices")
+        with self.teller.doing("sequencer, checkpointing, Postgres sink, archive sink, collector"):
+            specs = process_specs(self.config, [CHAIN], collect=True)
+            self.stack.start_processes([spec for spec in specs if spec.name.startswith(_PROCESSES)])
+            key = json.loads(self._command("collect", "keys", "create", "shop", "--chain", CHAIN, "--json"))["key"]
+        self._prepare_django()
+        with self.teller.doing("the outbox's relay; " + ", ".join(names)):
+            relay = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(self.config), "outbox", "relay"]
+            environment = {"SEALSTREAM_OUTBOX_DSN": self.invoices_dsn}
+            self.stack.start_processes([ProcessSpec(name="outbox-relay", argv=relay, env=environment)])
+            client = {"SEALSTREAM_BOOTSTRAP": self.settings.kafka.bootstrap, "SEALSTREAM_CHAIN": CHAIN}
+            settings = {
+                "django": {**client, "SEALSTREAM_CLIENT_SERVICE": "invoices", "INVOICES_DSN": self.invoices_dsn},
+                "flask": {
+                    **client,
+                    "SEALSTREAM_CLIENT_SERVICE": "help-desk",
+                    "SEALSTREAM_CLIENT_MODE": "spool",
+                    "SEALSTREAM_CLIENT_SPOOL_DIRECTORY": str(self.folder / "help-desk-spool"),
+                },
+                "fastapi": {**client, "SEALSTREAM_CLIENT_SERVICE": "laboratory"},
+                "express": {
+                    "SEALSTREAM_COLLECTOR_URL": f"http://{HOST}:{port}",
+                    "SEALSTREAM_COLLECTOR_KEY": key,
+                    "SEALSTREAM_CLIENT_SERVICE": "shop",
+                },
+            }
+            for name in names:
+                own = free_port(self._taken)
+                cwd = ROOT / "examples" / "apps" / "express_app" if name == "express" else ROOT
+                environment = {**settings[name], "PORT": str(own)}
+                self.applications[name] = Application(name, own, commands(name, own), environment, cwd)
+                self._start_application(name)
+
+    def _database(self, name: str) -> str:
+        """An application's own database on the stack's Postgres."""
+        dsn = self.stack.endpoints().postgres_admin_dsn
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+    def _prepare_django(self) -> None:
+        with self.teller.doing("the invoices' tables and people"):
+            self._run([sys.executable, "-m", "examples.apps.django_app.prepare"], {"INVOICES_DSN": self.invoices_dsn})
+
+    def _start_application(self, name: str) -> None:
+        start = int(self.running.get(name, f"{name}-0").rpartition("-")[2]) + 1
+        self.running[name] = f"{name}-{start}"
+        self.stack.start_processes([self.applications[name].spec(start)])
+
+    def _pid(self, name: str) -> int | None:
+        return next((each.pid for each in self.stack.status() if each.name == self.running[name]), None)
+
+    def _end_application(self, name: str) -> None:
+        """SIGTERM, and what it does then: answers what it has heard, says what is still to be said, and ends."""
+        pid = self._pid(name)
+        if pid is None:
+            raise RuntimeError(f"{name} has ended by itself; see {self.folder}/data/logs/{self.running[name]}.log")
+        os.kill(pid, signal.SIGTERM)
+        self._until(f"{name} to end", lambda: self._pid(name) is None)
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, plans: dict[str, Plan]) -> dict[str, Asked]:
+        asked = {name: Asked() for name in plans}
+        planned = {name: len(plan.logins) + len(plan.asks) for name, plan in plans.items()}
+        failed: list[BaseException] = []
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(drive(plans[name], self.applications[name].url, asked[name]) for name in plans))
+
+        def work() -> None:
+            try:
+                asyncio.run(all_of_them())
+            except BaseException as error:  # noqa: BLE001 - it is raised below, in the thread that waits
+                failed.append(error)
+
+        with self.teller.doing(
+            f"{sum(planned.values())} requests, and each application ended and started in the midst"
+        ):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            for part, name in enumerate(plans, 1):
+                # Not all at the same time: one after another, as they come to such a part of their requests.
+                share = part / (len(plans) + 1)
+                self._until(
+                    f"requests to {name}",
+                    lambda n=name, s=share: not thread.is_alive() or asked[n].requests >= s * planned[n],  # type: ignore[misc]
+                )
+                if thread.is_alive():
+                    self._end_application(name)
+                    self._start_application(name)
+            self._until("the last answers", lambda: not thread.is_alive())
+        if failed:
+            raise RuntimeError(f"the requests could not be made: {failed[0]!r}") from failed[0]
+        return asked
+
+    def _end(self) -> None:
+        """End the applications, and wait until all that they have said is sealed and stored."""
+        with self.teller.doing("every event sealed, signed, stored and archived"):
+            *first, last = sorted(self.running, key="fastapi".__eq__)
+            for name in first:
+                self._end_application(name)
+            self._until(
+                "the outbox to be empty", lambda: outbox_status(self.invoices_dsn, OutboxTables.of()).waiting == 0
+            )
+            self._sealed()
+            pause = time.monotonic() + SEGMENTS.seconds + 0.5
+            self._until("the segment's time to be over", lambda: time.monotonic() > pause)
+            self._end_application(last)  # its goodbye stands behind the time of the segment with all else, and ends it
+            size = self._sealed().size or 0
+            self._until_progress("every store to hold it", lambda now: _reached(now, size))
+
+    def _sealed(self) -> ChainProgress:
+        return self._until_progress("the input to be sealed", lambda now: now.waiting == 0)
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    def _entries(self) -> list[dict[str, Any]]:
+        topic = ChainTopics.of(CHAIN, self.settings.kafka.prefix).chain
+        return [
+            json.loads(record.value or b"")
+            for records in read_until_end(self.settings.kafka_settings(), topic)
+            for record in records
+        ]
+
+    def _judge(
+        self, plans: dict[str, Plan], asked: dict[str, Asked], entries: list[dict[str, Any]], services: list[str]
+    ) -> bool:
+        compared = compare(
+            [event for each in asked.values() for event in each.expected],
+            [event for each in asked.values() for event in each.perhaps],
+            [event for entry in entries if (event := event_of(entry, services)) is not None],
+        )
+        complaints = troubles(entries, services, SECRETS)
+        for name, plan in plans.items():
+            complaints += [f"{plan.framework}: {each}" for each in asked[name].unexpected]
+            if len(asked[name].unanswered) > LEAST_UNANSWERED:
+                complaints.append(f"{plan.framework}: {len(asked[name].unanswered)} requests had no answer")
+            if not compared.get(plan.service) or not compared[plan.service].expected:
+                complaints.append(f"{plan.framework}: no request was answered")
+        self.teller.console.print(_table(plans, asked, compared))
+        for each in compared.values():
+            for kind in ("missing", "doubled", "unexpected"):
+                complaints += [f"{kind}: {event}" for event in getattr(each, kind)[:5]]
+        for complaint in complaints[:40]:
+            self.teller.console.print(Text(f"✗ {complaint}", style="red"))
+        held = not complaints
+        verdict = ("✓ not one missing, not one doubled", "green") if held else ("✗ the log differs", "bold red")
+        self.teller.console.print(Text(*verdict))
+        return held
+
+    def _verified(self) -> bool:
+        with self.teller.doing("sealstream verify all: every hash, link, root and signature, in all three stores"):
+            done = self._sealstream("verify", "all")
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        for line in lines if done.returncode else lines[-6:]:
+            self.teller.say(line)
+        if done.returncode:
+            self.teller.say(f"verify all: exit code {done.returncode} {done.stderr[-2_000:]}")
+        return done.returncode == 0
+
+    # --- waiting and commands ---------------------------------------------------------------------------------------
+
+    def _until(self, what: str, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not reached():
+            self.stack.step()
+            time.sleep(0.05)
+            if time.monotonic() > deadline:
+                states = ", ".join(f"{status.name} {status.state}" for status in self.stack.status())
+                raise TimeoutError(f"waited {_PATIENCE_S:.0f} s for {what}: {states}; logs in {self.folder}/data/logs")
+
+    def _until_progress(self, what: str, reached: Callable[[ChainProgress], bool]) -> ChainProgress:
+        seen: list[ChainProgress] = []
+
+        def look() -> bool:
+            seen.append(chain_progress(self.settings, CHAIN))
+            return reached(seen[-1])
+
+        try:
+            self._until(what, look)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; {seen[-1]}") from error
+        return seen[-1]
+
+    def _sealstream(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(self.config), *words]
+        environment = {**os.environ, "XDG_STATE_HOME": str(self.folder / "state")}  # what a verifier keeps of this log
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+    def _command(self, *words: str) -> str:
+        done = self._sealstream(*words)
+        if done.returncode:
+            raise RuntimeError(f"sealstream {' '.join(words[:3])}: {done.stderr[-2_000:]}")
+        return done.stdout
+
+    def _run(self, command: list[str], environment: dict[str, str]) -> None:
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr[-2_000:]}")
+
+
+def _reached(now: ChainProgress, size: int) -> bool:
+    """All is sealed, signed and in Postgres; in the archive too, but for goodbyes, whose segment is still open."""
+    signed = (now.signed_size or 0) >= size and (now.postgres_size or 0) >= size
+    return now.waiting == 0 and signed and (now.archive_size or 0) >= size - 4
+
+
+def _table(plans: dict[str, Plan], asked: dict[str, Asked], compared: dict[str, Compared]) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("", "requests", "unanswered", "events", "missing", "doubled", "unexpected"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, plan in plans.items():
+        judged = compared.get(plan.service, Compared(0, [], [], []))
+        counts = [asked[name].requests, len(asked[name].unanswered), judged.expected]
+        faults = [len(judged.missing), len(judged.doubled), len(judged.unexpected)]
+        cells = [Text(f"{n:,}", style="bold red" if n else "green") for n in faults]
+        table.add_row(plan.framework, *(f"{n:,}" for n in counts), *cells)
+    return table
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the examples; the return value is the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rounds", type=int, default=20, help="rounds of some six requests each (default: 20, at most 100)"
+    )
+    parser.add_argument("--seed", type=int, default=9, help="of the requests' order and ids (default: 9)")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.rounds <= 100:
+        parser.error("--rounds: expected 1 to 100")
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell had SIGINT ignored
+        signal.signal(number, _interrupt)
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
+    teller = Teller(Console(highlight=False, width=width))
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="sealstream-examples-"))
+    examples = Examples(folder, arguments.rounds, arguments.seed, teller)
+    code = 2
+    try:
+        code = 0 if examples.run() else 1
+    except KeyboardInterrupt:
+        teller.say("stopped")
+        code = 130
+    except (SealstreamError, TimeoutError, RuntimeError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+        teller.say(f"the examples could not go on: {error}")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # a second Ctrl-C must not leave half of it running
+            signal.signal(number, signal.SIG_IGN)
+        teller.say("stopping what was started")
+        examples.stack.stop()
+        if code in (0, 130):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            teller.say(f"logs and data stay in {folder}/data")
+    teller.say(f"{'all held' if code == 0 else 'NOT all held'}, {time.monotonic() - began:.0f} s")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

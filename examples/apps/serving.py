@@ -1,0 +1,116 @@
+"""The four applications as they are served here: each by its ecosystem's real server, under the stack's supervisor."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from sealstream.devstack import ProcessSpec
+from sealstream.devstack.ports import HOST
+
+__all__ = ["ROOT", "Application", "NoExpress", "commands", "make_express"]
+
+ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE, _SHOP = ROOT / "producers" / "express", ROOT / "examples" / "apps" / "express_app"
+_OLDEST_NODE = 18
+_GUNICORN = ("gunicorn", "--workers", "2", "--worker-class", "gthread", "--threads", "4", "--timeout", "180")
+
+
+class NoExpress(Exception):
+    """Why the Express part is skipped."""
+
+
+class Application(NamedTuple):
+    """One that can be started, again and again; its first start is number 1."""
+
+    name: str
+    port: int
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: Path = ROOT
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.port}"
+
+    def spec(self, start: int) -> ProcessSpec:
+        """However it ends, it is not started again by itself."""
+        return ProcessSpec(
+            name=f"{self.name}-{start}",
+            argv=self.command,
+            env=self.environment,
+            ready=lambda _: self.answers(),
+            alarm_exit_codes=frozenset(range(-64, 256)),
+            stop_timeout_s=60,
+            cwd=self.cwd,
+        )
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def commands(name: str, port: int) -> tuple[str, ...]:
+    """What serves it."""
+    bind = ("--bind", f"{HOST}:{port}")
+    return {
+        "django": (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.django_app.wsgi"),
+        "flask": (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.flask_app.app:app"),
+        "fastapi": (
+            *(sys.executable, "-m", "uvicorn", "examples.apps.fastapi_app.app:app", "--host", HOST),
+            *("--port", str(port), "--no-proxy-headers", "--log-level", "warning", "--timeout-graceful-shutdown", "30"),
+        ),
+        "express": ("node", "app.mjs"),
+    }[name]
+
+
+def make_express() -> None:
+    """Install what the shop needs, and build the package that it uses. Raises `NoExpress`, and `RuntimeError` when the
+    package can't be built from what is there.
+    """
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise NoExpress("node and npm are not installed here")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.lstrip("v").split(".")[0]) < _OLDEST_NODE:
+        raise NoExpress(f"node is {version}, and {_OLDEST_NODE} or newer is needed")
+    for folder in (_PACKAGE, _SHOP):
+        _install(folder)
+    sources = [*(_PACKAGE / "src").rglob("*.ts"), *(_PACKAGE / "scripts").glob("*.mjs"), _PACKAGE / "package.json"]
+    built = _PACKAGE / "dist" / "index.mjs"
+    if not built.exists() or built.stat().st_mtime < max(each.stat().st_mtime for each in sources):
+        done = _npm(_PACKAGE, "run", "build")
+        if done.returncode != 0:
+            raise RuntimeError(f"producers/express can't be built: {done.stdout[-2_000:]}{done.stderr[-2_000:]}")
+
+
+def _install(folder: Path) -> None:
+    installed = folder / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= (folder / "package.json").stat().st_mtime:
+        return
+    done = _npm(folder, "install", "--no-audit", "--no-fund")
+    if done.returncode != 0:
+        raise NoExpress(f"npm can't install what {folder.relative_to(ROOT)} needs: {done.stderr[-300:]}")
+    installed.touch()
+
+
+def _npm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["npm", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
