@@ -8,6 +8,7 @@ log, once, or not.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -25,8 +26,13 @@ _BACK_WITHIN_S = 120.0
 
 @dataclass
 class Asked:
-    """What came of a plan. `unexpected`: answers other than planned, in words."""
+    """What came of a plan. `refused`: connections that nobody took; `unexpected`: answers other than planned, in words.
 
+    Half of it is asked at once, and the rest when `go_on` is set, so that something can be done in the midst.
+    """
+
+    halfway: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
     requests: int = 0
     refused: int = 0
     expected: list[Event] = field(default_factory=list)
@@ -49,10 +55,14 @@ async def drive(plan: Plan, url: str, asked: Asked) -> None:
             if answer is None or answer.status_code != ask.status:
                 return
             sessions[ask.who] = plan.session(answer)
-        asks = iter(plan.asks)
+        asks = enumerate(plan.asks)
 
         async def work() -> None:
-            for ask in asks:  # shared: each worker takes the next
+            for number, ask in asks:  # shared: each worker takes the next
+                if number >= len(plan.asks) // 2:
+                    asked.halfway.set()
+                    while not asked.go_on.is_set():  # noqa: ASYNC110 - another thread sets it
+                        await asyncio.sleep(0.005)
                 await _asked(http, ask, sessions[ask.who], asked)
 
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))

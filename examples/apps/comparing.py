@@ -77,8 +77,8 @@ def event_of(entry: Mapping[str, Any], services: Iterable[str]) -> Event | None:
         return None
     values = {side: entry[side] for side in ("old_values", "new_values") if entry.get(side)}
     changed = json.dumps(values, sort_keys=True) if values else ""
-    said = (str(entry[name]) for name in ("actor_id", "action", "resource_type", "resource_id", "result"))
-    return Event(service, entry.get("trace_id", ""), *said, changed)
+    said = [str(entry[name]) for name in ("actor_id", "action", "resource_type", "resource_id", "result")]
+    return Event._make([service, entry.get("trace_id", ""), *said, changed])
 
 
 _ABOUT_PRODUCERS = frozenset({"producer.closed", "audit.loss"})

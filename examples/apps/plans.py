@@ -64,17 +64,12 @@ class Plan:
         """
         request_id = f"{self.rng.getrandbits(128):032x}"
         method, path = call.split(" ")
-        expected = tuple(
-            Event(
-                self.service,
-                request_id,
-                actor or who or "anonymous",
-                *(str(each) for each in said[:4]),
-                json.dumps(said[4], sort_keys=True) if len(said) == 5 else "",
-            )
+        by = (self.service, request_id, actor or who or "anonymous")
+        expected = (
+            Event._make([*by, *map(str, said[:4]), json.dumps(said[4], sort_keys=True) if len(said) == 5 else ""])
             for said in events
         )
-        return Ask(request_id, who, method, path, status, expected, **more)
+        return Ask(request_id, who, method, path, status, tuple(expected), **more)
 
     def shuffled(self) -> Plan:
         """Itself; those who leave are asked first, so that no restart does it for them."""

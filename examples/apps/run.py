@@ -48,7 +48,7 @@ from sealstream.relaying import outbox_status
 
 CHAIN = "main"
 SEGMENTS = SegmentLimits(entries=250, seconds=2)
-LEAST_UNANSWERED = 12  # what can be on its way to an application while it is ended
+MOST_UNANSWERED = 12  # what can be on its way to an application while it is ended
 _PATIENCE_S = 180.0
 _PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "collect")
 
@@ -147,13 +147,14 @@ class Examples:
     def _pid(self, name: str) -> int | None:
         return next((each.pid for each in self.stack.status() if each.name == self.running[name]), None)
 
-    def _end_application(self, name: str) -> None:
-        """SIGTERM, and what it does then: answers what it has heard, says what is still to be said, and ends."""
-        pid = self._pid(name)
-        if pid is None:
-            raise RuntimeError(f"{name} has ended by itself; see {self.folder}/data/logs/{self.running[name]}.log")
-        os.kill(pid, signal.SIGTERM)
-        self._until(f"{name} to end", lambda: self._pid(name) is None)
+    def _end_applications(self, *names: str) -> None:
+        """SIGTERM, and what they do then: answer what they have heard, say what is still to be said, and end."""
+        for name in names:
+            pid = self._pid(name)
+            if pid is None:
+                raise RuntimeError(f"{name} has ended by itself; see {self.folder}/data/logs/{self.running[name]}.log")
+            os.kill(pid, signal.SIGTERM)
+        self._until("the applications to end", lambda: all(self._pid(name) is None for name in names))
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
@@ -176,16 +177,17 @@ class Examples:
         ):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
-            for part, name in enumerate(plans, 1):
-                # Not all at the same time: one after another, as they come to such a part of their requests.
-                share = part / (len(plans) + 1)
+            for name in plans:
                 self._until(
-                    f"requests to {name}",
-                    lambda n=name, s=share: not thread.is_alive() or asked[n].requests >= s * planned[n],  # type: ignore[misc]
+                    f"half of the requests to {name}",
+                    lambda one=asked[name]: one.halfway.is_set() or not thread.is_alive(),  # type: ignore[misc]
                 )
-                if thread.is_alive():
-                    self._end_application(name)
-                    self._start_application(name)
+            for each in asked.values():
+                each.go_on.set()
+            time.sleep(0.02)  # so that each has something to answer while it ends
+            self._end_applications(*plans)
+            for name in plans:
+                self._start_application(name)
             self._until("the last answers", lambda: not thread.is_alive())
         if failed:
             raise RuntimeError(f"the requests could not be made: {failed[0]!r}") from failed[0]
@@ -195,15 +197,14 @@ class Examples:
         """End the applications, and wait until all that they have said is sealed and stored."""
         with self.teller.doing("every event sealed, signed, stored and archived"):
             *first, last = sorted(self.running, key="fastapi".__eq__)
-            for name in first:
-                self._end_application(name)
+            self._end_applications(*first)
             self._until(
                 "the outbox to be empty", lambda: outbox_status(self.invoices_dsn, OutboxTables.of()).waiting == 0
             )
             self._sealed()
             pause = time.monotonic() + SEGMENTS.seconds + 0.5
             self._until("the segment's time to be over", lambda: time.monotonic() > pause)
-            self._end_application(last)  # its goodbye stands behind the time of the segment with all else, and ends it
+            self._end_applications(last)  # its goodbye stands behind the time of the segment with all else, and ends it
             size = self._sealed().size or 0
             self._until_progress("every store to hold it", lambda now: _reached(now, size))
 
@@ -228,17 +229,10 @@ class Examples:
             [event for each in asked.values() for event in each.perhaps],
             [event for entry in entries if (event := event_of(entry, services)) is not None],
         )
-        complaints = troubles(entries, services, SECRETS)
-        for name, plan in plans.items():
-            complaints += [f"{plan.framework}: {each}" for each in asked[name].unexpected]
-            if len(asked[name].unanswered) > LEAST_UNANSWERED:
-                complaints.append(f"{plan.framework}: {len(asked[name].unanswered)} requests had no answer")
-            if not compared.get(plan.service) or not compared[plan.service].expected:
-                complaints.append(f"{plan.framework}: no request was answered")
+        complaints = troubles(entries, services, SECRETS) + complaints_of(plans, asked, compared)
         self.teller.console.print(_table(plans, asked, compared))
-        for each in compared.values():
-            for kind in ("missing", "doubled", "unexpected"):
-                complaints += [f"{kind}: {event}" for event in getattr(each, kind)[:5]]
+        legend = "refused: while it was away, and asked again; unanswered: sent, its events may be there once or not"
+        self.teller.console.print(Text(legend, style="dim"))
         for complaint in complaints[:40]:
             self.teller.console.print(Text(f"✗ {complaint}", style="red"))
         held = not complaints
@@ -250,8 +244,9 @@ class Examples:
         with self.teller.doing("sealstream verify all: every hash, link, root and signature, in all three stores"):
             done = self._sealstream("verify", "all")
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        for line in lines if done.returncode else lines[-6:]:
-            self.teller.say(line)
+        for line in lines:
+            if done.returncode or " holds " in line:
+                self.teller.say(line)
         if done.returncode:
             self.teller.say(f"verify all: exit code {done.returncode} {done.stderr[-2_000:]}")
         return done.returncode == 0
@@ -299,6 +294,22 @@ class Examples:
             raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr[-2_000:]}")
 
 
+def complaints_of(plans: dict[str, Plan], asked: dict[str, Asked], compared: dict[str, Compared]) -> list[str]:
+    """Whatever differs from what it must be, in words; nothing when all held."""
+    complaints = []
+    for name, plan in plans.items():
+        found, judged = asked[name], compared.get(plan.service, Compared(0, [], [], []))
+        complaints += found.unexpected
+        if found.requests < len(plan.logins) + len(plan.asks):
+            complaints.append(f"only {found.requests} of {len(plan.logins) + len(plan.asks)} requests were made")
+        if len(found.unanswered) > MOST_UNANSWERED:
+            complaints.append(f"{len(found.unanswered)} requests had no answer")
+        complaints += [f"missing: {event}" for event in judged.missing]
+        complaints += [f"doubled: {event}" for event in judged.doubled]
+        complaints += [f"unexpected: {event}" for event in judged.unexpected]
+    return complaints
+
+
 def _reached(now: ChainProgress, size: int) -> bool:
     """All is sealed, signed and in Postgres; in the archive too, but for goodbyes, whose segment is still open."""
     signed = (now.signed_size or 0) >= size and (now.postgres_size or 0) >= size
@@ -307,11 +318,11 @@ def _reached(now: ChainProgress, size: int) -> bool:
 
 def _table(plans: dict[str, Plan], asked: dict[str, Asked], compared: dict[str, Compared]) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("", "requests", "unanswered", "events", "missing", "doubled", "unexpected"):
+    for heading in ("", "requests", "refused", "unanswered", "events", "missing", "doubled", "unexpected"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, plan in plans.items():
         judged = compared.get(plan.service, Compared(0, [], [], []))
-        counts = [asked[name].requests, len(asked[name].unanswered), judged.expected]
+        counts = [asked[name].requests, asked[name].refused, len(asked[name].unanswered), judged.expected]
         faults = [len(judged.missing), len(judged.doubled), len(judged.unexpected)]
         cells = [Text(f"{n:,}", style="bold red" if n else "green") for n in faults]
         table.add_row(plan.framework, *(f"{n:,}" for n in counts), *cells)
