@@ -27,13 +27,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from examples.apps.asking import Asked, drive
-from examples.apps.comparing import Compared, compare, event_of, troubles
+from examples.apps.comparing import compare, event_of, troubles
+from examples.apps.judging import complaints_of, table_of
 from examples.apps.plans import PLANS, SECRETS, Plan
-from examples.apps.serving import ROOT, Application, NoExpress, commands, make_express
+from examples.apps.serving import ROOT, Application, NoExpress, Places, application, make_express
 from examples.demo.story import Teller
 from psycopg.sql import SQL, Identifier
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from sealstream.cli.pipeline import prepare, process_specs
@@ -48,7 +48,6 @@ from sealstream.relaying import outbox_status
 
 CHAIN = "main"
 SEGMENTS = SegmentLimits(entries=250, seconds=2)
-MOST_UNANSWERED = 12  # what can be on its way to an application while it is ended
 _PATIENCE_S = 180.0
 _PROCESSES = ("sequencer", "checkpointing", "postgres-sink", "archive-sink", "collect")
 
@@ -105,27 +104,16 @@ class Examples:
             relay = [sys.executable, "-m", "sealstream.cli.entry", "--config", str(self.config), "outbox", "relay"]
             environment = {"SEALSTREAM_OUTBOX_DSN": self.invoices_dsn}
             self.stack.start_processes([ProcessSpec(name="outbox-relay", argv=relay, env=environment)])
-            client = {"SEALSTREAM_BOOTSTRAP": self.settings.kafka.bootstrap, "SEALSTREAM_CHAIN": CHAIN}
-            settings = {
-                "django": {**client, "SEALSTREAM_CLIENT_SERVICE": "invoices", "INVOICES_DSN": self.invoices_dsn},
-                "flask": {
-                    **client,
-                    "SEALSTREAM_CLIENT_SERVICE": "help-desk",
-                    "SEALSTREAM_CLIENT_MODE": "spool",
-                    "SEALSTREAM_CLIENT_SPOOL_DIRECTORY": str(self.folder / "help-desk-spool"),
-                },
-                "fastapi": {**client, "SEALSTREAM_CLIENT_SERVICE": "laboratory"},
-                "express": {
-                    "SEALSTREAM_COLLECTOR_URL": f"http://{HOST}:{port}",
-                    "SEALSTREAM_COLLECTOR_KEY": key,
-                    "SEALSTREAM_CLIENT_SERVICE": "shop",
-                },
-            }
+            places = Places(
+                chain=CHAIN,
+                bootstrap=self.settings.kafka.bootstrap,
+                invoices_dsn=self.invoices_dsn,
+                spool=self.folder / "help-desk-spool",
+                collector_url=f"http://{HOST}:{port}",
+                collector_key=key,
+            )
             for name in names:
-                own = free_port(self._taken)
-                cwd = ROOT / "examples" / "apps" / "express_app" if name == "express" else ROOT
-                environment = {**settings[name], "PORT": str(own)}
-                self.applications[name] = Application(name, own, commands(name, own), environment, cwd)
+                self.applications[name] = application(name, free_port(self._taken), places)
                 self._start_application(name)
 
     def _database(self, name: str) -> str:
@@ -201,11 +189,11 @@ class Examples:
             self._until(
                 "the outbox to be empty", lambda: outbox_status(self.invoices_dsn, OutboxTables.of()).waiting == 0
             )
-            self._sealed()
+            size = self._sealed().size or 0
             pause = time.monotonic() + SEGMENTS.seconds + 0.5
             self._until("the segment's time to be over", lambda: time.monotonic() > pause)
             self._end_applications(last)  # its goodbye stands behind the time of the segment with all else, and ends it
-            size = self._sealed().size or 0
+            self._sealed()
             self._until_progress("every store to hold it", lambda now: _reached(now, size))
 
     def _sealed(self) -> ChainProgress:
@@ -230,7 +218,7 @@ class Examples:
             [event for entry in entries if (event := event_of(entry, services)) is not None],
         )
         complaints = troubles(entries, services, SECRETS) + complaints_of(plans, asked, compared)
-        self.teller.console.print(_table(plans, asked, compared))
+        self.teller.console.print(table_of(plans, asked, compared))
         legend = "refused: while it was away, and asked again; unanswered: sent, its events may be there once or not"
         self.teller.console.print(Text(legend, style="dim"))
         for complaint in complaints[:40]:
@@ -294,39 +282,11 @@ class Examples:
             raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr[-2_000:]}")
 
 
-def complaints_of(plans: dict[str, Plan], asked: dict[str, Asked], compared: dict[str, Compared]) -> list[str]:
-    """Whatever differs from what it must be, in words; nothing when all held."""
-    complaints = []
-    for name, plan in plans.items():
-        found, judged = asked[name], compared.get(plan.service, Compared(0, [], [], []))
-        complaints += found.unexpected
-        if found.requests < len(plan.logins) + len(plan.asks):
-            complaints.append(f"only {found.requests} of {len(plan.logins) + len(plan.asks)} requests were made")
-        if len(found.unanswered) > MOST_UNANSWERED:
-            complaints.append(f"{len(found.unanswered)} requests had no answer")
-        complaints += [f"missing: {event}" for event in judged.missing]
-        complaints += [f"doubled: {event}" for event in judged.doubled]
-        complaints += [f"unexpected: {event}" for event in judged.unexpected]
-    return complaints
-
-
 def _reached(now: ChainProgress, size: int) -> bool:
-    """All is sealed, signed and in Postgres; in the archive too, but for goodbyes, whose segment is still open."""
-    signed = (now.signed_size or 0) >= size and (now.postgres_size or 0) >= size
-    return now.waiting == 0 and signed and (now.archive_size or 0) >= size - 4
-
-
-def _table(plans: dict[str, Plan], asked: dict[str, Asked], compared: dict[str, Compared]) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("", "requests", "refused", "unanswered", "events", "missing", "doubled", "unexpected"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, plan in plans.items():
-        judged = compared.get(plan.service, Compared(0, [], [], []))
-        counts = [asked[name].requests, asked[name].refused, len(asked[name].unanswered), judged.expected]
-        faults = [len(judged.missing), len(judged.doubled), len(judged.unexpected)]
-        cells = [Text(f"{n:,}", style="bold red" if n else "green") for n in faults]
-        table.add_row(plan.framework, *(f"{n:,}" for n in counts), *cells)
-    return table
+    """All is sealed; all that the applications have said is signed, in Postgres and in the archive, too."""
+    return now.waiting == 0 and all(
+        (each or 0) >= size for each in (now.signed_size, now.postgres_size, now.archive_size)
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -367,7 +327,8 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             teller.say(f"logs and data stay in {folder}/data")
-    teller.say(f"{'all held' if code == 0 else 'NOT all held'}, {time.monotonic() - began:.0f} s")
+    if code != 130:
+        teller.say(f"{'all held' if code == 0 else 'NOT all held'}, {time.monotonic() - began:.0f} s")
     return code
 
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from sealstream.devstack import ProcessSpec
 from sealstream.devstack.ports import HOST
 
-__all__ = ["ROOT", "Application", "NoExpress", "commands", "make_express"]
+__all__ = ["ROOT", "Application", "NoExpress", "Places", "application", "make_express"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE, _SHOP = ROOT / "producers" / "express", ROOT / "examples" / "apps" / "express_app"
 _OLDEST_NODE = 18
+_SERVICE = "SEALSTREAM_CLIENT_SERVICE"
 _GUNICORN = ("gunicorn", "--workers", "2", "--worker-class", "gthread", "--threads", "4", "--timeout", "180")
 
 
@@ -61,18 +62,37 @@ class Application(NamedTuple):
             return False
 
 
-def commands(name: str, port: int) -> tuple[str, ...]:
-    """What serves it."""
+class Places(NamedTuple):
+    """Where the applications' events go, and where invoices are kept."""
+
+    chain: str
+    bootstrap: str
+    invoices_dsn: str
+    spool: Path
+    collector_url: str
+    collector_key: str
+
+
+def application(name: str, port: int, places: Places) -> Application:
+    """One of `django`, `flask`, `fastapi`, `express`, as it is deployed: its server and its environment."""
+    kafka = {"SEALSTREAM_BOOTSTRAP": places.bootstrap, "SEALSTREAM_CHAIN": places.chain}
     bind = ("--bind", f"{HOST}:{port}")
-    return {
-        "django": (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.django_app.wsgi"),
-        "flask": (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.flask_app.app:app"),
-        "fastapi": (
-            *(sys.executable, "-m", "uvicorn", "examples.apps.fastapi_app.app:app", "--host", HOST),
-            *("--port", str(port), "--no-proxy-headers", "--log-level", "warning", "--timeout-graceful-shutdown", "30"),
-        ),
-        "express": ("node", "app.mjs"),
-    }[name]
+    if name == "django":
+        command: tuple[str, ...] = (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.django_app.wsgi")
+        return Application(name, port, command, {**kafka, _SERVICE: "invoices", "INVOICES_DSN": places.invoices_dsn})
+    if name == "flask":
+        command = (sys.executable, "-m", *_GUNICORN, *bind, "examples.apps.flask_app.app:app")
+        spool = {"SEALSTREAM_CLIENT_MODE": "spool", "SEALSTREAM_CLIENT_SPOOL_DIRECTORY": str(places.spool)}
+        return Application(name, port, command, {**kafka, _SERVICE: "help-desk", **spool})
+    if name == "fastapi":
+        served = ("uvicorn", "examples.apps.fastapi_app.app:app", "--host", HOST, "--port", str(port))
+        options = ("--no-proxy-headers", "--log-level", "warning", "--timeout-graceful-shutdown", "30")
+        return Application(name, port, (sys.executable, "-m", *served, *options), {**kafka, _SERVICE: "laboratory"})
+    collector = {
+        "SEALSTREAM_COLLECTOR_URL": places.collector_url,
+        "SEALSTREAM_COLLECTOR_KEY": places.collector_key,
+    }
+    return Application(name, port, ("node", "app.mjs"), {**collector, _SERVICE: "shop", "PORT": str(port)}, _SHOP)
 
 
 def make_express() -> None:

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "sealstream up": "tests/cli/test_up.py",
     "sealstream down": "tests/cli/test_up.py",
     ".venv/bin/sealstream up": "tests/cli/test_up.py",
+    "npm install": "tests/express/test_express_package.py",
     # What makes users and units of a machine is run under a systemd that lives for the test alone:
     "useradd": "tests/systemd/test_live_systemd.py",
     "install -": "tests/systemd/test_live_systemd.py",

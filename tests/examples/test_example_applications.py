@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from examples.apps.asking import Asked, drive
 from examples.apps.comparing import Compared, Event, compare, event_of, troubles
+from examples.apps.judging import complaints_of
 from examples.apps.plans import PLANS, SECRETS, Plan
-from examples.apps.run import complaints_of
-from examples.apps.serving import ROOT, Application, commands
+from examples.apps.serving import ROOT, Application, Places, application
 from tests.pipeline import wait_until
 
 from sealstream.devstack.ports import free_port
@@ -128,21 +128,16 @@ def test_whatever_differs_is_a_complaint() -> None:
 
 
 @contextmanager
-def served(name: str, log: Path, **environment: str) -> Iterator[Application]:
-    port = free_port()
-    application = Application(name, port, commands(name, port), {})
+def served(application: Application, log: Path) -> Iterator[None]:
     roots = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": roots, **application.environment}
     with log.open("wb") as written:
         process = subprocess.Popen(
-            application.command,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": roots, **environment},
-            stdout=written,
-            stderr=written,
+            application.command, cwd=application.cwd, env=environment, stdout=written, stderr=written
         )
     try:
         wait_until(application.answers, 60, lambda: log.read_text()[-3_000:])
-        yield application
+        yield
     finally:
         process.terminate()
         process.wait(60)
@@ -170,16 +165,10 @@ def test_an_application_leaves_exactly_what_its_plan_says(
     tmp_path: Path,
 ) -> None:
     plan: Plan = PLANS[name](random.Random(3), 4)
-    environment = {
-        "SEALSTREAM_BOOTSTRAP": kafka.bootstrap,
-        "SEALSTREAM_CHAIN": chain.name,
-        "SEALSTREAM_CLIENT_SERVICE": plan.service,
-        "SEALSTREAM_CLIENT_MODE": "spool",
-        "SEALSTREAM_CLIENT_SPOOL_DIRECTORY": str(tmp_path / "spool"),
-    }
-    asked = Asked(go_on=_set())
-    with served(name, tmp_path / "log", **environment) as application:
-        asyncio.run(drive(plan, application.url, asked))
+    places = Places(chain.name, kafka.bootstrap, "", tmp_path / "spool", "", "")
+    running, asked = application(name, free_port(), places), Asked(go_on=_set())
+    with served(running, tmp_path / "log"):
+        asyncio.run(drive(plan, running.url, asked))
     assert (asked.unexpected, asked.unanswered, asked.refused) == ([], [], 0)
     entries = sealed()
     assert troubles(entries, [plan.service], SECRETS) == []

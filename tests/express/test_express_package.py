@@ -48,9 +48,9 @@ def test_its_own_tests_pass_with_a_real_collector(package: Path, collected: Coll
 
 
 @long_run
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_package_is_what_users_need(package: Path) -> None:
-    said = npm("run", "test:package")
+    said = npm("run", "test:package", timeout_s=800)
     assert "import and require are one" in said
 
 

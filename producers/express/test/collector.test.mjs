@@ -27,7 +27,7 @@ suite("a real collector", { skip: url === undefined && "none is here: tests/expr
       { metadata: Object.fromEntries(Array.from({ length: 3_000 }, (_, n) => [`name-${n}`, "x".repeat(15)])) },
       { reason: "r".repeat(60_300) }, { metadata: { a: "x".repeat(59_000) } },
     ];
-    for (const [n, more] of strange.entries()) assert.ok(audit.log(event(`strange-${n}`, more)), JSON.stringify(more).slice(0, 80));
+    for (const [n, more] of strange.entries()) assert.ok(audit.log(event(`strange-${n}`, more)), `number ${n}`);
     const stats = await audit.close();
     assert.deepEqual([stats.dropped, stats.delivered, audit.said], [{}, strange.length + 1, []]);
   });
