@@ -49,6 +49,7 @@ class Application(NamedTuple):
             env=self.environment,
             ready=lambda _: self.answers(),
             alarm_exit_codes=frozenset(range(-64, 256)),
+            ready_timeout_s=150,
             stop_timeout_s=60,
             cwd=self.cwd,
         )
@@ -125,12 +126,10 @@ def _install(folder: Path) -> None:
 
 
 def _npm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["npm", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    command = ["npm", *arguments]
+    try:
+        return subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NoExpress(f"`{' '.join(command)}` has not ended within {error.timeout:.0f} s") from error

@@ -23,7 +23,7 @@ DOCTORS = {"dr.li"}
 
 
 class Sample(BaseModel):
-    """What was found in it; None: nothing yet. `access_token`: a secret, by which a machine fetches it."""
+    """`result`: None until something is found. `access_token`: a secret, by which a machine fetches it."""
 
     patient: str
     result: str | None = None
@@ -32,7 +32,7 @@ class Sample(BaseModel):
 
 
 class Login(BaseModel):
-    """Name and password."""
+    """Who somebody says to be."""
 
     name: str
     password: str
@@ -57,11 +57,10 @@ app.add_middleware(AuditMiddleware, client=audit, exclude={"/health"})
 
 def somebody(request: Request) -> str:
     """Who asks. Runs in a worker thread; the request's event knows the actor all the same."""
-    name = request.session.get("user")
-    if name is None:
+    if "user" not in request.session:
         raise HTTPException(401, "log in first")
-    describe(actor_id=name, tenant="laboratory")
-    return str(name)
+    describe(actor_id=request.session["user"], tenant="laboratory")
+    return str(request.session["user"])
 
 
 Somebody = Annotated[str, Depends(somebody)]
@@ -110,11 +109,9 @@ async def release(sample_id: int, result: str, name: Somebody) -> str:
     async with audit.action("result.release", ("sample", sample_id)) as action:
         if name not in DOCTORS:
             raise HTTPException(403, "doctors release")
-        changed = Sample(
-            patient=samples[sample_id].patient, result=result, released=True, access_token=f"swordfish {sample_id}"
-        )
-        action.changes(samples[sample_id], changed)
-        samples[sample_id] = changed
+        new = {"result": result, "released": True, "access_token": f"swordfish {sample_id}"}
+        before, samples[sample_id] = samples[sample_id], samples[sample_id].model_copy(update=new)
+        action.changes(before, samples[sample_id])
         emitted_already()
     return "released"
 
