@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express simulate demo rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch express simulate demo examples rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -62,6 +62,9 @@ simulate: setup ## simulated histories, as many as HISTORIES says, from a new se
 demo: setup ## the whole pipeline, from web requests to tampering found, in a few minutes
 	$(BIN)/python -m examples.demo.run
 
+examples: setup ## four applications (Django, Flask, FastAPI, Express) write into one log: nothing missing, nothing doubled
+	$(BIN)/python -m examples.apps.run
+
 faults: setup ## real faults for an hour, or MINUTES=5, by SEED=7: nothing may be lost or doubled
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),60)
 
@@ -81,6 +84,6 @@ down: setup ## stop them; the data in .sealstream stays
 	$(BIN)/sealstream down
 
 clean: ## remove .venv, caches and builds; the data in .sealstream stays
-	rm -rf producers/express/node_modules producers/express/dist
+	rm -rf producers/express/node_modules producers/express/dist examples/apps/express_app/node_modules
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find $(ROOTS) tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

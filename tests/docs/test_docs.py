@@ -54,6 +54,7 @@ PAGES = sorted(
         "docs/how-to/*.md",
         "docs/frameworks/*.md",
         "docs/reference/*.md",
+        "examples/README.md",
         "examples/*/README.md",
     )
     for path in ROOT.glob(pattern)
@@ -67,6 +68,7 @@ SHORT = ("README.md", "docs/tutorial.md", "docs/how-to/find-why-a-sink-lags.md")
 # Commands of a page that are run elsewhere, by a test of their own, and where.
 ELSEWHERE = {
     "make demo": ".ci/run",
+    "make examples": ".ci/run",
     "make test": ".ci/run",
     "sealstream up": "tests/cli/test_up.py",
     "sealstream down": "tests/cli/test_up.py",
