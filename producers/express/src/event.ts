@@ -62,6 +62,13 @@ export interface AuditEvent {
   producer_seq?: number | null;
   /** whose personal data the encrypted fields hold */
   subject_id?: string | null;
+  /** the producer's own signature on this event; whether it holds, the log says */
+  signature?: {
+    /** the key's label: its name, +, its key id */
+    key: string;
+    /** base64 of the Ed25519 signature */
+    value: string;
+  } | null;
 }
 
 export type ActorType = AuditEvent["actor_type"];
@@ -99,6 +106,7 @@ export const FIELDS: Readonly<Record<keyof AuditEvent, Rule>> = {
   producer_id: { kind: "text", limit: 512 },
   producer_seq: { kind: "number" },
   subject_id: { kind: "text", limit: 512 },
+  signature: { kind: "source" },
 };
 
 export const SOURCE_LIMIT = 512;
