@@ -33,7 +33,7 @@ type Ours = "id" | "timestamp" | "actor_id" | "actor_type" | "resource_id" | "re
 type Values = Readonly<Record<string, unknown>> | null;
 
 /** What `log` takes: an event's fields, of which only these three are needed. */
-export interface LoggedEvent extends Partial<Omit<AuditEvent, Ours | "producer_id" | "producer_seq">> {
+export interface LoggedEvent extends Partial<Omit<AuditEvent, Ours | "producer_id" | "producer_seq" | "signature">> {
   action: string;
   resource_type: string;
   resource_id: string | number | bigint | { toJSON(): string };

@@ -112,6 +112,7 @@ function asField(name: string, rule: Rule, value: unknown): Json {
       }
       return plain;
     case "source":
+      if (name === "signature") throw new InvalidEvent("signature can't be given: this client does not sign", name);
       return sourceOf(plain);
     case "object":
       if (plain === null) return null;

@@ -202,7 +202,7 @@ test("log never throws, whatever it is given, and counts it", async () => {
     event(1, { result: "fine" }), event(1, { actor_type: "robot" }), event(1, { timestamp: "2026-11-24T03:00:00" }),
     event(1, { timestamp: new Date(Number.NaN) }), event(1, { id: "7" }), event(1, { changed_fields: "all" }),
     event(1, { metadata: { data: Buffer.from("x") } }), event(1, { metadata: { f() {} } }), event(1, { metadata: [1] }),
-    event(1, { colour: "red" }), event(""), event(null), event(1.5), event(1, { producer_seq: "x", nobody: 1 }),
+    event(1, { colour: "red" }), event(1, { signature: { key: "k", value: "v" } }), event(""), event(null), event(1.5), event(1, { producer_seq: "x", nobody: 1 }),
     event(1, { metadata: { get bad() { throw new Error("no"); } } }),
     event(1, { metadata: new Proxy({}, { ownKeys() { throw new Error("no"); } }) }),
   ];
