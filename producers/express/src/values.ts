@@ -35,10 +35,11 @@ const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:
 const RULES = Object.entries(FIELDS) as readonly (readonly [keyof AuditEvent, Rule])[];
 const MOST_BYTES = 3; // of UTF-8, for one of a text's characters
 
-/** Throws `InvalidEvent` for a field that events don't have. */
+/** Throws `InvalidEvent` for a field that events don't have, or not from here. */
 export function checkNames(given: object): void {
   for (const name of Object.keys(given)) {
     if (!(name in FIELDS)) throw new InvalidEvent(`${atMost(name, 64)} is no field of an event`, "(unknown)");
+    if (name === "signature") throw new InvalidEvent("signature can't be given: this client does not sign", name);
   }
 }
 
@@ -112,7 +113,6 @@ function asField(name: string, rule: Rule, value: unknown): Json {
       }
       return plain;
     case "source":
-      if (name === "signature") throw new InvalidEvent("signature can't be given: this client does not sign", name);
       return sourceOf(plain);
     case "object":
       if (plain === null) return null;
