@@ -461,7 +461,10 @@ def express(reader: Reader) -> Iterator[None]:
     try:
         yield
         wait_until(
-            lambda: b'"month\'s end"' in b"".join(each.value or b"" for each in pipeline.records(pipeline.topics.raw)),
+            lambda: all(
+                part in b"".join(each.value or b"" for each in pipeline.records(pipeline.topics.raw))
+                for part in (b'"month\'s end"', b'"get:/invoices/{invoiceId}"')
+            ),
             30,
         )
     finally:
