@@ -9,12 +9,22 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from examples.company.watching import counted
 from tests.anomalies.conftest import Archived
 from tests.long_runs import long_run
 
-from sealstream.anomalies import History, HistoryWarmUp, Trial, backtest, explained, size_of, stretches_of
+from sealstream.anomalies import (
+    History,
+    HistoryWarmUp,
+    Trial,
+    archive_history,
+    backtest,
+    explained,
+    size_of,
+    stretches_of,
+)
 from sealstream.anomalies import history as history_module
 from sealstream.anomalies.working import in_processes
 from sealstream.anomaly.bulk import rows_of
@@ -219,3 +229,25 @@ def test_a_subjects_records_of_several_chains_come_in_the_order_of_time(
                 records = sorted((record for run in runs for record in run.records()), key=attrgetter("second"))
                 found.setdefault(actor_id, []).extend(map(encode_activity, records))
         assert found == expected
+
+
+def test_however_many_kinds_of_entries_there_are_each_is_itself() -> None:
+    """More actions, types, addresses and tenants than one number can tell apart."""
+    count = 30_000
+    columns = {
+        "action": [f"a{n}" for n in range(count)],
+        "resource_type": [f"t{n}" for n in range(count)],
+        "result": ["success", "denied"] * (count // 2),
+        "actor_type": ["user", "service", "admin"] * (count // 3),
+        "ip_address": [f"address {n}" if n % 7 else None for n in range(count)],
+        "tenant": [f"tenant {n}" for n in range(count)],
+    }
+    batch = pa.record_batch({name: pa.array(values).dictionary_encode() for name, values in columns.items()})
+    places, kinds = archive_history._kinds(batch, [7] * count, archive_history._Texts(), {5: "2026-11-02T10"})
+    found = [kinds[place] for place in places.to_pylist()]
+    assert [each.action for each in found] == columns["action"]
+    assert [each.address for each in found] == columns["ip_address"]
+    assert [each.tenant for each in found] == columns["tenant"]
+    assert [each.result for each in found] == columns["result"]
+    assert found[5].hour == "2026-11-02T10"
+    assert {(each.reasons, each.browsers, each.behalf) for each in found} == {(1, 1, 1)}

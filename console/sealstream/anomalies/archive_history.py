@@ -154,6 +154,7 @@ def _rows(batch: pa.RecordBatch, bodies: pa.ChunkedArray[Any], texts: _Texts) ->
     )
 
 
+_LARGEST = 2**62
 _KIND = ("action", "resource_type", "result", "actor_type", "ip_address", "tenant")  # as `kind_of` takes them
 
 
@@ -166,12 +167,15 @@ def _kinds(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    number, codes, values = pa.array(marks, pa.int64()), [], []
+    number, many, codes, values = pa.array(marks, pa.int64()), _REASONS + _BROWSERS + _BEHALF + 1, [], []
     for name in _KIND:
         encoded = _fewer(batch[name])
         found: list[str | None] = [texts[each] for each in encoded.dictionary.cast(pa.binary()).to_pylist()]
         its = pc.fill_null(encoded.indices.cast(pa.int64()), len(found))
-        number = pc.add_checked(pc.multiply_checked(number, len(found) + 1), its)
+        if many * (len(found) + 1) > _LARGEST:  # numbered anew, from 0 on: only which are the same matters
+            anew = number.dictionary_encode()
+            number, many = anew.indices.cast(pa.int64()), len(anew.dictionary)
+        number, many = pc.add_checked(pc.multiply_checked(number, len(found) + 1), its), many * (len(found) + 1)
         codes.append(numbers(its, "q"))
         values.append([*found, None])
     different = number.dictionary_encode()
