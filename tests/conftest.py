@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from sealstream.devstack import Endpoints, Stack, endpoints_of, status_of
 from sealstream.devstack.ports import free_port
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline
 
 from tests.long_runs import LONG
-
-# That drawing examples takes long says how busy the machine is, and nothing of what is tested.
-settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)
