@@ -229,7 +229,7 @@ def _load(bench: Workbench, client: AuditClient, in_postgres: _InPostgres) -> li
                 time.sleep(0.01)
             if _emit(client, number) is None:
                 raise RuntimeError(f"an event was dropped: {client.stats()}")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while in_postgres.newest < target:
             if in_postgres.failed is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Postgres stands at {in_postgres.newest}, not at {target}") from in_postgres.failed

@@ -11,6 +11,7 @@ import asyncio
 import multiprocessing
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import asyncpg
@@ -19,6 +20,7 @@ from rows import Row
 from workbench import Workbench
 
 from sealstream.client import AuditClient
+from sealstream.errors import Unavailable
 from sealstream.kafka import CommittedReader, KafkaSettings, end_offset
 from sealstream.layout import ChainTopics, decode_entry
 
@@ -28,6 +30,8 @@ PROBES = 100
 
 _PROBE = b'"action":"latency.probe"'
 _SECONDS = 8
+_PATIENCE_S = 120
+"""How long a probe is waited for: a rate beyond what the machine sustains has a figure, too."""
 
 
 def measure(bench: Workbench, dsn: str) -> list[Row]:
@@ -37,6 +41,9 @@ def measure(bench: Workbench, dsn: str) -> list[Row]:
         bench.say(f"latency at {rate:,} events/s")
         sealed, stored, emitted, waiting = _at(bench, dsn, rate, _SECONDS if bench.events > 20_000 else 2)
         held = f"emitted {emitted:,.0f} events/s; {waiting:,} were not yet in Postgres when the last was emitted"
+        if unseen := sum(each >= _PATIENCE_S * 10**9 for each in stored):
+            _settle(dsn)
+            held += f"; {unseen} of {len(stored)} probes were not there after {_PATIENCE_S} s, and count as that"
         for what, found in (
             ("sealed (committed in the chain, seen by a reader)", sealed),
             ("a row in Postgres", stored),
@@ -78,20 +85,22 @@ def _at(bench: Workbench, dsn: str, rate: int, seconds: float) -> tuple[list[int
     waiting = count - (asyncio.run(_newest(dsn)) - newest)
     probes = ours.recv()
     process.join(30)
-    deadline = time.monotonic() + 120
-    while not (probes.keys() <= chain.keys() and probes.keys() <= postgres.keys()):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"at {rate} events/s not every probe was seen within 120 s")
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (probes.keys() <= chain.keys() and probes.keys() <= postgres.keys()) and time.monotonic() < deadline:
         time.sleep(0.05)
     stop.set()
     for watcher in watchers:
         watcher.join(10)
     return (
-        sorted(chain[event_id] - at for event_id, at in probes.items()),
-        sorted(postgres[event_id] - at for event_id, at in probes.items()),
+        sorted(_waited(chain, event_id, at) for event_id, at in probes.items()),
+        sorted(_waited(postgres, event_id, at) for event_id, at in probes.items()),
         count / took,
         max(waiting, 0),
     )
+
+
+def _waited(seen: dict[str, int], event_id: str, at: int) -> int:
+    return seen[event_id] - at if event_id in seen else _PATIENCE_S * 10**9
 
 
 def _emit(told: Connection, bootstrap: str, rate: int, seconds: float) -> None:
@@ -126,13 +135,18 @@ def _emit(told: Connection, bootstrap: str, rate: int, seconds: float) -> None:
 
 
 def _watch_chain(kafka: KafkaSettings, topic: str, start: int, seen: dict[str, int], stop: threading.Event) -> None:
-    with CommittedReader(kafka, topic, start) as reader:
-        while not stop.is_set():
-            records = reader.read(10_000, 0.2)
-            now = time.monotonic_ns()
-            for record in records:
-                if _PROBE in (record.value or b""):
-                    seen[decode_entry(record.value or b"").id] = now
+    while not stop.is_set():
+        with (
+            suppress(Unavailable),
+            CommittedReader(kafka, topic, start) as reader,
+        ):  # a broker at its limits answers late
+            while not stop.is_set():
+                records = reader.read(10_000, 0.2)
+                now = time.monotonic_ns()
+                for record in records:
+                    start = record.offset + 1
+                    if _PROBE in (record.value or b""):
+                        seen[decode_entry(record.value or b"").id] = now
 
 
 async def _newest(dsn: str) -> int:
@@ -142,6 +156,14 @@ async def _newest(dsn: str) -> int:
         return newest
     finally:
         await connection.close()
+
+
+def _settle(dsn: str, longest_s: float = 600) -> None:
+    """Until nothing more comes, so that what is measured next meets a pipeline that is idle."""
+    deadline, before = time.monotonic() + longest_s, -1
+    while (newest := asyncio.run(_newest(dsn))) > before and time.monotonic() < deadline:
+        before = newest
+        time.sleep(5)
 
 
 async def _watch_postgres(dsn: str, newest: int, seen: dict[str, int], stop: threading.Event) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.anomaly.ordinary import company
 from tests.anomaly.reading import Told, newest, told
 from tests.anomaly.stories import watched
+from tests.markers import wait_for_markers
 
 from sealstream.anomaly import ActivityRollUp
 from sealstream.anomaly.following import Following
@@ -78,6 +79,7 @@ class Chain:
             for value in values[first : first + each]:
                 producer.produce(self.topic, value)
             producer.commit()
+        wait_for_markers(self.kafka, self.topic)
 
     @cache  # noqa: B019 - it lives as long as its test
     def _producer(self) -> TransactionalProducer:

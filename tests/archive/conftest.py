@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from tests.markers import wait_for_markers
 
 from sealstream.archive import (
     ArchiveSettings,
@@ -269,6 +270,7 @@ class Stage:
             assert last - first == len(fresh) - 1
             for offset in range(first, last + 1):
                 self.offsets[len(self.offsets)] = offset
+            wait_for_markers(self.kafka, self.topics.chain)
             self.published = len(self.chain.entries)
         self.list_segments()
 
@@ -278,6 +280,7 @@ class Stage:
             headers = segment.headers(self.offsets[segment.last_seq] + 1)
             self.producer.produce(self.topics.segments, segment.note, headers=headers)
             self.producer.commit()
+        wait_for_markers(self.kafka, self.topics.segments)
         self.listed = len(self.chain.segments)
 
     def controls(self) -> list[bytes]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from tests.markers import wait_for_markers
 
 from sealstream.checkpointing import Checkpointing, Pace
-from sealstream.errors import Unavailable
+from sealstream.errors import Misconfigured, Unavailable
 from sealstream.events import log_statement
-from sealstream.kafka import KafkaSettings, Record, TransactionalProducer, create_topics, read_until_end
+from sealstream.kafka import KafkaSettings, Record, TransactionalProducer, create_topics, read_until_end, topic_ids
 from sealstream.layout import (
     ChainSettings,
     ChainTopics,
@@ -143,6 +146,7 @@ class Log:
             for value in values[first : first + each]:
                 producer.produce(topic or self.topics.chain, value)
             producer.commit() if commit else producer.abort()
+        wait_for_markers(self.kafka, topic or self.topics.chain)
         producer.close()
 
     def write_note(
@@ -163,6 +167,7 @@ class Log:
         producer.begin()
         producer.produce(topic, note, headers=checkpoint_headers(headers))
         producer.commit()
+        wait_for_markers(self.kafka, topic)
         producer.close()
 
     def checkpointing(self, **changed: Any) -> Checkpointing:
@@ -222,9 +227,17 @@ class Log:
     def recreate(self, topic: str) -> None:
         """Delete a topic and make it again, empty."""
         client = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
+        old = topic_ids(self.kafka, [topic])[topic]
         for future in client.delete_topics([topic], operation_timeout=30).values():
             future.result()
-        create_topics(self.kafka, [config for config in self.topics.configs() if config.name == topic])
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:  # a broker that is busy still shows the old one, or neither yet
+            with suppress(Unavailable, Misconfigured):
+                create_topics(self.kafka, [config for config in self.topics.configs() if config.name == topic])
+                if topic_ids(self.kafka, [topic])[topic] != old:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"{topic} was not made anew")
 
     def close(self) -> None:
         for process in self._open:

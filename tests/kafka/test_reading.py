@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from tests.markers import wait_for_markers
 
 from sealstream.errors import InputLost, Misconfigured, Unavailable
 from sealstream.kafka import (
@@ -33,12 +34,16 @@ Open = Callable[..., TransactionalProducer]
 NOBODY = KafkaSettings("127.0.0.1:1")
 
 
-def write(producer: TransactionalProducer, topic: str, count: int, *, commit: bool = True) -> None:
+def write(
+    kafka: KafkaSettings, producer: TransactionalProducer, topic: str, count: int, *, commit: bool = True
+) -> None:
+    """One transaction, which every reader has seen decided."""
     producer.begin()
     for n in range(count):
         producer.produce(topic, b"%d" % n)
     producer.flush()
     producer.commit() if commit else producer.abort()
+    wait_for_markers(kafka, topic)
 
 
 def test_read_returns_as_soon_as_something_is_there_and_nothing_when_time_is_up(
@@ -71,12 +76,12 @@ def test_the_limit_is_kept_and_what_is_left_comes_next(kafka: KafkaSettings, top
 
 def test_position_passes_markers_once_the_end_is_seen(kafka: KafkaSettings, topic: str, open_producer: Open) -> None:
     producer = open_producer()
-    write(producer, topic, 3)
+    write(kafka, producer, topic, 3)
     with CommittedReader(kafka, topic, 0) as reader:
         assert len(reader.read(10, 10)) == 3
         reader.read(10, 1)
         assert reader.position() == 4 == end_offset(kafka, topic, committed=True)
-        write(producer, topic, 2)
+        write(kafka, producer, topic, 2)
         assert [record.offset for record in reader.read(10, 10)] == [4, 5]
 
 
@@ -136,11 +141,11 @@ def test_the_last_record_is_found_behind_any_number_of_markers_and_aborted_recor
 ) -> None:
     producer = open_producer()
     assert last_record(kafka, topic) is None
-    write(producer, topic, 100, commit=False)
+    write(kafka, producer, topic, 100, commit=False)
     assert last_record(kafka, topic) is None
-    write(producer, topic, 7)
+    write(kafka, producer, topic, 7)
     for _ in range(3):
-        write(producer, topic, 900, commit=False)
+        write(kafka, producer, topic, 900, commit=False)
     found = last_record(kafka, topic)
     assert found is not None
     assert (found.offset, found.value) == (107, b"6")
@@ -158,10 +163,10 @@ def test_read_until_end_ends_where_the_end_was_when_it_was_asked(
     kafka: KafkaSettings, topic: str, open_producer: Open
 ) -> None:
     producer = open_producer()
-    write(producer, topic, 10)
-    write(producer, topic, 10, commit=False)
+    write(kafka, producer, topic, 10)
+    write(kafka, producer, topic, 10, commit=False)
     asked = read_until_end(kafka, topic)
-    write(producer, topic, 5)
+    write(kafka, producer, topic, 5)
     assert sum(map(len, asked)) == 10
     assert sum(map(len, read_until_end(kafka, topic))) == 15
     assert sum(map(len, read_until_end(kafka, topic, 9))) == 6
@@ -205,7 +210,7 @@ def test_an_option_that_does_not_exist_is_a_fault_of_the_settings(kafka: KafkaSe
 
 
 def test_options_can_t_undo_what_correct_reading_needs(kafka: KafkaSettings, topic: str, open_producer: Open) -> None:
-    write(open_producer(), topic, 3, commit=False)
+    write(kafka, open_producer(), topic, 3, commit=False)
     loose = kafka._replace(options={"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest"})
     with CommittedReader(loose, topic, 0) as reader:
         assert reader.read(10, 1) == []
@@ -240,7 +245,7 @@ def test_a_driver_that_stands_still_is_noticed_and_a_topic_that_is_at_rest_is_no
     monkeypatch.setattr("sealstream.kafka.reader._STILL_S", 0.2)
     producer = open_producer()
     with CommittedReader(kafka, topic, 0) as reader:
-        write(producer, topic, 3)
+        write(kafka, producer, topic, 3)
         while reader.position() < 4:
             reader.read(10, 0.1)
         for _ in range(2):  # what is aborted is passed without a word, and what is open is waited for
@@ -250,6 +255,7 @@ def test_a_driver_that_stands_still_is_noticed_and_a_topic_that_is_at_rest_is_no
             producer.flush()
             reads_nothing(reader)
             producer.abort()
+            wait_for_markers(kafka, topic)
             reads_nothing(reader)
         assert reader.position() == end_offset(kafka, topic, committed=True) == 12
 
@@ -281,7 +287,7 @@ class StandingStill:
 def test_a_topic_that_others_trim_while_it_is_looked_at_is_waited_for_and_no_alarm(
     kafka: KafkaSettings, topic: str, open_producer: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(open_producer(), topic, 3)
+    write(kafka, open_producer(), topic, 3)
 
     def trimmed(*_arguments: Any, **_options: Any) -> CommittedReader:
         raise InputLost(f"{topic} no longer has the offset 0")

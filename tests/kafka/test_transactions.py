@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from tests.markers import wait_for_markers
 
 from sealstream.errors import Fenced, Misconfigured, Unavailable
 from sealstream.kafka import (
@@ -26,6 +27,8 @@ NOBODY = KafkaSettings("127.0.0.1:1")
 
 
 def values_of(kafka: KafkaSettings, topic: str) -> list[bytes | None]:
+    """What a reader gets when every transaction in the topic is decided."""
+    wait_for_markers(kafka, topic)
     return [record.value for records in read_until_end(kafka, topic) for record in records]
 
 
@@ -44,6 +47,7 @@ def test_a_committed_transaction_is_read_whole_in_order_with_keys_and_headers(
     producer.produce(topic, None, b"forget")
     producer.produce(topic, b"")
     producer.commit()
+    wait_for_markers(kafka, topic)
     (records,) = read_until_end(kafka, topic)
     assert [(record.offset, record.key, record.value, list(record.headers)) for record in records] == [
         (0, b"key", b"one", [("a", b"\0\xff"), ("b", b"")]),
@@ -136,6 +140,8 @@ def test_an_aborted_transaction_is_never_read(kafka: KafkaSettings, topic: str, 
     with CommittedReader(kafka, topic, 0) as reader:
         assert [record.value for record in reader.read(10_000, 10)] == [b"committed"]
         assert reader.read(10_000, 1) == []
+        wait_for_markers(kafka, topic)
+        assert reader.read(10_000, 1) == []
         assert reader.position() == end_offset(kafka, topic, committed=True)
     assert values_of(kafka, topic) == [b"committed"]
 
@@ -146,11 +152,12 @@ def test_an_open_transaction_is_not_read_and_holds_the_committed_end(
     producer = open_producer()
     write(producer, topic, [b"one"])
     producer.commit()
+    wait_for_markers(kafka, topic)
     write(producer, topic, [b"open"] * 3)
     producer.flush()
     assert end_offset(kafka, topic, committed=True) == 2
     assert end_offset(kafka, topic, committed=False) == 5
-    assert values_of(kafka, topic) == [b"one"]
+    assert [record.value for records in read_until_end(kafka, topic) for record in records] == [b"one"]
     assert last_record(kafka, topic).value == b"one"  # type: ignore[union-attr]
     producer.commit()
     assert values_of(kafka, topic) == [b"one", b"open", b"open", b"open"]
@@ -232,6 +239,7 @@ def test_close_aborts_what_is_open_so_that_nobody_waits_for_it(
     assert end_offset(kafka, topic, committed=True) == 0
     producer.close()
     producer.close()
+    wait_for_markers(kafka, topic)
     assert end_offset(kafka, topic, committed=True) == end_offset(kafka, topic, committed=False) == 3
     with pytest.raises(Fenced, match="is closed"):
         producer.begin()

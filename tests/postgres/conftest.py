@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from tests.markers import wait_for_markers
 
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import ChainSettings, ChainTopics, CheckpointHeaders, Retention, checkpoint_headers
@@ -246,7 +247,7 @@ class ChainInKafka:
         self.kafka = kafka
         self.chain = chain
         self.topics = ChainTopics.of(chain.name)
-        self._sent = 0
+        self.published = 0  # how many of the chain's entries
         create_topics(kafka, self.topics.configs())
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"test-{chain.name}", "linger.ms": 2}
@@ -255,10 +256,11 @@ class ChainInKafka:
 
     def publish(self, count: int | None = None, *, at_once: int = 1_000) -> ChainInKafka:
         """Writes the chain's next entries (all that are left), in transactions of `at_once`."""
-        values = self.chain.values[self._sent :][:count]
-        self._sent += len(values)
+        values = self.chain.values[self.published :][:count]
+        self.published += len(values)
         for start in range(0, len(values), at_once):
             self.write(self.topics.chain, values[start : start + at_once])
+        wait_for_markers(self.kafka, self.topics.chain)
         return self
 
     def publish_note(self, size: int, first_seq: int | None = None, **options: Any) -> ChainInKafka:
@@ -267,6 +269,8 @@ class ChainInKafka:
         self.write(self.topics.checkpoints, [note.value], note.headers)
         if first_seq is not None:
             self.write(self.topics.segments, [note.value], note.headers)
+        for topic in (self.topics.checkpoints, self.topics.segments):
+            wait_for_markers(self.kafka, topic)
         return self
 
     def make_topic_anew(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from tests.markers import wait_for_markers
 
 from sealstream.events import canonical_event, control_statement
 from sealstream.kafka import KafkaSettings, Record, create_topics, last_record, read_until_end
@@ -68,6 +69,7 @@ class Log:
         """Into the raw topic by a transactional producer, which leaves a marker behind."""
         producer = self.open_transaction(f"up-{uuid.uuid4()}", self.topics.raw, values)
         producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+        wait_for_markers(self.kafka, self.topics.raw)
 
     def open_transaction(self, transactional_id: str, topic: str, values: Sequence[bytes]) -> Producer:
         """A transaction that stays open as long as the producer given back lives; what is in it was acknowledged."""

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
+from tests.markers import wait_for_markers
 
 from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
 from sealstream.kafka import CommittedReader, Record, topic_ids, trim
@@ -168,6 +169,7 @@ def test_an_open_transaction_upstream_is_waited_for_and_not_taken_for_empty(log:
     assert sequencer.tip.raw_offset == 0, "offsets of an open transaction are nobody's yet"
     sequencer.close()
     upstream.commit_transaction(30)
+    wait_for_markers(log.kafka, log.topics.raw)
     run(log)
     entries = log.check_every_offset()
     assert [e["producer_seq"] for e in entries if e["action"] == "read"] == [0, 1, 2]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from tests.markers import wait_for_markers
 from tests.verify.conftest import Built, Verdict
 
 from sealstream.checkpointing import load_signer
@@ -97,6 +98,8 @@ class Copy:
                     beside = checkpoint_headers(note.beside._replace(chain_offset=note.size))
                     producer.produce(topic, note.value, headers=beside)
             producer.commit()
+            for topic in (self.topics.chain, self.topics.checkpoints, self.topics.segments):
+                wait_for_markers(self._built.pipeline.kafka, topic)
         finally:
             producer.close()
 

@@ -172,13 +172,15 @@ def _is_plain(value: Any, depth: int) -> bool:
         value = value.values()
     for item in value:
         kind = type(item)
+        if kind is str:
+            continue
         if kind is dict or kind is list:
             if depth == MAX_NESTING or not _is_plain(item, depth + 1):
                 return False
         elif kind is float:
             if not isfinite(item):
                 return False
-        elif not (kind is str or kind is int or kind is bool or item is None):
+        elif not (kind is int or kind is bool or item is None):
             return False
     return True
 

@@ -64,6 +64,8 @@ def canonical_timestamp(text: str, field: str = "timestamp") -> str:
 
 def format_timestamp(moment: datetime) -> str:
     """An aware datetime in the sealed form. Raises `InvalidEvent` for a naive one, which could mean any zone."""
+    if moment.tzinfo is UTC:
+        return moment.isoformat(timespec="microseconds")[:-6] + "Z"  # in place of +00:00
     if moment.utcoffset() is None:
         raise InvalidEvent(f"timestamp has no offset: expected an aware datetime, got {moment!r}", "timestamp")
     try:
