@@ -26,7 +26,7 @@ from tests.web.test_serving import certificate
 from sealstream.collect.keys import Key, KeyFile, new_key
 from sealstream.collect.room import Room
 from sealstream.collect.splitting import array_members, line_members
-from sealstream.collect.unpacking import PIECE_BYTES, Damaged, unpacker
+from sealstream.collect.unpacking import MOST_MEMBERS, PIECE_BYTES, Damaged, unpacker
 from sealstream.devstack.ports import free_port
 from sealstream.web.problems import Problem
 
@@ -293,3 +293,17 @@ def test_config_check_names_what_is_amiss(collected: Collected, tmp_path: Path) 
     ((state, said),) = found()
     assert (state, "there is no file" in said) == ("wrong", True)
     assert say(config, "config", "check").code == 1
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+def test_a_body_of_very_many_empty_parts_is_refused(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    unpacking = unpacker(encoding)
+    assert unpacking is not None
+    assert b"".join(unpacking.pieces(pack(b"") * (MOST_MEMBERS - 1) + pack(b"end"))) == b"end"
+    with pytest.raises(Damaged, match="1,000 parts"):
+        list(unpacking.pieces(pack(b"")))
+
+
+def test_a_number_of_any_length_ends_where_it_ends() -> None:
+    long = b'{"a":' + b"1" * 5_000 + b"}"
+    assert [each.data for each in array_members(b"[" + long + b",2]", 9)] == [long, b"2"]

@@ -29,6 +29,7 @@ def log(recorded: Recorded) -> Iterator[logging.Logger]:
     made.setLevel(logging.INFO)
     yield made
     made.removeHandler(handler)
+    made.propagate = True
 
 
 def test_a_record_with_audit_is_an_event_and_others_are_not(log: logging.Logger, recorded: Recorded) -> None:
@@ -82,8 +83,16 @@ def test_a_field_that_there_is_not_is_told_as_logging_tells_it(
     log: logging.Logger, recorded: Recorded, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.info("text", extra={"audit": {"action": "a", "resource": ("r", 1), "colour": "red"}})
+    log.info("text", extra={"audit": {"action": "a", "resource": ("r", 1), 1: "red"}})
     assert recorded == []
     assert "colour" in capsys.readouterr().err
+    assert recorded.dropped == {"invalid": 2}
+
+
+def test_a_message_whose_arguments_do_not_fit_it_is_no_loss(log: logging.Logger, recorded: Recorded) -> None:
+    log.propagate = False  # pytest's own handlers raise
+    log.info("%d files", "many", extra={"audit": {"action": "a", "resource": ("r", 1)}})
+    assert recorded.one()["metadata"]["message"] == "%d files"
 
 
 def test_structlog(recorded: Recorded) -> None:
@@ -111,4 +120,5 @@ def test_structlog(recorded: Recorded) -> None:
     assert recorded[0]["metadata"] == {"message": "approved"}
     assert [entry["event"] for entry in out] == ["plain", "approved", "by flag", "by value", "wrong"]
     assert all("audit" not in entry for entry in out)
+    assert recorded.dropped == {"invalid": 1}
     assert out[1]["n"] == 2

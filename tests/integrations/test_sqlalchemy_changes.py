@@ -8,10 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, create_engine, delete, insert, text, update
+from sqlalchemy import Engine, ForeignKey, Integer, create_engine, delete, insert, literal_column, text, update
+from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.sql.functions import FunctionElement
 
 from sealstream.client import AuditClient, clear, context
 from sealstream.client.testing import Recorded, recording
@@ -37,6 +40,18 @@ class Invoice(Base):
     paid_by: Mapped[int | None] = mapped_column(
         ForeignKey("customer.id", deferrable=True, initially="DEFERRED"), default=None
     )
+
+
+class OfThisDatabase(FunctionElement[int]):
+    """A function that only one dialect can write."""
+
+    inherit_cache = True
+    type = Integer()
+
+
+@compiles(OfThisDatabase, "postgresql")
+def _as_here(_element: Any, _compiler: Any, **_more: Any) -> str:
+    return "(42)"
 
 
 class AuditedSession(Session):
@@ -185,6 +200,95 @@ def test_a_flush_that_fails_hides_nothing_later(sessions: sessionmaker[Session],
         session.execute(update(Invoice).values(cents=2))
         session.commit()
     assert [event["action"] for event in recorded] == ["create", "update"]
+
+
+def test_a_flush_that_the_application_ends_hides_nothing_later(
+    engine: Engine, sessions: sessionmaker[Session], recorded: Recorded
+) -> None:
+    def checked(session: Session, *_more: Any) -> None:
+        if any(each.cents < 0 for each in session.new):
+            raise ValueError
+
+    listen(sessions, "before_flush", checked)
+    with suppress(ValueError), sessions() as session:
+        session.add(Invoice(customer="c", cents=-1))
+        session.commit()
+    with engine.begin() as connection:
+        connection.execute(update(Invoice).values(cents=2))
+    with sessions() as session:
+        session.execute(update(Invoice).values(cents=3))
+        session.commit()
+    assert told(recorded) == [("update", "invoice", "*")] * 2
+
+
+def test_what_only_this_database_can_write_runs_and_is_recorded(
+    sessions: sessionmaker[Session], recorded: Recorded
+) -> None:
+    with sessions() as session:
+        invoice = Invoice(id=1, customer="c", cents=1)
+        session.add(invoice)
+        session.commit()
+        session.execute(update(Invoice).values(cents=OfThisDatabase()))
+        invoice.cents = OfThisDatabase()  # type: ignore[assignment]
+        session.commit()
+        assert invoice.cents == 42
+        session.execute(update(Invoice).values(customer=literal_column("'hidden'")))
+        session.commit()
+    assert [event["action"] for event in recorded] == ["create", "update", "update", "update"]
+    assert recorded[1]["metadata"]["statement"] == "UPDATE invoice SET cents=(?)"
+    assert recorded[2]["changed_fields"] == ["cents"]
+    assert "hidden" not in str(list(recorded))
+    assert recorded.dropped == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "/* it's a comment */ UPDATE invoice SET customer = 'hidden'",
+        "-- update customer\nupdate INVOICE set customer = 'hidden'",
+        "WITH known AS (SELECT 'update customer' AS x) UPDATE invoice SET customer = 'hidden' FROM known",
+        "WITH c AS (INSERT INTO customer DEFAULT VALUES RETURNING id) UPDATE invoice SET paid_by = c.id FROM c",
+        "UPDATE invoice SET customer = $quoted$hidden$quoted$",
+    ],
+)
+def test_texts_of_all_kinds_are_seen(sessions: sessionmaker[Session], recorded: Recorded, statement: str) -> None:
+    with sessions() as session:
+        session.execute(text(statement))
+        session.execute(text("SELECT 'update invoice ' || customer FROM invoice FOR UPDATE"))
+        session.commit()
+    assert told(recorded) == [("update", "invoice", "*")]
+    assert "hidden" not in str(list(recorded))
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_session_in_somebody_else_s_transaction(
+    engine: Engine, sessions: sessionmaker[Session], recorded: Recorded, commits: bool
+) -> None:
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with sessions(bind=connection, join_transaction_mode="create_savepoint") as session:
+            session.add(Invoice(customer="one", cents=1))
+            session.commit()
+            session.add(Invoice(customer="gone", cents=1))
+            session.flush()
+            session.rollback()
+        assert recorded == []
+        outer.commit() if commits else outer.rollback()
+    assert [event["new_values"]["customer"] for event in recorded] == (["one"] if commits else [])
+
+
+def test_what_can_t_be_said_of_a_change_is_counted_and_the_change_is_made(
+    engine: Engine, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = sessionmaker(engine)
+    audit_changes(engine, made, AuditClient("main", "127.0.0.1:1"), models=[Invoice])
+    monkeypatch.setattr("sealstream.integrations.sqlalchemy_changes.resource_of", int)
+    with made() as session:
+        session.add(Invoice(customer="c", cents=7))
+        session.commit()
+        assert session.query(Invoice).one().cents == 7
+    assert recorded == []
+    assert recorded.dropped == {"invalid": 1}
 
 
 def test_an_outbox_in_the_same_transaction(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from sealstream.web.problems import Problem
 
 __all__ = ["Member", "array_members", "line_members"]
 
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(parse_int=len)  # members are measured, not read: no number is too long for that
 _SPACE = " \t\n\r"
 
 

@@ -1,7 +1,8 @@
 """Bodies that were packed: gzip (RFC 1952, also of several members) and zstd (RFC 8878), piece by piece.
 
 The invariant: no step makes more than one piece of output, whatever the input says, so that whoever counts the pieces
-can stop a bomb after one too many. Pure but for the decompressors' own state.
+can stop a bomb after one too many; and a body has a bounded number of members, for empty ones cost time and add no
+piece. Pure but for the decompressors' own state.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ __all__ = ["ENCODINGS", "Damaged", "Unpacker", "unpacker"]
 
 PIECE_BYTES = 262_144
 _LARGEST_WINDOW_LOG = 23  # 8 MiB, what RFC 8878 section 3.1.1.1.2 asks of everybody
+
+MOST_MEMBERS = 1_000
+"""Members (gzip) or frames (zstd) that a body may be made of."""
 
 ENCODINGS = ("gzip", "zstd", "identity")
 
@@ -48,14 +52,22 @@ class _Identity:
         pass
 
 
+def _one_more(members: int) -> int:
+    if members == MOST_MEMBERS:
+        raise Damaged(f"the body is packed in more than {MOST_MEMBERS:,} parts: pack it as one")
+    return members + 1
+
+
 class _Gzip:
     def __init__(self) -> None:
         self._member: Any = None
+        self._members = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         try:
             while data:
                 if self._member is None:
+                    self._members = _one_more(self._members)
                     self._member = zlib.decompressobj(wbits=31)
                 yield self._member.decompress(data, PIECE_BYTES)
                 if self._member.eof:
@@ -73,11 +85,13 @@ class _Gzip:
 class _Zstd:
     def __init__(self) -> None:
         self._frame: Any = None
+        self._frames = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         try:
             while data:
                 if self._frame is None:
+                    self._frames = _one_more(self._frames)
                     limit: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
                     self._frame = zstd.ZstdDecompressor(options=limit)
                 yield self._frame.decompress(data, PIECE_BYTES)

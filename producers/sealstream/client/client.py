@@ -262,6 +262,13 @@ class AuditClient:
         listed = (*self._denials, *denials)
         return audited(lambda name, on: Action(self.emit, name, on, denials=listed, fields=given), action, resource)
 
+    def refuse(self, error: Exception, place: str) -> None:
+        """Count an event that an integration could not make, as `invalid`; `place` says where, for a person.
+
+        Raises `InvalidEvent` when `strict`.
+        """
+        self._drop("invalid", InvalidEvent(f"{place}: it can't be made into an event: {type(error).__name__}"), place)
+
     def _drop(self, reason: str, error: SealstreamError, place: str = "") -> None:
         """Count an event that will not be sent, and say so once for each reason and place."""
         self._losses.add(reason)

@@ -141,7 +141,7 @@ def _number_text(number: int) -> str:
 
 def _clean(text: str) -> str:
     if text.isascii() and "\0" not in text:
-        return str(text)
+        return str.__str__(text)  # a subclass, such as Django's SafeString, may answer `str` with itself
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 

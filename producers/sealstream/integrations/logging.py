@@ -10,17 +10,21 @@ are not touched. A record that makes no event is counted and logged by the clien
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sealstream.client import AuditClient
 from sealstream.client.resources import NAMELESS, resource_of
 from sealstream.client.results import error_name, result_of_error, told_result
+from sealstream.errors import SealstreamError
 
-__all__ = ["AuditHandler", "emit_record"]
+__all__ = ["AuditHandler", "count", "emit_record"]
 
 _MESSAGE_CHARACTERS = 2_000
+_FIELDS = dict.fromkeys(name for name in inspect.signature(AuditClient.emit).parameters if name != "self")
 
 
 class AuditHandler(logging.Handler):
@@ -38,9 +42,25 @@ class AuditHandler(logging.Handler):
             return
         try:
             error = record.exc_info[1] if record.exc_info else None
-            emit_record(self.client, said, record.getMessage(), error, self._denials, {"logger": record.name})
-        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            emit_record(self.client, said, _message(record), error, self._denials, {"logger": record.name})
+        except Exception as error:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
+            count(self.client, error, f"audit record of logger {record.name}")
+
+
+def count(client: AuditClient, error: Exception, place: str) -> None:
+    """A record that made no event, unless the client has counted it already, as it does before it raises."""
+    if not isinstance(error, SealstreamError):
+        with suppress(SealstreamError):  # a strict one raises
+            client.refuse(error, place)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The record's text; one whose arguments do not fit it, as it stands."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - logging's own handlers tell of it
+        return str(record.msg)
 
 
 def emit_record(
@@ -65,6 +85,8 @@ def emit_record(
     given = fields.pop("result", None)
     fields["result"] = told_result(result, given) if given in (None, "success", "denied", "failure") else given
     action = fields.pop("action", "")
+    for name in fields.keys() - _FIELDS:
+        raise TypeError(f"{str(name)[:64]!r} is no field of an audit record: expected some of {', '.join(_FIELDS)}")
     fields.setdefault("resource_type", "")
     fields.setdefault("resource_id", "")
     return client.emit(action, **{**fields, "metadata": about})

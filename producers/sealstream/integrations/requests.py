@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 
-from sealstream.client import AuditClient, bind_shared, bound, sharing
+from sealstream.client import AuditClient, bind_shared, bound, context, sharing
 from sealstream.client.context import Captured, Context, captured, resumed
 from sealstream.client.results import Result, result_of_status, told_result
 from sealstream.client.tracing import trace_id_of
+from sealstream.errors import SealstreamError
 from sealstream.integrations.proxies import TrustedProxies
 from sealstream.integrations.routes import cut
 
@@ -91,9 +92,10 @@ def describe(**fields: Unpack[Description]) -> None:
     if shared:
         bind_shared(**shared)
     own = {name: value for name, value in fields.items() if name not in _SHARED and value is not None}
-    metadata = own.get("metadata")
-    if isinstance(metadata, Mapping):
-        own["metadata"] = {**told["fields"].get("metadata", {}), **metadata}
+    if "metadata" in own:
+        said = own["metadata"]
+        more = said if isinstance(said, Mapping) else {"metadata": said}
+        own["metadata"] = {**told["fields"].get("metadata", {}), **more}
     told["fields"].update(own)
 
 
@@ -158,6 +160,7 @@ class Request:
         self.told: _Told = {"fields": {}, "emitted": False, "error": None}
         self.shared: dict[str, Any] = {}
         self._bound = Captured({}, self.shared)
+        self._outer = captured().own
         self._began = time.perf_counter()
 
     def hold(self) -> None:
@@ -178,9 +181,19 @@ class Request:
         finally:
             _told.reset(token)
 
+    def bound_within(self) -> dict[str, Any]:
+        """Within the request: what its own code has bound, for all of it or by `bind`, which goes before."""
+        own = {name: value for name, value in captured().own.items() if self._outer.get(name) is not value}
+        return {**self.shared, **own}
+
     def duration_ms(self) -> float:
         """Since it began."""
         return round((time.perf_counter() - self._began) * 1000, 3)
+
+
+def _said(value: Any, otherwise: Any) -> Any:
+    """What a handler said, unless it is nothing; never asked whether it is true, which may raise."""
+    return otherwise if value is None or (type(value) is str and not value) else value
 
 
 class RequestAudit(Generic[T]):
@@ -237,11 +250,13 @@ class RequestAudit(Generic[T]):
 
     @contextmanager
     def begun(self, known: Context) -> Iterator[Request]:
-        """The block in which the request runs; `describe` and other events know it within."""
+        """The block in which the request runs; `describe` and other events know it within. What is bound within ends
+        with it: a server's threads go on to other requests.
+        """
         request = Request()
         token = _told.set(request.told)
         try:
-            with sharing(**known) as shared:
+            with context(), sharing(**known) as shared:
                 request.shared = shared
                 yield request
         finally:
@@ -253,6 +268,9 @@ class RequestAudit(Generic[T]):
             self._emit(asked, request, end())
         except Exception as fault:  # noqa: BLE001 - a failing log never breaks a request
             self.complain("emitting", fault)
+            if not isinstance(fault, SealstreamError):  # those, of a strict client, are counted
+                with suppress(SealstreamError):
+                    self.client.refuse(fault, "request")
 
     def _emit(self, asked: T, request: Request, end: Ended) -> None:
         told = request.told["fields"]
@@ -266,9 +284,8 @@ class RequestAudit(Generic[T]):
         resource_type, resource_id = end.resource
         if self.client.redaction.is_secret(resource_type):  # /reset/{token}: what the path names is no name
             resource_id = "[redacted]"
-        if told.get("resource_type") or told.get("resource_id"):
-            resource_type = told.get("resource_type") or resource_type
-            resource_id = told.get("resource_id") or resource_id
+        resource_type = _said(told.get("resource_type"), resource_type)
+        resource_id = _said(told.get("resource_id"), resource_id)
         metadata = {**told.get("metadata", {}), **end.metadata, "duration_ms": request.duration_ms()}
         if end.status is not None:
             metadata["http_status"] = end.status
@@ -276,22 +293,25 @@ class RequestAudit(Generic[T]):
             metadata["error"] = error
         if len(end.path_params) > 1:
             metadata["path_params"] = {cut(name, 128): cut(value, 512) for name, value in end.path_params.items()}
+        within = request.bound_within()
+        who = {**within, **self._asked_actor(asked, within)}
+        reason = who.pop("reason", None)
         self.client.emit(
-            told.get("action") or end.action,
+            _said(told.get("action"), end.action),
             resource_type=resource_type,
             resource_id=resource_id,
             result=result,
-            reason=told.get("reason"),
+            reason=_said(told.get("reason"), reason),
             changed_fields=told.get("changed_fields"),
             old_values=told.get("old_values"),
             new_values=told.get("new_values"),
             metadata=metadata,
-            **{**request.shared, **self._asked_actor(asked, request.shared)},
+            **who,
         )
 
-    def _asked_actor(self, asked: T, shared: Mapping[str, Any]) -> dict[str, Any]:
+    def _asked_actor(self, asked: T, within: Mapping[str, Any]) -> dict[str, Any]:
         """Who the application's `actor` function says it is, unless a handler has said it."""
-        if self._actor is None or shared.get("actor_id") is not None:
+        if self._actor is None or within.get("actor_id") is not None:
             return {}
         try:
             actor = self._actor(asked)

@@ -10,24 +10,31 @@ the statement without its values, and how many rows it touched (`metadata.bulk`,
 With an `AuditClient`, events are sent after the session's commit, or, of a connection without a session, right before
 its COMMIT, since SQLAlchemy says nothing after it. With an `SQLAlchemyOutbox` they are rows of the transaction itself.
 What was rolled back, to a savepoint too, has no event. Not seen: `exec_driver_sql`, rows that a foreign key's cascade
-deletes in the database, members of a many-to-many relationship.
+deletes in the database, members of a many-to-many relationship, and what one text does beside its first INSERT, UPDATE,
+DELETE, MERGE or TRUNCATE of a watched table.
+
+The invariant: with an `AuditClient` nothing here fails the application's statement; what can't be said is counted by
+the client. With an outbox it fails, since there an event and its change are one. Nothing here outlives its transaction.
 """
 
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 
-from sqlalchemy import Connection, Engine, TextClause, event
+from sqlalchemy import ClauseElement, Connection, Engine, TextClause, event
 from sqlalchemy.orm import PassiveFlag, Session, attributes
 from sqlalchemy.sql.dml import Delete, Insert, UpdateBase
 
 from sealstream.client import AuditClient, bound
 from sealstream.client.changes import changes, plain
 from sealstream.client.resources import NAMELESS, resource_of
+from sealstream.errors import SealstreamError
 from sealstream.integrations.routes import cut
 from sealstream.integrations.sqlalchemy import SQLAlchemyOutbox
 
@@ -41,12 +48,13 @@ _CHANGED = "sealstream_changed"
 _CONNECTIONS = "sealstream_connections"
 _VERBS = {"insert": "create", "update": "update", "delete": "delete", "merge": "update", "truncate": "truncate"}
 _TEXT = re.compile(
-    r"\s*(insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into|truncate(?:\s+table)?)\s+([\w.\"]+)",
+    r"\b(insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into|truncate(?:\s+table)?)\s+([\w.\"]+)",
     re.IGNORECASE,
 )
-_LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|\b\d+(?:\.\d+)?\b", re.DOTALL)
+_COMMENT = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
-_flushing: ContextVar[bool] = ContextVar("sealstream_flushing", default=False)
+_flushing: ContextVar[weakref.ref[Session] | None] = ContextVar("sealstream_flushing", default=None)
 
 
 def audit_changes(
@@ -79,7 +87,20 @@ def audit_changes(
         (engine, "rollback_savepoint", _back_to_savepoint),
     ]
     for target, name, function in listened:
-        event.listen(target, name, function)
+        event.listen(target, name, _harmless(function, to) if isinstance(to, AuditClient) else function)
+
+
+def _harmless(function: Callable[..., None], client: AuditClient) -> Callable[..., None]:
+    @wraps(function)
+    def listening(*args: Any) -> None:
+        try:
+            function(*args)
+        except SealstreamError:  # of a strict client, which has counted it
+            raise
+        except Exception as error:  # noqa: BLE001 - an application's values; its statement must not suffer
+            client.refuse(error, "change of SQLAlchemy")
+
+    return listening
 
 
 class _Watch:
@@ -88,14 +109,14 @@ class _Watch:
     ) -> None:
         self._to = to
         self._models = tuple(models)
-        self._tables = {str(model.__table__): model for model in models}
+        self._tables = {_folded(str(model.__table__)): str(model.__table__) for model in models}
         self._ignore = ignore
 
     # --- what a flush does
 
     def flushing(self, session: Session, _context: Any, _instances: Any) -> None:
         """Nothing is executed yet; afterwards, values that the database computes are forgotten."""
-        _flushing.set(True)
+        _flushing.set(weakref.ref(session))
         session.info[_CHANGED] = {
             id(each): said
             for each in session.dirty
@@ -104,7 +125,7 @@ class _Watch:
 
     def flushed(self, session: Session, _context: Any) -> None:
         """The statements are executed, and the objects still know what they were."""
-        _flushing.set(False)
+        _flushing.set(None)
         before = session.info.pop(_CHANGED, {})
         for objects, report in ((session.new, _created), (session.dirty, _updated), (session.deleted, _deleted)):
             for each in objects:
@@ -123,23 +144,28 @@ class _Watch:
         self, connection: Connection, statement: Any, multi: Any, _params: Any, _options: Any, result: Any
     ) -> None:
         """Any statement, those of flushes too."""
-        if _flushing.get():
+        if _in_flush():
             return
         if isinstance(statement, UpdateBase):
             table = str(getattr(statement, "table", ""))
             verb = (
                 "create" if isinstance(statement, Insert) else "delete" if isinstance(statement, Delete) else "update"
             )
-            said = str(statement)
-        elif isinstance(statement, TextClause) and (found := _TEXT.match(statement.text)):
-            table = found[2].replace('"', "")
-            verb = _VERBS[found[1].split()[0].lower()]
-            said = _LITERAL.sub("?", statement.text)
+            said = _sql(statement, connection)
+        elif isinstance(statement, TextClause):
+            said = _LITERAL.sub("?", _COMMENT.sub(lambda found: found[1] or " ", statement.text))
+            for found in _TEXT.finditer(said):
+                table, verb = found[2], _VERBS[found[1].split()[0].lower()]
+                if _folded(table) in self._tables:
+                    break
+            else:
+                return
         else:
             return
-        if table not in self._tables:
+        table = self._tables.get(_folded(table), "")
+        if not table:
             return
-        metadata: dict[str, Any] = {"bulk": True, "statement": cut(said, 2_000)}
+        metadata: dict[str, Any] = {"bulk": True, "statement": cut(_LITERAL.sub("?", said), 2_000)}
         rows = getattr(result, "rowcount", -1)
         if rows < 0 and verb == "create":  # drivers do not tell for many
             rows = max(len(multi), 1)
@@ -168,7 +194,10 @@ class _Watch:
         if session.in_nested_transaction():
             return
         for connection in session.info.pop(_CONNECTIONS, ()):
-            self._send(connection)
+            if connection.in_transaction():  # somebody else's, which the session has joined: theirs is the commit
+                connection.info.pop(_OF_SESSION, None)
+            else:
+                self._send(connection)
 
     def _send(self, connection: Connection) -> None:
         if isinstance(self._to, AuditClient):
@@ -191,9 +220,38 @@ def _updated(row: Any, ignore: Collection[str]) -> dict[str, Any] | None:
         if column.key in ignore or not history.has_changes():
             continue
         if history.deleted:
-            old[column.key] = plain(history.deleted[0])
-        new[column.key] = plain(history.added[0]) if history.added else None
+            old[column.key] = _value(history.deleted[0])
+        new[column.key] = _value(history.added[0]) if history.added else None
     return {"action": "update", "changed_fields": list(new), "old_values": old, "new_values": new} if new else None
+
+
+def _in_flush() -> bool:
+    """Whether the running code is a flush. One that its application's own `before_flush` ends tells nobody so."""
+    flushing = _flushing.get()
+    session = None if flushing is None else flushing()
+    return session is not None and bool(getattr(session, "_flushing", True))
+
+
+def _value(value: Any) -> Any:
+    """A value, or the text of the expression by which the database is to compute it."""
+    if not isinstance(value, ClauseElement):
+        return plain(value)
+    try:
+        return _LITERAL.sub("?", str(value))
+    except Exception:  # noqa: BLE001 - one that only another dialect can write
+        return f"({type(value).__name__})"
+
+
+def _sql(statement: Any, connection: Connection) -> str:
+    """The statement as this database is told it, without its values."""
+    try:
+        return str(statement.compile(dialect=connection.dialect))
+    except Exception:  # noqa: BLE001 - it has been executed: some way of writing it is not ours to find
+        return f"({type(statement).__name__})"
+
+
+def _folded(table: str) -> str:
+    return table.replace('"', "").lower()
 
 
 def _merged(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -212,9 +270,11 @@ def _began(session: Session, _transaction: Any, connection: Connection) -> None:
 
 
 def _rolled_back(session: Session, _previous: Any) -> None:
-    _flushing.set(False)
+    _flushing.set(None)
     if not session.in_transaction():
-        session.info.pop(_CONNECTIONS, None)
+        for connection in session.info.pop(_CONNECTIONS, ()):
+            if not connection.closed:  # it is somebody else's, which the session had joined
+                connection.info.pop(_OF_SESSION, None)
 
 
 def _forget(connection: Connection, *_more: Any) -> None:

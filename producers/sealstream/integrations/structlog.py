@@ -15,7 +15,7 @@ from collections.abc import Collection, MutableMapping
 from typing import Any
 
 from sealstream.client import AuditClient
-from sealstream.integrations.logging import emit_record
+from sealstream.integrations.logging import count, emit_record
 
 __all__ = ["AuditProcessor"]
 
@@ -36,6 +36,7 @@ class AuditProcessor:
                 emit_record(self.client, said, str(entry.get("event", "")), _error(entry), self._denials)
             except Exception as error:  # noqa: BLE001 - an entry of a strange kind; logging must go on
                 _LOG.warning("audit entry not sent: %r", error)
+                count(self.client, error, "audit entry of structlog")
         return entry
 
 
