@@ -166,6 +166,19 @@ def test_what_lies_before_the_time_that_is_asked_for_need_not_be_there(trail: Tr
     assert trail.judge(since=BEGIN + 5 * HOUR + timedelta(minutes=1)).findings == []
 
 
+def test_that_the_newest_were_taken_away_shows_by_until_when_they_must_be(trail: Trail) -> None:
+    end = BEGIN + 12 * HOUR
+    assert trail.judge(until=end).exit_code == 0
+    for hour in (10, 11):
+        del trail.objects[trail.digests[hour]]
+        for log in trail.logs[hour]:
+            del trail.objects[log]
+    verdict = trail.judge(until=end)
+    assert found(verdict) == [("missing", trail.digests[9])]
+    assert verdict.exit_code == 1
+    assert trail.judge().exit_code == 0  # as the page says: nothing follows them that could tell
+
+
 def test_what_is_no_digest_or_no_gzip_is_said(trail: Trail) -> None:
     trail.put(trail.digests[3], b"\x1f\x8bbroken")
     trail.put(trail.digests[8], gzip.compress(json.dumps([1]).encode()))

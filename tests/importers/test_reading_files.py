@@ -16,11 +16,12 @@ from sealstream.importers import IMPORTERS, BrokenFile, Composer, Event, Importe
 
 CLOUDTRAIL = IMPORTERS["cloudtrail"]
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=20), each, max_size=4),
     max_leaves=6,
 )
-RECORDS = st.lists(st.dictionaries(st.text(), VALUES), max_size=6)
+RECORDS = st.lists(st.dictionaries(st.text(max_size=20), VALUES, max_size=5), max_size=6)
+RECORDS.validate()  # Unicode's tables, which a first run has to make, are made now and not within the first example
 ANYTHING = Importer(
     "anything",
     "json",
@@ -98,6 +99,10 @@ def test_places_are_those_of_the_file() -> None:
     [
         (b'{"a":1}\n{oops\n{"b":2}', [{"a": 1}, "2: not JSON: Expecting property name", {"b": 2}]),
         (b'{oops\n{"b":2}\n{"c":3}', ["1: not JSON", {"b": 2}, {"c": 3}]),
+        (b'{oops\nno\n{"b":2}\n{"c":3}', ["1: not JSON", "2: not JSON", {"b": 2}, {"c": 3}]),
+        (b'"u":1,"lines":[1,\n{"b":2}\n{"c":3}', ["u", "1: not JSON", {"b": 2}, {"c": 3}]),
+        (b'{"u":1,\n{"b":2}\n{"c":3}', ["2: not JSON", {"b": 2}, {"c": 3}]),
+        (b'{"a":{\n  "b":[\n  {"c":1},\n oops\n]}}\n', ["4: not JSON"]),
         (b'[\n{"a":1},\n{"b":\n', [{"a": 1}, "3: not JSON"]),
         (b'{"Records": [{"a":1}, {"b"', [{"a": 1}, "1: not JSON"]),
         (b'{"a":\n1}\n{"b":\n2}', [{"a": 1}, {"b": 2}]),
@@ -117,6 +122,27 @@ def test_broken_json(data: bytes, wanted: list[Any]) -> None:
     assert len(found) == len(wanted), found
     for got, want in zip(found, wanted, strict=True):
         assert got == want or (isinstance(want, str) and str(got).startswith(want)), found
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ('1,"x', ["2: not CSV"]),
+        ('1,"x"y', ["2: not CSV"]),
+        ('1,"x\n1,2,"3', ["2: not CSV", "3: not CSV"]),
+        ("1", ["2: has 1 columns"]),
+    ],
+)
+@pytest.mark.parametrize("behind", [3, 1_500])
+def test_a_row_of_csv_that_is_none_costs_itself_alone(broken: str, said: list[str], behind: int) -> None:
+    rows = [{"a": str(n), "b": 'two\nlines "quoted"' if n == 2 else "y"} for n in range(behind)]
+    texts = ['2,"two\nlines ""quoted"""' if row["b"] != "y" else f"{row['a']},y" for row in rows]
+    data = "\n".join(["a,b", broken, *texts]).encode()
+    found = values(list(records_of([data], Importer("csv", "csv", dict))))
+    assert [each for each in found if isinstance(each, dict)] == rows
+    refused = [each for each in found if isinstance(each, str)]
+    assert len(refused) == len(said)
+    assert all(got.startswith(want) for got, want in zip(refused, said, strict=True)), refused
 
 
 @pytest.mark.parametrize(

@@ -435,6 +435,30 @@ def test_microsoft365() -> None:
             ("useradd", "admin", "useradd:new_user", "account", "mallory", "success", None),
         ),
         (
+            "sshd[812]: Failed password for invalid user bob from 10.9.9.9 port 1 ssh2 from 203.0.113.7 port 42 ssh2",
+            ("bob from 10.9.9.9 port 1 ssh2", "user", "sshd:login", "host", "web-1", "failure", "203.0.113.7"),
+        ),
+        (
+            "sshd[812]: Accepted publickey for anna from 10.1.2.3 port 5 ssh2: RSA-CERT x ID a from 9.9.9.9 port 1",
+            ("anna", "user", "sshd:login", "host", "web-1", "success", "10.1.2.3"),
+        ),
+        (
+            "sshd[812]: Invalid user bob from 10.9.9.9 port 1 from 203.0.113.7 port 42",
+            ("bob from 10.9.9.9 port 1", "user", "sshd:invalid_user", "host", "web-1", "failure", "203.0.113.7"),
+        ),
+        (
+            "sshd[812]: Connection closed by invalid user bob 10.9.9.9 port 1 203.0.113.7 port 42 [preauth]",
+            ("bob 10.9.9.9 port 1", "user", "sshd:disconnect", "host", "web-1", "success", "203.0.113.7"),
+        ),
+        (
+            "sudo:  eve : TTY=pts/0 ; PWD=/tmp/x ; USER=nobody ; COMMAND=/bin/true ; USER=root ; COMMAND=/bin/bash",
+            ("eve", "user", "sudo:run", "host", "web-1", "success", None),
+        ),
+        (
+            "su: pam_unix(su:auth): authentication failure; logname=eve uid=1 tty=pts/0 ruser=eve rhost=  user=root",
+            ("eve", "user", "su:authentication", "host", "web-1", "failure", None),
+        ),
+        (
             "systemd-logind[5]: New session 42 of user anna.",
             ("anna", "user", "logind:session.open", "host", "web-1", "success", None),
         ),

@@ -262,3 +262,25 @@ def test_asynchronous_django_on_uvicorns_workers(environment: dict[str, str], tm
     assert by_action["get:/async-stream"]["result"] == "success"
     assert by_action["get:/shops/{shop_id}/items/{item_id}"]["reason"] == "asked"
     assert {event["actor_id"] for event in found} == {"1"}
+
+
+def test_every_way_that_sends_a_signal_is_recorded() -> None:
+    """The names that Django takes for one column, proxies of a model, and both sides of a relation."""
+    command = [sys.executable, "-m", "tests.integrations.django_changes"]
+    environment = child_environment(SEALSTREAM_BOOTSTRAP="127.0.0.1:1")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {event[1] for event in found} == {"invoice"}
+    joined = {"tags": [5]}
+    assert [(action, key, old or None, new) for action, _, key, old, new in found if action != "delete"] == [
+        ("create", "1", None, {"id": 1, "cents": 1, "owner_id": None}),
+        ("update", "1", {"owner_id": None}, {"owner_id": 5}),
+        ("update.add", "1", None, joined),
+        ("update.remove", "1", joined, None),
+        ("update.add", "1", None, joined),
+        ("update.clear", "1", joined, None),
+        ("create", "2", None, {"id": 2, "cents": 2, "owner_id": None}),
+        ("update", "1", {"cents": 1}, {"cents": 7}),
+    ]
+    assert [(action, key) for action, _, key, _, _ in found if action == "delete"] == [("delete", "1")]

@@ -29,7 +29,9 @@ _SIGNATURE = ".signature"
 _AROUND_A_ROTATION = timedelta(days=1)
 
 
-def validated(path: str, keys: Path | None, since: datetime | None) -> tuple[Validation, dict[str, SourceFile]]:
+def validated(
+    path: str, keys: Path | None, since: datetime | None, until: datetime | None = None
+) -> tuple[Validation, dict[str, SourceFile]]:
     """The verdict on a trail's folder or prefix, and the files by name. Raises `Misconfigured`, `Unavailable`."""
     if path.startswith("s3://"):
         bucket, _, prefix = path.removeprefix("s3://").partition("/")
@@ -43,7 +45,7 @@ def validated(path: str, keys: Path | None, since: datetime | None) -> tuple[Val
             found = objects.whole(bucket, key)
             return None if found is None else StoredFile(found[0], found[1].get("signature"))
 
-        return validate(files, read_object, _keys(keys, files), bucket=bucket, since=since), files
+        return validate(files, read_object, _keys(keys, files), bucket=bucket, since=since, until=until), files
     root = Path(path)
     if not root.is_dir():
         raise Misconfigured(f"{root} is no folder: --validate needs the folder that holds digests and logs")
@@ -55,7 +57,7 @@ def validated(path: str, keys: Path | None, since: datetime | None) -> tuple[Val
             files[each.relative_to(root).as_posix()] = SourceFile(
                 str(each), version, found.st_size, partial(_chunks, each)
             )
-    return validate(files, partial(_read, root), _keys(keys, files), since=since), files
+    return validate(files, partial(_read, root), _keys(keys, files), since=since, until=until), files
 
 
 def _keys(folder: Path | None, names: Iterable[str]) -> list[PublicKey]:

@@ -91,6 +91,10 @@ def import_command(
     since: Annotated[
         datetime | None, typer.Option("--since", help="With --validate: older digests need not be there. UTC.")
     ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--until", help="With --validate: digests must reach so far, or the newest are missing. UTC."),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Look at files again that were imported before; nothing is sent twice.")
     ] = False,
@@ -114,7 +118,9 @@ def import_command(
     if validate:
         if kind != Kind.cloudtrail or len(paths) != 1:
             raise Misconfigured("--validate is for `import cloudtrail` with one folder or prefix of a trail")
-        verdict, by_name = validated(paths[0], keys, since and since.replace(tzinfo=UTC))
+        verdict, by_name = validated(
+            paths[0], keys, since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC)
+        )
         refusals.say_verdict(verdict, by_name)
         files, content = vouched_files(verdict, by_name), partial(vouched_content, verdict, by_name)
     if explaining:

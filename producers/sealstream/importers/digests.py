@@ -78,13 +78,15 @@ def validate(
     *,
     bucket: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Validation:
     """Judge all digests and logs among `names`, of whichever accounts, regions and trails.
 
     `names`: keys of a bucket, or paths below a folder that holds a copy. `bucket`: its name; None for a copy. `since`:
-    digests that ended before need not be there.
+    digests that ended before need not be there. `until`: each trail's digests must reach so far; without it, that the
+    newest were taken away can't show, since nothing follows them.
     """
-    return _Validator(list(names), read, keys, bucket, since).run()
+    return _Validator(list(names), read, keys, bucket, since, until).run()
 
 
 class _Validator:
@@ -95,11 +97,13 @@ class _Validator:
         keys: Sequence[PublicKey],
         bucket: str | None,
         since: datetime | None,
+        until: datetime | None,
     ) -> None:
         self._read = read
         self._keys = keys
         self._bucket = bucket
         self._since = since
+        self._until = until
         self._findings: list[Finding] = []
         self._vouched: dict[str, str] = {}
         self._named: set[str] = set()
@@ -125,6 +129,7 @@ class _Validator:
                 self._judge(each)
             if not group[4]:  # what was delivered late has digests of its own, which name no chain
                 self._walk(found)
+                self._judge_end(found)
             self._tell(found)
             digests += len(found)
             for each in found:
@@ -340,6 +345,13 @@ class _Validator:
                 self._vouched[name] = wanted.lower()
             else:
                 self._find("invalid", name, fault)
+
+    def _judge_end(self, found: Sequence[Digest]) -> None:
+        """Of one trail, newest first."""
+        newest = max((each.end for each in found if each.valid), default=None)
+        if self._until is not None and newest is not None and newest < self._until:
+            end, wanted = _shown(newest), _shown(self._until)
+            self._find("missing", found[0].name, f"no valid digest follows {end}, and they are to reach to {wanted}")
 
     def _judge_unnamed(self, covered: Mapping[tuple[str, str], list[tuple[datetime, datetime]]]) -> None:
         for name in sorted(self._logs):

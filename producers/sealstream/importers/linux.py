@@ -3,6 +3,9 @@
 A message that is known becomes what it says (who signed in from where, who ran what as whom); any other becomes an
 event of its program, so that no line is lost. `auth.log` in syslog's old form names neither year nor zone: the zone is
 given, the year is given or follows from the file's time. Pure.
+
+Names and folders in a message are a stranger's words: an address or a principal is taken only where they can't put
+another in its place; where they could, it is not said, and the message says it all.
 """
 
 from __future__ import annotations
@@ -26,13 +29,17 @@ _LINE = re.compile(
 )
 _REPEATED = re.compile(r"message repeated ([0-9]+) times: \[ ?(.*)\]$", re.S)
 _SSH = re.compile(
-    r"(?P<said>Accepted|Failed|Postponed) (?P<how>\S+) for (?P<invalid>invalid user )?(?P<user>.*?) "
-    r"from (?P<ip>\S+) port (?P<port>[0-9]+)"
+    r"(?P<said>Accepted|Failed|Postponed) (?P<how>\S+) for "
+    r"(?:(?P<invalid>invalid user )(?P<stranger>.*)|(?P<user>\S+)) "
+    r"from (?P<ip>\S+) port (?P<port>[0-9]+)",
+    re.S,
 )
-_SSH_INVALID = re.compile(r"Invalid user (?P<user>.*?) from (?P<ip>\S+)(?: port (?P<port>[0-9]+))?")
+_SSH_INVALID = re.compile(r"Invalid user (?P<user>.*) from (?P<ip>\S+)(?: port (?P<port>[0-9]+))?$", re.S)
 _SSH_CLOSED = re.compile(
     r"(?:Disconnected from|Connection (?:closed|reset) by|Received disconnect from) "
-    r"(?:(?:authenticating |invalid )?user (?P<user>\S*) )?(?P<ip>[0-9A-Fa-f.:]+)(?: port (?P<port>[0-9]+))?"
+    r"(?:invalid user (?P<stranger>.*) (?P<its_ip>[0-9A-Fa-f.:]+) port [0-9]+|"
+    r"(?:(?:authenticating )?user (?P<user>\S+) )?(?P<ip>[0-9A-Fa-f.:]+)(?: port (?P<port>[0-9]+))?)",
+    re.S,
 )
 _SUDO = re.compile(
     r"\s*(?P<user>\S+) : (?:(?P<why>[^;=]+?) ; )?(?:TTY=(?P<tty>[^;]*?) ; )?(?:PWD=(?P<pwd>.*?) ; )?"
@@ -44,7 +51,8 @@ _SESSION = re.compile(
     r"pam_\w+\((?P<service>[^:)]+)[^)]*\): session (?P<said>opened|closed) for user (?P<user>[^\s(]+)"
 )
 _PAM_FAILURE = re.compile(
-    r"pam_\w+\((?P<service>[^:)]+)[^)]*\): authentication failure; .*?rhost=(?P<ip>\S*)(?:\s+user=(?P<user>\S+))?"
+    r"pam_\w+\((?P<service>[^:)]+)[^)]*\): authentication failure; "
+    r".*?ruser=(?P<ruser>\S*) rhost=(?P<ip>\S*)(?:\s+user=(?P<user>\S+))?"
 )
 _ACCOUNT = re.compile(r"(?P<what>new user|new group|delete user|delete group|change user|add|password changed)\b.*?")
 _NAMED = re.compile(r"(?:name=|user |user '|for |for ')'?(?P<name>[A-Za-z0-9_.$-]+)")
@@ -155,13 +163,14 @@ def _person(user: str | None) -> dict[str, Any]:
 def _ssh(text: str, host: str) -> Fields | None:
     if found := _SSH.match(text):
         accepted = found["said"] == "Accepted"
+        user = found["stranger"] if found["invalid"] else found["user"]
         metadata = {"method": found["how"], "port": found["port"], "invalid_user": bool(found["invalid"]) or None}
         if found["said"] == "Postponed":
-            return {"action": "sshd:postponed", **_person(found["user"]), **address(found["ip"])}
+            return {"action": "sshd:postponed", **_person(user), **address(found["ip"])}
         return {
             "action": "sshd:login",
             "result": "success" if accepted else "failure",
-            **_person(found["user"] or "anonymous"),
+            **_person(user or "anonymous"),
             **address(found["ip"]),
             "metadata": metadata,
         }
@@ -173,7 +182,8 @@ def _ssh(text: str, host: str) -> Fields | None:
             **address(found["ip"]),
         }
     if found := _SSH_CLOSED.match(text):
-        return {"action": "sshd:disconnect", **_person(found["user"]), **address(found["ip"])}
+        user, ip = found["user"] or found["stranger"], found["ip"] or found["its_ip"]
+        return {"action": "sshd:disconnect", **_person(user), **address(ip)}
     return None
 
 
@@ -183,14 +193,18 @@ def _sudo(text: str, host: str) -> Fields | None:
         return None
     why = (found["why"] or "").strip()
     denied = "NOT in sudoers" in why or "not allowed" in why
-    return {
+    fields = {
         "action": "sudo:run",
         **_person(found["user"]),
+        "result": "denied" if denied else "failure" if why else "success",
+        "reason": why or None,
+    }
+    if text.count(" ; USER=") > 1:  # in a folder's name, or in the command: which is sudo's own can't be told
+        return fields | {"metadata": {"unclear": "USER= stands more than once: see the message"}}
+    return fields | {
         "on_behalf_of": found["as"],
         "resource_type": "command",
         "resource_id": found["command"] or host,
-        "result": "denied" if denied else "failure" if why else "success",
-        "reason": why or None,
         "metadata": {"directory": found["pwd"], "terminal": found["tty"]},
     }
 
@@ -211,7 +225,8 @@ def _pam(text: str, host: str) -> Fields | None:
         return {
             "action": f"{found['service']}:authentication",
             "result": "failure",
-            **_person(found["user"] or "anonymous"),
+            **_person(found["ruser"] or found["user"] or "anonymous"),
+            **({"on_behalf_of": found["user"]} if found["ruser"] and found["user"] else {}),
             **address(found["ip"]),
         }
     return None

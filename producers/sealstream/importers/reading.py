@@ -2,8 +2,9 @@
 
 Lines are read as they come, in flat memory. A JSON document that goes over several lines is held whole, up to
 `MAX_DOCUMENT_BYTES`. The invariant: what can't be read comes as `Unreadable` in its place, and does not stop what can
-be read behind it; only a broken gzip stream, or a document that ends nowhere, ends its file. Pure but for the iteration
-over what is given.
+be read behind it; only a broken gzip stream, a broken document over several lines, or one that ends nowhere ends what
+can be read of it. Behind a broken line, a record that begins and ends in one line is read again. Pure but for the
+iteration over what is given.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import csv
 import itertools
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -25,6 +27,8 @@ from sealstream.sealing import canonical_json
 __all__ = ["records_of"]
 
 _LARGE = 2**16
+_LOOKED_AT = 64  # lines, until one is a document of its own
+_LINES_OF_A_ROW = 1_000  # of CSV: more mean that a quote is missing
 _NOT_READ = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: bytes that are no UTF-8
 _decode = msgspec.json.Decoder().decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -73,7 +77,7 @@ def _json(lines: Iterator[tuple[int, bytes]], lists: Sequence[str]) -> Iterator[
     for line, raw in lines:
         if raw.strip():
             looked_at.append((line, raw if looked_at else raw.removeprefix(b"\xef\xbb\xbf")))
-        if len(looked_at) == 2 or (looked_at and (_goes_on(looked_at[0][1]) or _is_document(looked_at[-1][1]))):
+        if looked_at and (len(looked_at) == _LOOKED_AT or _goes_on(looked_at[0][1]) or _is_document(looked_at[-1][1])):
             break
     if any(_is_document(raw) for _, raw in looked_at):
         number = 0
@@ -99,8 +103,10 @@ def _json(lines: Iterator[tuple[int, bytes]], lists: Sequence[str]) -> Iterator[
 
 
 def _goes_on(raw: bytes) -> bool:
-    """Whether a document begins in this line that ends in another."""
-    return raw.rstrip().endswith((b"[", b"{", b",", b":"))
+    """Whether a document begins in this line that ends in another; what is left of one whose beginning is cut off
+    begins none.
+    """
+    return raw.lstrip()[:1] in (b"[", b"{") and raw.rstrip().endswith((b"[", b"{", b",", b":"))
 
 
 def _is_document(raw: bytes) -> bool:
@@ -241,11 +247,28 @@ def _one_by_one(data: bytes, lists: Sequence[str], line: int, number: int) -> It
             where = error.pos if isinstance(error, json.JSONDecodeError) else position
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             broken = line + text.count("\n", position, where)
-            lost = "; the rest of the document can't be read" if inside or b"\n" in data else ""
+            again = None if inside else _next_whole_line(text, position)
+            lost = "; the rest of the document can't be read" if again is None and b"\n" in data else ""
             yield Unreadable(broken, number, f"not JSON: {why}{lost}")
-            return
+            if again is None:
+                return
+            position = again
+            continue
         yield _record(text[position:end].encode("utf-8", "surrogatepass"), None, line, number)
         position = _after_space(text, end)
+
+
+def _next_whole_line(text: str, position: int) -> int | None:
+    """Where the next line begins that is a record by itself: one that is not indented, so it is no part of another."""
+    while (position := text.find("\n", position) + 1) > 0:
+        if text.startswith("{", position) and _loads(text[position : _end_of_line(text, position)]) is not _NOTHING:
+            return position
+    return None
+
+
+def _end_of_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end
 
 
 def _after_space(text: str, position: int) -> int:
@@ -256,39 +279,62 @@ def _after_space(text: str, position: int) -> int:
 # --- CSV ----------------------------------------------------------------------------------------------------------
 
 
-def _csv(lines: Iterator[tuple[int, bytes]], delimiter: str) -> Iterator[Record | Unreadable]:
-    at = 0
+class _Told:
+    """Lines as texts; those of a row that was none are told again, without the first."""
 
-    def texts() -> Iterator[str]:
-        nonlocal at
-        for line, raw in lines:
-            at = line
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
+        self._again: deque[tuple[int, str]] = deque()
+        self.taken: list[tuple[int, str]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.taken) == _LINES_OF_A_ROW:
+            raise csv.Error(f"a row goes over more than {_LINES_OF_A_ROW:,} lines: a quote is missing, or one too many")
+        if self._again:
+            self.taken.append(self._again.popleft())
+        else:
+            line, raw = next(self._lines)
             text = raw.decode("utf-8", "backslashreplace")
-            yield (text.removeprefix("\ufeff") if line == 1 else text) + "\n"
+            self.taken.append((line, (text.removeprefix("\ufeff") if line == 1 else text) + "\n"))
+        return self.taken[-1][1]
 
-    rows = csv.reader(texts(), delimiter=delimiter, strict=True)
+    def back(self) -> None:
+        """All but the first of what was taken for this row come again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+
+
+def _csv(lines: Iterator[tuple[int, bytes]], delimiter: str) -> Iterator[Record | Unreadable]:
+    told = _Told(lines)
+    rows = csv.reader(told, delimiter=delimiter, strict=True)
     names: list[str] | None = None
     number = 0
     while True:
-        line = at + 1
+        told.taken = []
+        why = None
         try:
             row = next(rows, None)
         except csv.Error as error:
-            number += 1
-            yield Unreadable(line, number, f"not CSV: {error}")
-            continue
+            row, why = [], f"not CSV: {error}"
         if row is None:
             return
-        if not row:
+        line = told.taken[0][0]
+        if why is None and not row:
             continue
-        if names is None:
+        if names is None and why is None:
             names = row
             if len(set(names)) < len(names):
                 raise BrokenFile(f"line {line}: two columns have one name: {', '.join(names)}")
             continue
         number += 1
-        if len(row) != len(names):
-            yield Unreadable(line, number, f"has {len(row)} columns: expected {len(names)}, as the first line")
+        if why is None and names is not None and len(row) != len(names):
+            why = f"has {len(row)} columns: expected {len(names)}, as the first line"
+        if why is not None or names is None:
+            yield Unreadable(line, number, str(why))
+            told.back()
+            rows = csv.reader(told, delimiter=delimiter, strict=True)
             continue
         value = dict(zip(names, row, strict=True))
         canonical = canonical_json(value)

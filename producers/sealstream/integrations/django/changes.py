@@ -10,6 +10,7 @@ outbox.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -28,19 +29,35 @@ _BEFORE = "sealstream_before"
 _M2M = {"post_add": "add", "post_remove": "remove", "pre_clear": "clear"}
 
 
+_watched: set[Any] = set()
+
+
 def watch(*models: Any) -> None:
-    """Record changes of these models from now on; a second time changes nothing."""
-    for model in models:
-        uid = f"sealstream.{model._meta.label}"
-        pre_save.connect(_before_save, sender=model, dispatch_uid=uid)
-        post_save.connect(_saved, sender=model, dispatch_uid=uid)
-        pre_delete.connect(_before_delete, sender=model, dispatch_uid=uid)
-        post_delete.connect(_deleted, sender=model, dispatch_uid=uid)
+    """Record changes of these models' rows from now on, by proxies of them too; a second time changes nothing."""
+    for signal, function in (
+        (pre_save, _before_save),
+        (post_save, _saved),
+        (pre_delete, _before_delete),
+        (post_delete, _deleted),
+    ):
+        signal.connect(_of_watched(function), weak=False, dispatch_uid=f"sealstream.{function.__name__}")
+    for model in (each._meta.concrete_model for each in models):
+        _watched.add(model)
         for field in model._meta.many_to_many:
-            through = field.remote_field.through
             m2m_changed.connect(
-                partial(_related, field.name), sender=through, weak=False, dispatch_uid=f"{uid}.{field.name}"
+                partial(_related, model, field.name),
+                sender=field.remote_field.through,
+                weak=False,
+                dispatch_uid=f"sealstream.{model._meta.label}.{field.name}",
             )
+
+
+def _of_watched(function: Callable[..., None]) -> Callable[..., None]:
+    def heard(sender: Any, **named: Any) -> None:
+        if sender._meta.concrete_model in _watched:
+            function(sender=sender, **named)
+
+    return heard
 
 
 def _stored(instance: Any, using: str) -> dict[str, Any] | None:
@@ -65,7 +82,9 @@ def _saved(sender: Any, instance: Any, created: bool, raw: bool, using: str, **_
     if any(hasattr(value, "resolve_expression") for value in fields_of(instance).values()):  # F("count") + 1
         after = _stored(instance, using)
     if (update_fields := _more.get("update_fields")) is not None and before is not None and after is not None:
-        written = {field.attname for field in instance._meta.concrete_fields if field.name in update_fields}
+        written = {
+            field.attname for field in instance._meta.concrete_fields if {field.name, field.attname} & {*update_fields}
+        }
         after = {name: value if name in written else before.get(name) for name, value in after.items()}
     said = changes(before, {**(before or {}), **(after or {})})
     if created or said["changed_fields"]:
@@ -81,20 +100,34 @@ def _deleted(sender: Any, instance: Any, using: str, **_more: Any) -> None:
 
 
 def _related(
-    name: str, sender: Any, instance: Any, action: str, reverse: bool, pk_set: Any, using: str, **_more: Any
+    watched: Any,
+    name: str,
+    sender: Any,
+    instance: Any,
+    action: str,
+    reverse: bool,
+    pk_set: Any,
+    using: str,
+    **_more: Any,
 ) -> None:
+    """`reverse`: said from the other side, so `instance` is the member, and the rows that it joins are named."""
     verb = _M2M.get(action)
-    if verb is None or reverse or (verb != "clear" and not pk_set):
+    if verb is None or (verb != "clear" and not pk_set):
         return
-    keys = (
-        sorted(getattr(instance, name).using(using).values_list("pk", flat=True)) if verb == "clear" else sorted(pk_set)
-    )
+    if reverse:
+        rows = watched._base_manager.using(using).filter(**{name: instance}) if verb == "clear" else None
+        changed = {key: [instance.pk] for key in sorted(pk_set if rows is None else rows.values_list("pk", flat=True))}
+    elif verb == "clear":
+        changed = {instance.pk: sorted(getattr(instance, name).using(using).values_list("pk", flat=True))}
+    else:
+        changed = {instance.pk: sorted(pk_set)}
     side = "new_values" if verb == "add" else "old_values"
-    _report(f"update.{verb}", instance, instance.pk, using, changed_fields=[name], **{side: {name: keys}})
+    for key, members in changed.items():
+        _report(f"update.{verb}", watched, key, using, changed_fields=[name], **{side: {name: members}})
 
 
-def _report(action: str, instance: Any, key: Any, using: str, **fields: Any) -> None:
-    meta = instance._meta
+def _report(action: str, model: Any, key: Any, using: str, **fields: Any) -> None:
+    meta = model._meta.concrete_model._meta
     event = {
         "resource_type": meta.model_name,
         "resource_id": key,
