@@ -53,6 +53,12 @@ def redacted(redaction: Redaction | None = None, **fields: Any) -> dict[str, Any
         "credit card",
         "cvv",
         "otp",
+        "JWTToken",
+        "SAMLToken",
+        "PINCode",
+        "pwd1",
+        "secret2",
+        "mysecret",
     ],
 )
 def test_what_is_called_a_secret_is_redacted(name: str) -> None:
@@ -96,6 +102,15 @@ def test_at_any_depth_and_the_values_given_are_not_changed() -> None:
         ("GET /reset?token=abc123&next=/", "GET /reset?token=[redacted]&next=/"),
         ('{"user": "a", "password": "b c"}', '{"user": "a", "password": [redacted]}'),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "[redacted]"),
+        ("userPassword=hunter2, accessToken=abc123", "userPassword=[redacted], accessToken=[redacted]"),
+        ('{"password": "ab\\"cd-rest", "n": 1}', '{"password": [redacted], "n": 1}'),
+        ('cut off: password="hunter2', "cut off: password=[redacted]"),
+        ("postgres://u:p@ss@host/x", "postgres://u:[redacted]@host/x"),
+        (f"redis://u:{'x' * 300}@host", "redis://u:[redacted]@host"),
+        ("https://ghp_abcdefghijklmnopqrst0123@github.com", "https://[redacted]@github.com"),
+        ("with sk_live_0123456789abcdef and AKIAABCDEFGHIJKLMNOP", "with [redacted] and [redacted]"),
+        ("Basic dXNlcjpwYXNz", "Basic [redacted]"),
+        ("Bearer\tabcdef0123456789", "Bearer\t[redacted]"),
         ("key -----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- end", "key [redacted] end"),
     ],
 )
@@ -123,6 +138,23 @@ def test_within_texts_what_looks_like_a_secret_is_redacted(text: str, expected: 
 )
 def test_what_only_resembles_one_is_kept(text: str) -> None:
     assert redacted(metadata={"a": text}, reason=text) == {"metadata": {"a": text}, "reason": text}
+
+
+def test_beside_its_name_a_secret_is_redacted() -> None:
+    told = {
+        "headers": [["Cookie", "sid=1"], ["Host", "a"], ("token", 5)],
+        "field": {"name": "password", "value": "hunter2"},
+        "other": {"name": "ann", "value": 7},
+        "command": ["login", "--user", "ann", "--password", "hunter2", "--force"],
+        "names": ["token", "password", "user"],
+    }
+    assert redacted(metadata=told)["metadata"] == {
+        "headers": [["Cookie", REDACTED], ["Host", "a"], ["token", REDACTED]],
+        "field": {"name": "password", "value": REDACTED},
+        "other": {"name": "ann", "value": 7},
+        "command": ["login", "--user", "ann", "--password", REDACTED, "--force"],
+        "names": ["token", "password", "user"],
+    }
 
 
 def test_a_card_number_that_is_a_number() -> None:

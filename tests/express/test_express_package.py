@@ -119,6 +119,7 @@ def test_redaction_is_that_of_the_python_client(package: Path, seed: int) -> Non
 _NAMES = (
     *("password", "userPassword", "X-Api-Key", "card_number", "password_changed", "token", "tokens_used", "maxTokens"),
     *("pin", "pinned", "name", "note", "APIKey", "sessionID", "session_id", "CVV2", "Größe", "größe", "otp1", "a-b-c"),
+    *("JWTToken", "PINCode", "pwd1", "mysecret", "value", "key", "XMLHttp", "tokenizer2"),
     *("__proto__", "constructor", "secretary", "id_token", "idToken", "", "Bearer", "totp_secret", "authorization"),
 )
 _TEXTS = (
@@ -129,6 +130,14 @@ _TEXTS = (
         "bearer of good news tonight",
         "Basic dXNlcjpwYXNz==",
         "basic training",
+        "Basic dXNlcjpwYXNz",
+        "basic UNDERSTANDING",
+        "Bearer\tabcdef0123",
+        "userPassword=hunter2, accessToken:'a\\'b' c",
+        'password="cut off',
+        "postgres://u:p@ss@host/x",
+        "https://ghp_abcdefghijklmnopqrst0123@github.com",
+        "AKIAABCDEFGHIJKLMNOP sk_live_0123456789abcdef",
         "BEARER a1b2c3d4e5",
     ),
     *(
@@ -158,13 +167,16 @@ def _with_secrets(seeded: random.Random) -> dict[str, Any]:
     def value(depth: int) -> Any:
         kind = seeded.randint(0, 7 if depth < 4 else 5)
         if kind < 3:
-            return text()
+            return seeded.choice(_NAMES) if seeded.random() < 0.1 else text()
         if kind == 3:
             return seeded.choice((None, True, False, 7, 4111111111111111, 4111111111111112, 1.5))
         if kind < 6:
             return seeded.choice(_TEXTS)
         if kind == 6:
-            return [value(depth + 1) for _ in range(seeded.randint(0, 3))]
+            names = (*_NAMES, "--password", "--token", "--user")
+            return [
+                seeded.choice(names) if seeded.random() < 0.4 else value(depth + 1) for _ in range(seeded.randint(0, 3))
+            ]
         return {name: value(depth + 1) for name in seeded.sample(_NAMES, k=3)}
 
     objects = ("metadata", "old_values", "new_values")

@@ -4,10 +4,13 @@
  * Three rules, the same as those of Sealstream's Python client:
  *
  * - by name: the value of a member in `metadata`, `old_values` or `new_values`, at any depth, whose name says a secret
- *   (`password`, `userPassword`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none;
+ *   (`password`, `userPassword`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none. Also
+ *   where name and value stand side by side: `["Cookie", "..."]`, `{"name": "password", "value": "..."}`, and behind
+ *   `--password` in a list;
  * - by path: `new_values.address.*`, where `*` is any one member or item;
  * - by pattern: within texts there and in `reason`: card numbers (by their check digit), JSON Web Tokens, bearer and
- *   basic credentials, passwords in URLs, private keys, `token=...`.
+ *   basic credentials, passwords in URLs, private keys, `token=...` (up to a space, or within quotes), and the keys that
+ *   begin with what their issuer has given them (`ghp_`, `sk_live_`, `AKIA`, ...).
  *
  * The invariant: a value is replaced whole or a text's part by one word; nothing is hashed, since a password's digest
  * can be searched. Values are JSON's; what holds a secret is copied. Pure.
@@ -31,12 +34,15 @@ const SECRET_PARTS = (
   "password privatekey refreshtoken secretkey securitycode sessionkey signingkey"
 ).split(" ");
 
+const SECRET_ENDS = /(?:secret|token)$/; // "mysecret"
+
 export const OBJECTS = ["metadata", "old_values", "new_values"] as const;
 const BY_PATH = new Set<string>([
   ...OBJECTS,
   ...["changed_fields", "ip_address", "reason", "resource_id", "session_id", "user_agent", "subject_id"],
 ]);
 const SHORTEST_TEXT = 8;
+const LONGEST_NAME = 64; // of a secret that is given beside its name
 const MOST_VERDICTS = 4096;
 
 // What Python's notation calls \w, \d, \s and \b, in all languages.
@@ -49,16 +55,20 @@ const CARD =
   /(?<![\p{L}\p{N}_.])(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{5})(?![\p{L}\p{N}_]|\.\d)/gu;
 const DIGITS = /\d(?:\d{12}|\d{3}[ -]\d)/;
 const JWT = new RegExp(String.raw`${BEGINS}eyJ[${WORD}\-]{8,}\.[${WORD}\-]{4,}\.[${WORD}\-]*`, "gu");
-const CREDENTIALS = new RegExp( // words of a language hold no digit
-  String.raw`${BEGINS}((?:bearer|basic)[${SPACE}]+)(?=[${WORD}.~+/\-]*[\p{Nd}=])[${WORD}.~+/=\-]{8,}`,
-  "giu",
+const CREDENTIALS = new RegExp( // words of a language hold no digit, and no capital behind a small letter
+  String.raw`${BEGINS}((?:[Bb]earer|BEARER|[Bb]asic|BASIC)[${SPACE}]+)` +
+    String.raw`(?=[${WORD}.~+/\-]*[\p{Nd}=]|[^a-z${SPACE}]*[a-z][^A-Z${SPACE}]*[A-Z])[${WORD}.~+/=\-]{8,}`,
+  "gu",
 );
-const URL_PASSWORD = new RegExp(String.raw`(://[^${SPACE}/:@]{0,256}:)[^${SPACE}/@]{1,256}(?=@)`, "gu");
+const ISSUED_BEGIN = ["gh", "glpat-", "xox", "k_live_", "k_test_", "AKIA", "AIza", "npm_", "slk_"];
+const ISSUED =
+  /(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{20,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|npm_[A-Za-z0-9]{36}|slk_[A-Za-z0-9._-]{20,})/g;
+const URL_PASSWORD = new RegExp(String.raw`(://[^${SPACE}/:@]{0,256}:)[^${SPACE}/]{1,4096}(?=@)`, "gu");
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/gu;
 const ASSIGNED_WORDS = ["passw", "passphrase", "pwd", "secret", "token", "api", "cvv", "cvc"];
 const ASSIGNED = new RegExp(
-  String.raw`((?:${BEGINS}|_)(?:password|passwd|passphrase|pwd|secret|token|api[_\-]?key|cvv|cvc)["']?[${SPACE}]{0,8}[=:][${SPACE}]{0,8})` +
-    String.raw`(?!\[redacted\])(?:"[^"]*"|'[^']*'|[^${SPACE}"'&,;\}\]]+)`,
+  String.raw`((?:password|passwd|passphrase|pwd|secret|token|api[_\-]?key|cvv|cvc)["']?[${SPACE}]{0,8}[=:][${SPACE}]{0,8})` +
+    String.raw`(?!\[redacted\])(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^${SPACE}"'&,;\}\]]+)`,
   "giu",
 );
 
@@ -143,6 +153,8 @@ export class Redaction {
     if (this.#defaults) {
       if (words.some((word) => SECRET_WORDS.has(word))) return true;
       if (SECRET_PARTS.some((part) => squeezed.includes(part))) return true;
+      const bare = words.map((word) => word.replace(/[0-9]+$/, ""));
+      if (bare.some((word) => SECRET_ENDS.test(word) || SECRET_WORDS.has(word))) return true;
     }
     return this.#names.size > 0 && (this.#names.has(squeezed) || words.some((word) => this.#names.has(word)));
   }
@@ -154,8 +166,19 @@ export class Redaction {
       return value > 999_999_999_999 && this.text(String(value)) === REDACTED ? REDACTED : value;
     }
     if (value === null || typeof value === "boolean") return value;
-    if (Array.isArray(value)) return value.map((item: Json) => this.#value(item));
+    if (Array.isArray(value)) return this.#list(value);
     return this.#object(value as { readonly [name: string]: Json });
+  }
+
+  /** Behind a secret's name in a list: the other of two, or what follows an option of a command. */
+  #list(value: readonly Json[]): Json {
+    return value.map((item, place) => {
+      const name = value[place - 1];
+      const beside = typeof name === "string" && (value.length === 2 || name.startsWith("--"));
+      const text = typeof item === "string" || typeof item === "number";
+      if (beside && text && [...name].length <= LONGEST_NAME && this.isSecret(name)) return REDACTED;
+      return this.#value(item);
+    });
   }
 
   /** The same object where it holds no secret. */
@@ -169,6 +192,10 @@ export class Redaction {
       redacted ??= { ...value };
       put(redacted, name, made);
     }
+    const label = "name" in value ? value.name : value.key;
+    if ("value" in value && typeof label === "string" && this.isSecret(label)) {
+      return { ...(redacted ?? value), value: REDACTED };
+    }
     return redacted ?? value;
   }
 }
@@ -176,7 +203,7 @@ export class Redaction {
 function wordsOf(name: string): string[] {
   if (/^[a-z0-9]*$/.test(name)) return name === "" ? [] : [name];
   if (name === name.toLowerCase() && /^[\p{L}\p{N}]+$/u.test(name)) return [name];
-  const spaced = name.slice(0, 256).replace(/(?<=[a-z0-9])(?=[A-Z])/g, " ");
+  const spaced = name.slice(0, 256).replace(/(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, " ");
   return spaced
     .replace(/[^A-Za-z0-9]+/g, " ")
     .toLowerCase()
@@ -241,11 +268,12 @@ function at(value: Json, path: readonly string[]): Json {
 function withoutDefaults(text: string): string {
   if (text.length >= 13 && DIGITS.test(text)) text = text.replace(CARD, card);
   if (text.includes("eyJ")) text = text.replace(JWT, REDACTED);
-  const spaced = text.includes(" ");
+  if (text.length >= 15 && ISSUED_BEGIN.some((begin) => text.includes(begin))) text = text.replace(ISSUED, REDACTED);
+  const spaced = text.includes(" ") || text.includes("\t");
   const assigned = text.includes("=") || text.includes(":");
   if (!spaced && !assigned) return text;
   const lower = text.toLowerCase();
-  if (spaced && (lower.includes("bearer ") || lower.includes("basic "))) {
+  if (spaced && (lower.includes("bearer") || lower.includes("basic"))) {
     text = text.replace(CREDENTIALS, `$1${REDACTED}`);
   }
   if (lower.includes("private key-----")) text = text.replace(PRIVATE_KEY, REDACTED);

@@ -3,10 +3,13 @@
 Three rules, on every event of every road (client, outbox, frameworks), before it is made canonical:
 
 - by name: the value of a member in `metadata`, `old_values` or `new_values`, at any depth, whose name says a secret
-  (`password`, `userPassword`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none;
+  (`password`, `userPassword`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none. Also
+  where name and value stand side by side: `["Cookie", "..."]`, `{"name": "password", "value": "..."}`, and behind
+  `--password` in a list;
 - by path: `new_values.address.*`, where `*` is any one member or item;
 - by pattern: within texts there and in `reason`: card numbers (by their check digit), JSON Web Tokens, bearer and
-  basic credentials, passwords in URLs, private keys, `token=...`.
+  basic credentials, passwords in URLs, private keys, `token=...` (up to a space, or within quotes), and the keys that
+  begin with what their issuer has given them (`ghp_`, `sk_live_`, `AKIA`, ...).
 
 The invariant: a value is replaced whole or a text's part by one word; nothing is hashed, since a password's digest can
 be searched. The values given are never changed: what holds a secret is copied. Where nothing does, it costs some two
@@ -40,9 +43,11 @@ _OBJECTS = ("metadata", "old_values", "new_values")
 _BY_PATH = frozenset(
     (*_OBJECTS, "changed_fields", "ip_address", "reason", "resource_id", "session_id", "user_agent", "subject_id")
 )
-_CAMEL = re.compile("(?<=[a-z0-9])(?=[A-Z])")
+_SECRET_ENDS = ("secret", "token")  # "mysecret"
+_CAMEL = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATOR = re.compile("[^A-Za-z0-9]+")
 _SHORTEST_TEXT = 8
+_LONGEST_NAME = 64  # of a secret that is given beside its name
 _MAX_VERDICTS = 4_096
 
 _CARD = re.compile(  # ISO/IEC 7812-1: 13 to 19 digits, written together or in a card's groups
@@ -50,15 +55,22 @@ _CARD = re.compile(  # ISO/IEC 7812-1: 13 to 19 digits, written together or in a
 )
 _DIGITS = re.compile(r"\d(?:\d{12}|\d{3}[ -]\d)")
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*")
-_CREDENTIALS = re.compile(  # words of a language hold no digit
-    r"\b((?:bearer|basic)\s+)(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}", re.IGNORECASE
+_CREDENTIALS = re.compile(  # words of a language hold no digit, and no capital behind a small letter
+    r"\b((?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s+)"
+    r"(?=[\w.~+/-]*[\d=]|[^a-z\s]*[a-z][^A-Z\s]*[A-Z])[\w.~+/=-]{8,}"
 )
-_URL_PASSWORD = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/@]{1,256}(?=@)")
+_ISSUED_BEGIN = ("gh", "glpat-", "xox", "k_live_", "k_test_", "AKIA", "AIza", "npm_", "slk_")
+_ISSUED = re.compile(
+    r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{20,}|"
+    r"xox[abeoprs]-[A-Za-z0-9-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|"
+    r"npm_[A-Za-z0-9]{36}|slk_[A-Za-z0-9._-]{20,})"
+)
+_URL_PASSWORD = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/]{1,4096}(?=@)")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _ASSIGNED_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "api", "cvv", "cvc")
 _ASSIGNED = re.compile(
-    r"((?:\b|_)(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|cvv|cvc)[\"']?\s{0,8}[=:]\s{0,8})"
-    r"(?!\[redacted\])(?:\"[^\"]*\"|'[^']*'|[^\s\"'&,;}\]]+)",
+    r"((?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|cvv|cvc)[\"']?\s{0,8}[=:]\s{0,8})"
+    r"(?!\[redacted\])(?:\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|[^\s\"'&,;}\]]+)",
     re.IGNORECASE,
 )
 _HARMLESS = (float, bool, type(None))
@@ -140,7 +152,12 @@ class Redaction:
             return False
         words = _words_of(name)
         squeezed = "".join(words)
-        if self._defaults and (not _WORDS.isdisjoint(words) or any(part in squeezed for part in _PARTS)):
+        if self._defaults and (
+            not _WORDS.isdisjoint(words)
+            or any(part in squeezed for part in _PARTS)
+            or any(each.rstrip("0123456789").endswith(_SECRET_ENDS) for each in words)
+            or any(each.rstrip("0123456789") in _WORDS for each in words)
+        ):
             return True
         return bool(self._names) and (squeezed in self._names or not self._names.isdisjoint(words))
 
@@ -158,6 +175,8 @@ class Redaction:
             return self._object(value, depth)
         if isinstance(value, list | tuple | set | frozenset):
             items = [self._value(item, depth + 1) for item in value]
+            if isinstance(value, list | tuple):
+                self._redact_named(value, items)
             same = all(new is old for new, old in zip(items, value, strict=True))
             return value if same else items
         return value
@@ -179,7 +198,17 @@ class Redaction:
                 if redacted is None:
                     redacted = dict(value)
                 redacted[name] = new
+        if "value" in value and isinstance(label := value.get("name", value.get("key")), str) and is_secret(label):
+            redacted = {**(value if redacted is None else redacted), "value": REDACTED}
         return value if redacted is None else redacted
+
+    def _redact_named(self, value: Sequence[Any], items: list[Any]) -> None:
+        """Behind a secret's name in a list: the other of two, or what follows an option of a command."""
+        for place, name in enumerate(value[:-1]):
+            if type(name) is str and len(name) <= _LONGEST_NAME and (len(value) == 2 or name.startswith("--")):
+                named = value[place + 1]
+                if isinstance(named, str | int | float) and not isinstance(named, bool) and self.is_secret(name):
+                    items[place + 1] = REDACTED
 
 
 def _words_of(name: str) -> list[str]:
@@ -225,11 +254,13 @@ def _without_defaults(text: str) -> str:
         text = _CARD.sub(_card, text)
     if "eyJ" in text:
         text = _JWT.sub(REDACTED, text)
-    spaced, assigned = " " in text, "=" in text or ":" in text
+    if len(text) >= 15 and any(map(text.__contains__, _ISSUED_BEGIN)):
+        text = _ISSUED.sub(REDACTED, text)
+    spaced, assigned = " " in text or "\t" in text, "=" in text or ":" in text
     if not (spaced or assigned):
         return text
     lower = text.lower()
-    if spaced and ("bearer " in lower or "basic " in lower):
+    if spaced and ("bearer" in lower or "basic" in lower):
         text = _CREDENTIALS.sub(rf"\g<1>{REDACTED}", text)
     if "private key-----" in lower:
         text = _PRIVATE_KEY.sub(REDACTED, text)
