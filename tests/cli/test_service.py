@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from sealstream.cli.service import serve
 from sealstream.errors import ChainBroken, Fenced, Misconfigured
+from sealstream.health import Vitals
+from sealstream.layout import Figures, figures
 
 
 class _Scripted:
@@ -51,6 +54,31 @@ def test_what_can_be_waited_out_builds_the_process_anew() -> None:
 
 def test_an_alarm_ends_the_process_with_exit_code_1_and_is_not_tried_again() -> None:
     assert _serve(None, ChainBroken("entry 7"), None) == (1, ["built", "step", "closed"])
+
+
+def test_where_it_is_told_to_an_alarm_stays_to_be_seen_and_the_process_is_closed() -> None:
+    """As under Kubernetes, which starts anew whatever ends: the probes tell of the alarm until somebody ends it."""
+    stop, log, codes = threading.Event(), list[str](), list[int]()
+    now = [0.0]
+    tally = Figures(lambda: now[0])
+    vitals = Vitals("checkpointing", ("main",), tally, stays_after_alarm=True, clock=lambda: now[0])
+    script: list[Exception | None] = [None, ChainBroken("entry 7"), None]
+    serving = threading.Thread(
+        target=lambda: codes.append(serve("test", lambda: _Scripted(script, stop, log), stop, vitals)), daemon=True
+    )
+    serving.start()
+    while "closed" not in log:
+        time.sleep(0.01)
+    now[0] = 10_000.0
+    time.sleep(2.5)
+    assert serving.is_alive()
+    assert log == ["built", "step", "closed"]
+    assert vitals.alive().holds
+    assert vitals.ready().runbook == ChainBroken.runbook
+    assert tally.value(figures.ALARMS, "main", "ChainBroken") == 1
+    stop.set()
+    serving.join(10)
+    assert codes == [1]
 
 
 def test_a_wrong_setting_ends_the_process_with_exit_code_2() -> None:

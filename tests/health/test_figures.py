@@ -66,6 +66,19 @@ def test_ages_are_reckoned_when_somebody_asks() -> None:
     assert registry.get_sample_value(figures.CHECKPOINT_TIME.name, labels) == 1_000
 
 
+def test_a_count_begins_at_zero_so_that_its_first_is_seen() -> None:
+    registry = registry_of(Vitals("sequencer", ("main", "phi"), tally := Figures()))
+    labels = {"process": "sequencer", "chain": "main"}
+    assert registry.get_sample_value(figures.DEAD_LETTERS.name, labels) == 0
+    assert registry.get_sample_value(figures.RESTARTS.name, {"process": "sequencer", "chain": ""}) == 0
+    assert registry.get_sample_value(figures.LAG_ENTRIES.name, labels) is None  # not known is not none
+    tally.add(figures.DEAD_LETTERS, 2, "main")
+    assert registry.get_sample_value(figures.DEAD_LETTERS.name, labels) == 2
+    assert registry.get_sample_value(figures.DEAD_LETTERS.name, labels | {"chain": "phi"}) == 0
+    watched = registry_of(Vitals("anomaly", (), Figures()))
+    assert watched.get_sample_value(figures.DETECTOR_FAILURES.name, {"process": "anomaly"}) == 0
+
+
 def test_a_tally_is_read_while_it_is_written() -> None:
     tally, done = Figures(), threading.Event()
 

@@ -1,7 +1,8 @@
 """Runs one process of the pipeline: build it, step it, close it, and build it anew after what can be waited out.
 
 Starting and recovering are the same lines: each round builds the process from its stores. `Unavailable` is waited out;
-`ChainStopped` is an alarm that ends the process with exit code 1, since only a person may decide to go on. SIGTERM and
+`ChainStopped` is an alarm that ends the process with exit code 1, since only a person may decide to go on; where an
+orchestrator would start it anew, it can stay instead, and do nothing (`metrics.stay_after_alarm`). SIGTERM and
 SIGINT finish the step at hand and close in order. A kill at any moment leaves what the process's own crash story says.
 """
 
@@ -28,6 +29,7 @@ __all__ = ["Process", "configure_logging", "serve"]
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _STOP_WITHIN_S = 8.0
+_REST_S = 1.0
 
 
 class Process(Protocol):
@@ -77,6 +79,15 @@ def serve(
     log = structlog.get_logger().bind(process=name)
     vitals = vitals or Vitals(name, (), Figures())
     stop = stop or _stop_on_signals(vitals)
+    code = _run(build, stop, vitals, log)
+    if code == 1 and vitals.stays_after_alarm:
+        log.critical("staying, without doing anything: probes and figures tell of the alarm until it is stopped")
+        while not stop.wait(_REST_S):
+            vitals.resting()
+    return code
+
+
+def _run(build: Callable[[], Process], stop: threading.Event, vitals: Vitals, log: structlog.stdlib.BoundLogger) -> int:
     pause = _FIRST_PAUSE_S
     while not stop.is_set():
         process: Process | None = None

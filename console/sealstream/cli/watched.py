@@ -55,7 +55,13 @@ def watched_process(
     """The health of one process, to be entered. `port` None: the one in the settings, else none."""
     names = tuple(chain.name for chain in chains)
     section = settings.metrics
-    vitals = Vitals(process, names, tally, alive_within_s=section.alive_within_seconds)
+    vitals = Vitals(
+        process,
+        names,
+        tally,
+        alive_within_s=section.alive_within_seconds,
+        stays_after_alarm=section.stay_after_alarm,
+    )
     if port is None:
         port = port_of(settings, process, names)
     server = None if port is None else MetricsServer(vitals, section.host, port)

@@ -37,6 +37,10 @@ class MetricsSection(BaseModel):
     """How long a step may last before /healthz says no."""
     ask_every_seconds: Annotated[float, Field(ge=0.1)] = 10.0
     """How often the stores are asked for the lag."""
+    stay_after_alarm: bool = False
+    """Whether a process that an alarm has stopped stays, doing nothing but to tell of it, instead of ending with exit
+    code 1: for orchestrators that start anew whatever ends.
+    """
 
     @field_validator("ports")
     @classmethod

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 class Vitals:
     """One process. `process`: its kind; `chains`: which it serves.
 
-    `clock`: seconds that only rise; `wall`: seconds since 1970.
+    `stays_after_alarm`: it then answers on, and does nothing. `clock`: seconds that only rise; `wall`: since 1970.
     """
 
     def __init__(
@@ -44,12 +44,14 @@ class Vitals:
         tally: Figures,
         *,
         alive_within_s: float = 120.0,
+        stays_after_alarm: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.process = process
         self.chains = chains
         self.tally = tally
+        self.stays_after_alarm = stays_after_alarm
         self._alive_within_s = alive_within_s
         self._clock = clock
         self._wall = wall
@@ -85,6 +87,10 @@ class Vitals:
     def stopped_by(self, alarm: Alarm) -> None:
         """An alarm ends it."""
         self.tally.alarm(self.chains[0] if len(self.chains) == 1 else "", alarm)
+
+    def resting(self) -> None:
+        """An alarm has ended its work, and it goes on to say so: to start it anew would mend nothing."""
+        self._moved_at = self._clock()
 
     def stopping(self) -> None:
         """It was told to stop, or must."""
