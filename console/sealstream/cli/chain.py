@@ -26,9 +26,12 @@ from sealstream.cli.settings import Settings, write_settings
 from sealstream.cli.stores import archive_settings, migrate_postgres
 from sealstream.cli.watch_process import create_watch_topic
 from sealstream.errors import Misconfigured
+from sealstream.health.asking import archived, stored
 from sealstream.kafka import create_topics, topic_ids
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import (
     RETENTION_HELP,
+    ChainSettings,
     ChainTopics,
     SegmentLimits,
     check_chain_name,
@@ -36,7 +39,7 @@ from sealstream.layout import (
     named_retention,
 )
 
-__all__ = ["TopicsLost", "app", "create_chain", "make_chain"]
+__all__ = ["TopicsLost", "app", "create_chain", "create_declared", "make_chain"]
 
 
 class TopicsLost(Misconfigured):
@@ -67,6 +70,14 @@ def create(
     ] = 100_000,
     segment_bytes: Annotated[int, typer.Option(min=1, help="or at so many bytes,")] = 67_108_864,
     segment_seconds: Annotated[int, typer.Option(min=1, help="or so many seconds after its first event.")] = 300,
+    declared: Annotated[
+        bool,
+        typer.Option(
+            "--declared",
+            help="The settings have the chain's section already, and its key is elsewhere: make its topics and bucket, "
+            "and write nothing here. Other options are not used.",
+        ),
+    ] = False,
 ) -> None:
     """Make a chain: its signing key, its Kafka topics, the archive bucket, Postgres roles and tables, and settings.
 
@@ -74,6 +85,9 @@ def create(
     limits when the sequencer first runs; they can't be changed afterwards, but for retention, which can be extended.
     """
     shared = context_of(context)
+    if declared:
+        create_declared(shared.settings(), name, say=lambda line: out.print(Text(line), soft_wrap=True))
+        return
     settings = shared.settings(must_exist=False)
     create_chain(
         shared.config,
@@ -170,6 +184,52 @@ def make_chain(
     more = {chain: dict(members) for chain, members in (beside or {}).items()}
     write_settings(config, {"log": log, "chains": more | {name: section | more.get(name, {})}})
     say(f"settings  {config}")
+
+
+def create_declared(settings: Settings, name: str, *, say: Callable[[str], object] = lambda _: None) -> None:
+    """Make the topics and the bucket of a chain that the settings declare, where they are not there yet.
+
+    Raises `TopicsLost` when its topics are not there and a store holds entries of it: it has lived, and to begin it
+    anew would be a fork. A store that can't be asked (`Unavailable`) is no answer, so nothing is made then.
+    """
+    chain = settings.running_chain(name)
+    if settings.archive.bucket:
+        say(init_bucket(archive_settings(settings), chain.retention))
+    if settings.postgres.admin_dsn:
+        migrate_postgres(settings)
+        say("postgres  tables and roles are as this version wants them")
+    topics = ChainTopics.of(name, settings.kafka.prefix)
+    try:
+        topic_ids(settings.kafka_settings(), [topics.chain])
+    except TopicMissing:
+        _check_never_lived(settings, chain, topics)
+    create_topics(settings.kafka_settings(), topics.configs(), replication=settings.kafka.replication)
+    create_watch_topics(settings)
+    create_forward_topics(settings)
+    create_watch_topic(settings)
+    say(f"topics    {topics.raw}, {topics.chain} and {len(topics) - 2} more at {settings.kafka.bootstrap}")
+
+
+def _check_never_lived(settings: Settings, chain: ChainSettings, topics: ChainTopics) -> None:
+    """By each store that the settings name; one at least must be asked."""
+    dsn = settings.postgres.reader_dsn or settings.postgres.admin_dsn
+    held: dict[str, int] = {}
+    if dsn:
+        held["Postgres"] = stored(dsn, chain).size
+    if settings.archive.bucket:
+        held["the archive"] = archived(archive_settings(settings), chain).size
+    if not held:
+        raise Misconfigured(
+            f"Kafka has no topic {topics.chain}, and no store is named that could say whether chain {chain.name} has "
+            "lived: expected postgres.reader_dsn, or archive.bucket"
+        )
+    for store, size in held.items():
+        if size:
+            raise TopicsLost(
+                f"chain {chain.name}: {store} holds {size:,} entries, but Kafka at {settings.kafka.bootstrap} has no "
+                f"topic {topics.chain}: it was lost; `sealstream restore kafka --chain {chain.name}` brings it back "
+                "from the stores; a new one would begin a second history"
+            )
 
 
 def _check_not_lost(settings: Settings, name: str, topics: ChainTopics, config: Path) -> None:
