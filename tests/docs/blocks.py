@@ -3,7 +3,7 @@
 Every fence has a language. `sh` holds commands that must succeed; `console` holds commands (`$ `) with what they say,
 `...` for what varies, an exit code other than 0 as `# exit N`, and what a person does besides (`# stop postgres-sink`);
 `python` runs; `js` is a program that the page's commands run, in the file that its first line names; `toml` is a
-settings file; `json` is what the command before it answers; `yaml` are rules for alerts, on figures that are served;
+settings file; `json` is what the command before it answers; `yaml` are Sigma rules, or values of the Helm chart;
 `sql` is asked as the reader; `properties` are what the tests of the settings tell their broker. `text` is what is seen,
 not run: it may hold no command.
 """

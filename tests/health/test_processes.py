@@ -6,12 +6,17 @@ import json
 import time
 from pathlib import Path
 
+from tests.deploy.queries import RULES, Series, expressions_of_rules, faults_of, series_of
+from tests.deploy.test_dashboards import FILES, queries_of
 from tests.health.conftest import PROCESSES, Away, Watched
 from tests.pipeline import Pipeline, sql, wait_until
 
+from sealstream import errors
 from sealstream.cli.settings import write_settings
+from sealstream.errors import ChainStopped
+from sealstream.events.statements import STATEMENTS
 from sealstream.layout import figures
-from sealstream.layout.figures import figures_of
+from sealstream.layout.figures import ALL, FIGURES, figures_of
 from sealstream.sealing import new_signing_key, signer
 
 Running = tuple[Pipeline, dict[str, Watched]]
@@ -68,6 +73,26 @@ def test_each_process_counts_what_it_does(watched: Running) -> None:
         assert each.figure(figures.READY) == 1
         assert each.figure(figures.STORE_REACHABLE) == 1
         assert {own for own in each.figures() if own.startswith("sealstream_")} <= {f.name for f in figures_of(name)}
+
+
+def test_alert_rules_and_dashboards_name_what_is_served(watched: Running) -> None:
+    _, processes = watched
+    served = [series for each in processes.values() for series in series_of(each.get("/metrics")[1])]
+    # Of processes that have no part in this chain, the names and the labels; of what happens seldom, all that can be.
+    for figure in FIGURES:
+        for process in {*figure.processes} - {*PROCESSES}:
+            served.append(Series(figure.name, {"process": process, **dict.fromkeys(figure.labels, "")}))
+    alarms = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, ChainStopped)]
+    for process in ALL:
+        served += [Series(figures.ALARMS.name, {"process": process, "chain": "", "kind": kind}) for kind in alarms]
+    served += [
+        Series(figures.STATEMENTS.name, {"process": "sequencer", "chain": "", "action": each}) for each in STATEMENTS
+    ]
+    for name, expression in expressions_of_rules(RULES.read_text()).items():
+        assert faults_of(expression, served) == [], name
+    for file in FILES:
+        for expression in queries_of(file):
+            assert faults_of(expression, served) == [], (file.name, expression)
 
 
 def test_each_process_answers_its_probes_and_nothing_else(watched: Running) -> None:
