@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express frameworks simulate demo examples rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -55,11 +55,7 @@ watch: setup ## all tests of the watch, the long ones too: workers and roll-up k
 express: setup ## the npm package on every Node that it promises (THIS_NODE=1: on the one here), with a real collector
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long $(if $(THIS_NODE),-k "not every_node") tests/express "tests/docs/test_docs.py::test_a_pages_commands_do_what_it_says[docs/frameworks/express.md]"
 
-OLDEST := build/oldest-frameworks
-frameworks: setup ## the integrations with the oldest versions that they promise (tests/integrations/oldest.txt)
-	rm -rf $(OLDEST)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OLDEST) -r tests/integrations/oldest.txt
-	PYTHONPATH=$(CURDIR)/$(OLDEST) SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integrations
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth up down clean
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
