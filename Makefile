@@ -55,7 +55,19 @@ watch: setup ## all tests of the watch, the long ones too: workers and roll-up k
 express: setup ## the npm package on every Node that it promises (THIS_NODE=1: on the one here), with a real collector
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long $(if $(THIS_NODE),-k "not every_node") tests/express "tests/docs/test_docs.py::test_a_pages_commands_do_what_it_says[docs/frameworks/express.md]"
 
-.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth up down clean
+OLDEST := build/oldest-frameworks
+frameworks: setup ## the integrations with the oldest versions that they promise (tests/integrations/oldest.txt)
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OLDEST) -r tests/integrations/oldest.txt
+	PYTHONPATH=$(CURDIR)/$(OLDEST) SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integrations
+
+lake: setup ## deploy/tables in DuckDB, Spark and Iceberg, which it installs (500 MB), on an archive that the real sink wrote
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lake]'
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/deploy/tables
+
+checkov: setup ## deploy/terraform and the Helm chart by checkov, in an environment of its own (.checkov), and all their other tests
+	@test -x .checkov/bin/checkov || { $(BIN)/python -m venv .checkov && .checkov/bin/python -m pip install --quiet 'checkov>=3.3,<4'; }
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/deploy/terraform tests/deploy/test_chart.py
 
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
