@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -90,6 +90,9 @@ bench: setup ## every figure in benchmarks/results.md, measured anew
 
 growth: setup ## one chain to ten million entries, and what an entry costs on the way (35 GB, a quarter of an hour)
 	$(BIN)/python benchmarks/growth.py
+
+site: setup ## the documentation as a site, in build/site; SERVE=1 shows it on this machine while pages change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve,build)
 
 up: setup ## start the local stack and all processes in the background
 	$(BIN)/sealstream up --detach
