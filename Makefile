@@ -9,10 +9,10 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site up down clean
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site image containers test-containers up down clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED) ## the virtual environment with all packages, when it is not up to date
 
@@ -47,7 +47,7 @@ rebuild: setup ## every test of reconcile, repair and replay, the long ones too:
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
 long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express --ignore=tests/deploy/test_containers.py
 
 watch: setup ## all tests of the watch, the long ones too: workers and roll-up killed and rebalanced at random
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/anomalies tests/lookout tests/reviews
@@ -94,6 +94,18 @@ growth: setup ## one chain to ten million entries, and what an entry costs on th
 site: setup ## the documentation as a site, in build/site; SERVE=1 shows it on this machine while pages change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve,build)
 
+image: ## the container image sealstream:local, and its SBOM in dist/; needs Docker
+	docker build --target sealstream --tag sealstream:local --build-arg "REVISION=$$(git rev-parse HEAD)" .
+	@mkdir -p dist
+	docker run --rm --network none --entrypoint cat sealstream:local /opt/sealstream/share/sealstream/sbom.cdx.json >dist/sbom.cdx.json
+
+containers: setup ## docker-compose.yml: comes up, refuses what is forbidden, its demo holds, the end-to-end tests on it; needs Docker
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long tests/deploy/test_containers.py
+	SEALSTREAM_LONG_TESTS=1 SEALSTREAM_TEST_SERVERS=compose $(BIN)/pytest -q -rs tests/e2e
+
+test-containers: setup ## the end-to-end tests on three brokers, Postgres and S3 of testcontainers, with brokers lost; needs Docker
+	SEALSTREAM_LONG_TESTS=1 SEALSTREAM_TEST_SERVERS=containers $(BIN)/pytest -q -rs tests/e2e tests/faults/test_faults.py
+
 up: setup ## start the local stack and all processes in the background
 	$(BIN)/sealstream up --detach
 
@@ -102,5 +114,5 @@ down: setup ## stop them; the data in .sealstream stays
 
 clean: ## remove .venv, caches and builds; the data in .sealstream stays
 	rm -rf producers/express/node_modules producers/express/dist examples/apps/express_app/node_modules
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find $(ROOTS) tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 The servers live in a temporary directory on free ports and end with the session, also after Ctrl-C or kill -9 of
 pytest; pytest-xdist's workers share them. With `SEALSTREAM_TEST_STACK=<data directory>` the servers of a stack that
 already runs (`make up`) are used instead, and left running; what the tests made there stays, which is harmless: every
-name is new.
+name is new. With `SEALSTREAM_TEST_SERVERS=containers` or `compose` they are containers (tests/providers).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import tests.pipeline
 
 from tests.long_runs import LONG
+from tests.providers.provided import Provided, chosen, in_containers
 
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)
@@ -55,7 +56,8 @@ _LONGEST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers that the workers will share. Output is as wide as in a pipe, as it is without workers."""
     os.environ.pop("COLUMNS", None)
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and _SHARED not in os.environ:
+    elsewhere = _SHARED in os.environ or chosen()
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and not elsewhere:
         servers = ExitStack()
         config.add_cleanup(servers.close)
         os.environ[_SHARED] = str(servers.enter_context(_running_stack()).data_dir)
@@ -91,23 +93,34 @@ def _running_stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Endpoints]:
-    """The three servers: their addresses and keys."""
+def provided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provided]:
+    """The three servers, and how they want to be asked."""
     shared = os.environ.get(_SHARED)
     if shared:
         assert any(each.state == "running" for each in status_of(Path(shared))), f"no stack runs in {shared}"
-        yield endpoints_of(Path(shared))
-        return
-    with _running_stack() as running:
-        yield endpoints_of(running.data_dir)
+        yield Provided(endpoints_of(Path(shared)))
+    elif name := chosen():
+        with in_containers(name, tmp_path_factory.mktemp(name)) as servers:
+            yield servers
+    else:
+        with _running_stack() as running:
+            yield Provided(endpoints_of(running.data_dir))
 
 
 @pytest.fixture(scope="session")
-def kafka(stack: Endpoints) -> KafkaSettings:
+def stack(provided: Provided) -> Endpoints:
+    """The three servers: their addresses and keys."""
+    return provided.endpoints
+
+
+@pytest.fixture(scope="session")
+def kafka(provided: Provided) -> KafkaSettings:
     """The broker, as Sealstream's processes take it."""
+    from sealstream.cli.settings_sections import KafkaSection
     from sealstream.kafka import KafkaSettings
 
-    return KafkaSettings(stack.kafka_bootstrap)
+    section = KafkaSection.model_validate({"bootstrap": provided.endpoints.kafka_bootstrap, **provided.kafka})
+    return KafkaSettings(section.bootstrap, section.driver_options())
 
 
 @pytest.fixture
@@ -133,11 +146,11 @@ def chain_signer(chain_key: str) -> Signer:
 
 
 @pytest.fixture
-def chain(kafka: KafkaSettings, chain_name: str, chain_signer: Signer) -> ChainSettings:
+def chain(kafka: KafkaSettings, provided: Provided, chain_name: str, chain_signer: Signer) -> ChainSettings:
     """A new chain with small segments and a key of its own; its topics exist and are empty."""
     from sealstream.kafka import create_topics
 
-    create_topics(kafka, ChainTopics.of(chain_name).configs())
+    create_topics(kafka, ChainTopics.of(chain_name).configs(), provided.kafka.get("replication", 1))
     return ChainSettings(chain_name, LOG, chain_signer.vkey, Retention("soc2", archive_days=366), SMALL_SEGMENTS)
 
 

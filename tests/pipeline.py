@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from confluent_kafka import Producer
+from tests.providers.provided import Provided
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, read_rows
 from sealstream.cli.chain import create_chain
@@ -30,10 +31,11 @@ from sealstream.cli.main import run
 from sealstream.cli.progress import ChainProgress, chain_progress
 from sealstream.cli.settings import load_settings, write_settings
 from sealstream.cli.stores import archive_settings
-from sealstream.devstack import Endpoints, ProcessSpec
+from sealstream.devstack import ProcessSpec
 from sealstream.devstack.running import spawn
 from sealstream.events import canonical_event
 from sealstream.kafka import KafkaSettings, Record, end_offset, last_record, read_until_end
+from sealstream.kafka.settings import client_config
 from sealstream.layout import ChainTopics, SegmentLimits, decode_entry
 from sealstream.layout.tables import Roles
 from sealstream.postgres import migrate
@@ -138,7 +140,7 @@ class Pipeline:
 
     def send(self, values: Iterable[bytes], topic: str | None = None) -> None:
         """As an application does: idempotent, acknowledged by the broker."""
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+        producer = Producer(client_config(self.kafka, {"enable.idempotence": True, "linger.ms": 5}))
         for value in values:
             producer.produce(topic or self.topics.raw, value, partition=0)
             producer.poll(0)
@@ -327,7 +329,7 @@ def pipeline_roles(postgres_admin_dsn: str) -> Iterator[Roles]:
 
 @pytest.fixture(scope="session")
 def make_pipeline(
-    stack: Endpoints,
+    provided: Provided,
     postgres_admin_dsn: str,
     pipeline_roles: Roles,
     tmp_path_factory: pytest.TempPathFactory,
@@ -336,7 +338,7 @@ def make_pipeline(
     ends; its name is new, too, unless one is given (which one test file may do for each).
     """
     made: list[Pipeline] = []
-    roles = pipeline_roles
+    roles, stack = pipeline_roles, provided.endpoints
 
     def make(limits: SegmentLimits = _SMALL_SEGMENTS, chain: str = "") -> Pipeline:
         name = f"e{uuid.uuid4().hex[:12]}"
@@ -350,7 +352,7 @@ def make_pipeline(
             config,
             {
                 "log": LOG,
-                "kafka": {"bootstrap": stack.kafka_bootstrap, "prefix": f"p-{name}"},
+                "kafka": {"bootstrap": stack.kafka_bootstrap, "prefix": f"p-{name}", **provided.kafka},
                 "activity": {"partitions": 2},
                 "postgres": {f"{short}_dsn": as_role(dsn, role) for short, role in roles.logins().items()},
                 "archive": {
@@ -359,6 +361,7 @@ def make_pipeline(
                     "region": stack.s3_region,
                     "access_key": stack.s3_access_key,
                     "secret_key": stack.s3_secret_key,
+                    **provided.archive,
                 },
             },
         )

@@ -53,13 +53,9 @@ class Invoice(BaseModel):
 
 
 def create_app(audit: AuditClient | None = None) -> FastAPI:
-    """The clinic. `audit`: its client; by default one made from SEALSTREAM_BOOTSTRAP and SEALSTREAM_CHAIN."""
+    """The clinic. `audit`: its client; by default one made from SEALSTREAM_BOOTSTRAP, SEALSTREAM_CHAIN and others."""
     if audit is None:
-        audit = AuditClient(
-            os.environ.get("SEALSTREAM_CHAIN", "main"),
-            os.environ.get("SEALSTREAM_BOOTSTRAP", "127.0.0.1:19092"),
-            source={"service": "clinic", "version": "1.0", "environment": "example"},
-        )
+        audit = AuditClient.from_env(source={"service": "clinic", "version": "1.0", "environment": "example"})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

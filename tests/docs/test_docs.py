@@ -73,6 +73,11 @@ ELSEWHERE = {
     "sealstream up": "tests/cli/test_up.py",
     "sealstream down": "tests/cli/test_up.py",
     ".venv/bin/sealstream up": "tests/cli/test_up.py",
+    "docker ": "tests/deploy/test_containers.py",
+    "make image": "tests/deploy/test_image_files.py",
+    "pip install uv": "tests/deploy/test_image_files.py",
+    "python deploy/image/lock.py": "tests/deploy/test_image_files.py",
+    "curl --cacert secrets/ca.pem": "tests/deploy/test_containers.py",
     "npm install": "tests/express/test_express_package.py",
     # What makes users and units of a machine is run under a systemd that lives for the test alone:
     "useradd": "tests/systemd/test_live_systemd.py",

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from tests.long_runs import long_run
 from tests.pipeline import PROCESSES, Pipeline
 
+from sealstream.kafka.settings import client_config
 from sealstream.layout import SegmentLimits
 
 EVENTS = 50_000
@@ -82,7 +83,7 @@ def test_killing_everything_again_and_again_loses_and_repeats_nothing(pipeline: 
 
 def emit(pipeline: Pipeline, which: int, killed: threading.Event) -> None:
     """One application's share of the events, numbered, over `FLOW_S` seconds; the last tenth when all is `killed`."""
-    producer = Producer({"bootstrap.servers": pipeline.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    producer = Producer(client_config(pipeline.kafka, {"enable.idempotence": True, "linger.ms": 5}))
     share = EVENTS // PRODUCERS
     begun = time.monotonic()
     for number in range(share):

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer
 from tests.pipeline import Pipeline, wait_until
 
+from sealstream.kafka.settings import client_config
 from sealstream.sealing import Written, seal, split_sealed, tip_after
 from sealstream.verify import FaultKind
 
@@ -67,7 +68,7 @@ def test_what_a_stranger_wrote_into_the_chain_and_aborted_is_never_seen_and_neve
     pipeline.start()
     pipeline.wait_stored(pipeline.wait_sealed())
 
-    producer = Producer({"bootstrap.servers": pipeline.kafka.bootstrap, "transactional.id": f"evil-{pipeline.name}"})
+    producer = Producer(client_config(pipeline.kafka, {"transactional.id": f"evil-{pipeline.name}"}))
     producer.init_transactions(30)
     producer.begin_transaction()
     forged = forged_entries(pipeline, 50)

@@ -54,7 +54,12 @@ def test_a_stolen_credential_is_not_a_key(lived: Pipeline) -> None:
     label = json.loads(keys(pipeline, "list", "--json"))[0]["key"]
 
     client = AuditClient(
-        pipeline.name, pipeline.kafka.bootstrap, prefix=pipeline.prefix, source=SOURCE, signing_key=file
+        pipeline.name,
+        pipeline.kafka.bootstrap,
+        prefix=pipeline.prefix,
+        source=SOURCE,
+        signing_key=file,
+        kafka_options=pipeline.kafka.options,
     )
     for n in range(100):
         assert client.emit("invoice.approve", resource_type="invoice", resource_id=n, actor_id="ann")

@@ -66,6 +66,7 @@ OTHER_VARIABLES = {
     "SEALSTREAM_CHAIN": "the chain that an application writes to",
     "SEALSTREAM_CLIENT_*": "the other settings of `AuditClient.from_env()`",
     "SEALSTREAM_TEST_STACK": "the tests: servers that run already",
+    "SEALSTREAM_TEST_SERVERS": "the tests: servers in containers",
     "SEALSTREAM_LONG_TESTS": "the tests: the long ones too",
     "SEALSTREAM_DRILLS": "the tests: the drills too",
     "SEALSTREAM_OUTBOX_KILLS": "the tests: how many kills",

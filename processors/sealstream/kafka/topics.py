@@ -14,7 +14,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic
 
 from sealstream.errors import InputLost, Misconfigured, Unavailable
 from sealstream.kafka.admin import answers, describe
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, translated
+from sealstream.kafka.settings import ANSWER_S, KafkaSettings, TopicMissing, translated
 from sealstream.layout import TopicConfig
 
 __all__ = ["check_topics", "create_topics", "differences", "topic_configs", "topic_ids", "trim"]
@@ -39,7 +39,14 @@ def create_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig], replicati
         if isinstance(answer, KafkaError) and answer.code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise translated(answer, kafka, f"creating {name} with {replication} replicas")
     _await_leaders(kafka, [topic.name for topic in topics])
-    check_topics(kafka, topics)
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return check_topics(kafka, topics)
+        except TopicMissing:  # one broker knows it, and the one that was asked for its configuration not yet
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def check_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig]) -> None:
