@@ -15,6 +15,7 @@ from tests.pipeline import Pipeline, sql, wait_until
 from tests.verify.test_verify_postgres import as_superuser
 
 from sealstream.client import AuditClient
+from sealstream.events import WHY_REFUSED
 from sealstream.layout import SegmentLimits
 from sealstream.sealing import EventSigner, new_signing_key, producer_key_name, signer
 from sealstream.verify import FaultKind
@@ -48,7 +49,8 @@ def test_a_stolen_credential_is_not_a_key(lived: Pipeline) -> None:
     pipeline, file = lived, lived.folder / "billing.key"
     vkey = keys(pipeline, "create", "billing", str(file)).splitlines()[0]
     assert file.stat().st_mode & 0o777 == 0o600
-    keys(pipeline, "register", vkey, "--service", "billing", "--required", "--by", "ann")
+    registered = keys(pipeline, "register", vkey, "--service", "billing", "--required", "--by", "ann")
+    assert f"(producer_key.registered {'+'.join((vkey.split('@')[0], vkey.split('+')[1]))})" in registered
     again = keys(pipeline, "register", vkey, "--service", "billing", "--required", "--by", "ann")
     assert "has registered" in again
     label = json.loads(keys(pipeline, "list", "--json"))[0]["key"]
@@ -126,6 +128,19 @@ def test_a_stolen_credential_is_not_a_key(lived: Pipeline) -> None:
     found = pipeline.command("search", *query)
     assert found.code == 0, found
     assert len(found.out.splitlines()) == 101  # one of them is a forgery, which says so, too
+    # So does one entry, as a person reads it.
+    (honest,) = (e for e in pipeline.entries() if e["action"] == "invoice.approve" and e["resource_id"] == "7")
+    assert f"signature names the key {label};" in shown(pipeline, honest["written"]["seq"])
+    assert "REFUSED" not in shown(pipeline, honest["written"]["seq"])
+    for refusal in (e for e in pipeline.entries() if e["action"] == "signature.refused"):
+        text = shown(pipeline, refusal["metadata"]["seq"])
+        assert f"REFUSED by entry {refusal['written']['seq']}: {WHY_REFUSED[refusal['metadata']['why']]}" in text
+
+
+def shown(pipeline: Pipeline, seq: int) -> str:
+    said = pipeline.command("show", f"{pipeline.name}/{seq}")
+    assert said.code == 0, said
+    return said.out
 
 
 def signed_again(file: Any, pipeline: Pipeline, n: int) -> bytes:

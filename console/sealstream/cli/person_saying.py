@@ -87,5 +87,13 @@ def _finish(
 ) -> None:
     (seq,) = say_until_sealed(settings, chain, messages, wait_s=wait).values()
     pending.remove()
-    about = json.loads(messages[0].value)["resource_id"]
-    out.print(f"sealed: entry {seq} of chain {chain} ({action} {about[:8]})", soft_wrap=True)
+    about = _brief(json.loads(messages[0].value)["resource_id"])
+    out.print(told(f"sealed: entry {seq} of chain {chain} ({action} {about})"), soft_wrap=True)
+
+
+def _brief(resource_id: str) -> str:
+    """An id of our own by its first digits, as lists show it; a name whole."""
+    try:
+        return str(uuid.UUID(resource_id))[:8]
+    except ValueError:
+        return resource_id

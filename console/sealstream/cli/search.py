@@ -56,6 +56,7 @@ from sealstream.search import (
     parse_having,
     parse_place,
     render,
+    signature_refusal,
 )
 from sealstream.search.writing import MAPPED, shaped
 
@@ -305,7 +306,7 @@ def show_command(
     chains = sorted(settings.chains)
     with _quiet_pipe(), SearchProgress() as progress:
         stores = _stores(settings, 15.0)
-        found = None
+        found = refusal = None
         # An id may be anywhere: Postgres is asked first, the archive only when it is not there.
         answered = str(source)
         for each in ("postgres", "archive") if source == "auto" else (answered,):
@@ -314,6 +315,8 @@ def show_command(
             answering = choose_source(stores, chains, Query(), source=each, progress=progress.objects)
             try:
                 found = answering.entry(place)
+                if found is not None and not as_json and schema is None:
+                    refusal = signature_refusal(answering, found)
             except Unavailable as error:
                 if source != "auto" or each != "postgres":
                     raise
@@ -337,7 +340,7 @@ def show_command(
             covered = Covered(None)
         else:
             covered = _covered(settings, found, answered)
-            print_entry(found, covered, answered)
+            print_entry(found, covered, answered, refusal)
         if not found.holds or covered.holds is False:
             raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from sealstream.cli.context import out
 from sealstream.cli.harmless import harmless
 from sealstream.sealing import entry_hash
-from sealstream.search import Covered, Found
+from sealstream.search import Covered, Found, SignatureRefusal
 
 __all__ = ["changes", "entry_lines", "print_entry"]
 
@@ -24,14 +24,16 @@ _KINDS = {
 _MARKS = {"-": "red", "+": "green", " ": "dim"}
 
 
-def print_entry(found: Found, covered: Covered, source: str) -> None:
+def print_entry(found: Found, covered: Covered, source: str, refusal: SignatureRefusal | None = None) -> None:
     """The entry on standard output."""
-    for line in entry_lines(found, covered, source):
+    for line in entry_lines(found, covered, source, refusal):
         out.print(line, soft_wrap=True)
 
 
-def entry_lines(found: Found, covered: Covered, source: str) -> Iterator[Text]:
-    """The entry, line by line. `source`: the store that it was read from."""
+def entry_lines(found: Found, covered: Covered, source: str, refusal: SignatureRefusal | None = None) -> Iterator[Text]:
+    """The entry, line by line. `source`: the store that it was read from; `refusal`: what the log
+    said of its producer's signature.
+    """
     entry, written = found.entry, found.entry["written"]
     yield Text.assemble(
         (found.place, "bold"),
@@ -60,6 +62,7 @@ def entry_lines(found: Found, covered: Covered, source: str) -> Iterator[Text]:
             yield _line(name, harmless(str(entry[key])))
     if "producer_id" in entry:
         yield _line("producer", f"{harmless(entry['producer_id'])}, number {entry['producer_seq']}")
+    yield from _producers_signature(entry, refusal)
     for key in ("source", "metadata"):
         for number, (name, value) in enumerate(sorted((entry.get(key) or {}).items())):
             yield _line(key if number == 0 else "", f"{harmless(name)}: {_value(value)}")
@@ -92,6 +95,15 @@ def _changed(entry: Mapping[str, Any]) -> Iterator[Text]:
         yield Text("what changed", style="dim")
     for mark, line in lines:
         yield Text(f"  {mark} {line}", style=_MARKS[mark])
+
+
+def _producers_signature(entry: Mapping[str, Any], refusal: SignatureRefusal | None) -> Iterator[Text]:
+    key = (entry.get("signature") or {}).get("key")
+    if key is not None:
+        yield _line("signature", f"names the key {harmless(key)}; `sealstream verify` judges it")
+    if refusal is not None:
+        said = f"REFUSED by entry {refusal.seq}: {refusal.why}"
+        yield _line("" if key is not None else "signature", said, "bold red")
 
 
 def _seal(found: Found, covered: Covered, source: str) -> Iterator[Text]:

@@ -19,6 +19,7 @@ from sealstream.search.parsing import parse
 from sealstream.search.places import EntryPlace, parse_place
 from sealstream.search.postgres_source import PostgresSource
 from sealstream.search.query import Condition, Query
+from sealstream.search.refusals import SignatureRefusal, signature_refusal
 
 __all__ = [
     "COUNTABLE",
@@ -44,6 +45,7 @@ __all__ = [
     "QueryError",
     "SearchSource",
     "SearchTooBroad",
+    "SignatureRefusal",
     "Stores",
     "choose_source",
     "countable",
@@ -56,4 +58,5 @@ __all__ = [
     "parse_having",
     "parse_place",
     "render",
+    "signature_refusal",
 ]
