@@ -24,7 +24,7 @@ class SignatureRefusal(NamedTuple):
 
 
 def signature_refusal(source: SearchSource, found: Found) -> SignatureRefusal | None:
-    """The refusal of this event's signature, or of its lack; None: the log has not said so, as far as `source` holds."""
+    """The refusal of this event's signature, or of its lack; None: the log says none, as far as `source` holds."""
     try:
         if found.entry["written"]["kind"] != "event":
             return None
