@@ -74,6 +74,18 @@ test("a process that is killed loses nothing: the next one sends its events, wit
   await audit.close();
 });
 
+test("what some call the end of a line is text in the spool, too", async () => {
+  const reason = "one\u2028two\u2029three\u0085four\u000bfive\rsix\nseven";
+  const before = clientOf({ url: "http://127.0.0.1:9" }, { spool: directory });
+  assert.notEqual(before.log({ ...event(1), reason }), null);
+  await before.close(0);
+  const audit = clientOf(collector, { spool: directory });
+  await until(() => collector.events.length >= 2);
+  await until(() => streams().length === 0);
+  assert.deepEqual(collector.events.map((each) => each.reason ?? each.action), [reason, "producer.closed"]);
+  await audit.close();
+});
+
 test("a process that is killed while it sends: what the collector has is not lost, what it has not comes", async () => {
   let asked = 0;
   collector.always = (context) => {
