@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import base64
 import json
 import sys
 import time
@@ -211,6 +212,21 @@ def test_cloudevents_are_events(collected: Collected, batched: bool) -> None:
     assert (written["action"], written["resource_id"]) == ("order.cancel", "order-7")
     assert written["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
     assert written["source"]["service"] == "/shop"
+
+
+def test_a_cloudevents_data_may_stand_in_base64(collected: Collected) -> None:
+    held, kind = event(id=None), "application/cloudevents+json"
+    envelope = {"specversion": "1.0", "id": "order-bytes", "source": "/shop", "type": "order.cancel"}
+    packed = base64.b64encode(json.dumps(held).encode()).decode()
+    answers = [
+        collected.post(json.dumps({**envelope, **data}), content_type=kind)
+        for data in ({"data": held}, {"data_base64": packed})
+    ]
+    assert [each.status_code for each in answers] == [202, 202]
+    one, other = collected.written()[answers[0].json()["ids"][0]]
+    assert one == other
+    for wrong in ("e30", "é", 7, base64.b64encode(b"[]").decode(), base64.b64encode(b"\xff\x00").decode()):
+        assert collected.post(json.dumps({**envelope, "data_base64": wrong}), content_type=kind).status_code == 422
 
 
 def test_a_cloudevent_in_binary_mode_is_the_same_event(collected: Collected) -> None:

@@ -83,6 +83,24 @@ def test_a_record_is_the_same_event_in_both_encodings(collected: Collected) -> N
         assert each["metadata"] == {"attributes": {"items": 3}, "body": "cancelled", "scope": "shop.audit"}
 
 
+def test_an_id_that_is_a_number_is_the_same_id_as_text(collected: Collected) -> None:
+    made = request()
+    record = made.resource_logs[0].scope_logs[0].log_records[0]
+    record.time_unix_nano = 1_795_000_000_000_000_000
+    for name, value in (
+        ("audit.actor_id", 42), ("audit.actor_type", "user"), ("audit.action", "order.count"), ("audit.metadata.items", 3),
+        ("audit.resource_type", "order"), ("audit.resource_id", -7), ("audit.result", "success"),
+    ):  # fmt: skip
+        attribute(record, name, value)
+    for body, kind in ((made.SerializeToString(), PROTOBUF), (in_json(made), "application/json")):
+        answer = collected.post(body, path="/v1/logs", content_type=kind)
+        assert answer.status_code == 200
+        assert answer.content in (b"", b"{}"), answer.content
+    one, other = (e for several in collected.written().values() for e in several if e["action"] == "order.count")
+    assert one == other
+    assert (one["actor_id"], one["resource_id"], one["metadata"]["items"]) == ("42", "-7", 3)
+
+
 def test_what_is_no_request_is_refused(collected: Collected) -> None:
     for body, kind in (
         (b"\xff\xff", PROTOBUF),

@@ -2,11 +2,13 @@
 
 What the envelope says stands in for a field that `data` lacks: `id` (or one made of `source` and `id`, which name an
 event together), `time`, `type` as the action, `subject` as the resource's id, `source` as the service, the extension
-`traceparent` as the trace. In binary mode the envelope stands in headers, and the body is `data`. Pure.
+`traceparent` as the trace. `data` may stand in `data_base64`. In binary mode the envelope stands in headers, and the
+body is `data`. Pure.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -53,6 +55,8 @@ def _fields(key: Key, envelope: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(envelope.get(name, ""), str | None):
             raise InvalidEvent(f"{name} is no text (CloudEvents 1.0)", name)
     held = envelope.get("data")
+    if held is None and envelope.get("data_base64") is not None:
+        held = fields_of(_unpacked(envelope["data_base64"]))
     if not isinstance(held, dict):
         raise InvalidEvent("data is no object: expected one with an event's fields (actor_id, result, ...)", "data")
     fields = dict(held)
@@ -75,6 +79,14 @@ def _fields(key: Key, envelope: dict[str, Any]) -> dict[str, Any]:
         came_as = {name: envelope[name] for name in ("id", "source", "type")}
         fields["metadata"] = {"cloudevent": came_as} | (metadata or {})
     return fields
+
+
+def _unpacked(packed: Any) -> bytes:
+    """The bytes of `data_base64` (JSON format, section 3.1.1), as SDKs write data that they were given as bytes."""
+    try:
+        return base64.b64decode(packed, validate=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvent("data_base64 is no base64 (CloudEvents 1.0)", "data_base64") from error
 
 
 def _trace_of(traceparent: str | None) -> str | None:

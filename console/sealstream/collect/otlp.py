@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sealstream.collect.judging import made_id
 from sealstream.collect.keys import Key
 from sealstream.errors import InvalidEvent, NotCanonical
-from sealstream.events import format_timestamp
+from sealstream.events import FIELDS, format_timestamp
 from sealstream.sealing import parse_json
 from sealstream.web.problems import Problem
 
@@ -29,6 +29,7 @@ _SOURCE = {
     "host": ("host.name",),
     "environment": ("deployment.environment.name", "deployment.environment"),
 }
+_TEXT_FIELDS = frozenset(name for name, field in FIELDS.items() if field.kind == "text")
 _TEXTS = ("eventName", "traceId", "spanId", "severityText")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DEEPEST = 30
@@ -130,7 +131,8 @@ def _fields(key: Key, log: LogRecord, attributes: dict[str, Any], body: Any, tim
             continue
         field, _, member = name.removeprefix(_PREFIX).partition(".")
         if not member:
-            fields[field] = value
+            # An attribute is a number where the application's own id is one; an event's ids are texts.
+            fields[field] = str(value) if type(value) is int and field in _TEXT_FIELDS else value
             continue
         held = fields.setdefault(field, {})
         if not isinstance(held, dict):
