@@ -13,7 +13,7 @@ import { addressIn } from "./addresses.js";
 import type { AuditClient } from "./client.js";
 import { actorFields, remember, RequestContext } from "./context.js";
 import type { Actor } from "./context.js";
-import { resultOfStatus, toldResult } from "./results.js";
+import { errorName, resultOfStatus, toldResult } from "./results.js";
 import { actionNamed, resourceIn } from "./routes.js";
 import type { Params } from "./routes.js";
 import { atMost, clean } from "./texts.js";
@@ -32,6 +32,8 @@ export interface Answered {
   readonly statusCode: number;
   readonly headersSent: boolean;
   readonly writableFinished: boolean;
+  /** What the application, or a stream that it pipes here, has ended the response with. */
+  readonly errored?: unknown;
   once(event: "finish" | "close", listener: () => void): unknown;
 }
 
@@ -112,7 +114,8 @@ export class RequestAudit<R extends object> {
     const status = finished || response.headersSent ? response.statusCode : undefined;
     const { peer } = facts;
     const gone = peer === undefined || peer.readableEnded === true || (peer.errored ?? undefined) !== undefined;
-    const broken = finished ? undefined : gone ? "client disconnected" : "no complete response";
+    const failed = (response.errored ?? undefined) === undefined ? undefined : errorName(response.errored);
+    const broken = finished ? undefined : (failed ?? (gone ? "client disconnected" : "no complete response"));
     const error = context.error ?? broken;
     let result = broken === undefined ? resultOfStatus(status) : "failure";
     if (error !== undefined && result === "success") result = "failure";

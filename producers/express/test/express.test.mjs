@@ -3,6 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { createRequire } from "node:module";
+import { pipeline, Readable } from "node:stream";
 import { after, before, beforeEach, describe as suite, test } from "node:test";
 
 import { auditErrors, auditMiddleware, describe, emittedAlready } from "sealstream-express";
@@ -10,6 +11,16 @@ import { auditErrors, auditMiddleware, describe, emittedAlready } from "sealstre
 import { clientOf, event, hanging, listening, RecordingCollector, until, without } from "./support.mjs";
 
 const require = createRequire(import.meta.url);
+
+/** A file that is read slowly, and can't be read to its end where `broken` says after how many parts. */
+function bytes(broken = Infinity) {
+  let parts = 0;
+  return new Readable({
+    read() {
+      setTimeout(() => (parts++ < broken ? this.push("x".repeat(1_000)) : this.destroy(new URIError("x"))), 10);
+    },
+  });
+}
 
 for (const version of ["express4", "express5"]) {
   suite(version, () => {
@@ -253,15 +264,17 @@ for (const version of ["express4", "express5"]) {
         (app) => {
           app.get("/slow", () => undefined);
           app.get("/long", (_request, response) => response.write("x".repeat(1_000)));
+          app.get("/file", (_request, response) => pipeline(bytes(), response, () => undefined));
         },
         async (_get, { port }) => {
-          for (const path of ["/slow", "/long"]) {
+          for (const [path, end] of [["/slow", "destroy"], ["/long", "destroy"], ["/file", "destroy"], ["/file", "resetAndDestroy"]]) {
+            const before = audit.stats().emitted;
             const socket = net.connect(port, "127.0.0.1");
             socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
-            await (path === "/long" ? once(socket, "data") : new Promise((resolve) => setTimeout(resolve, 100)));
-            socket.destroy();
+            await (path === "/slow" ? new Promise((resolve) => setTimeout(resolve, 100)) : once(socket, "data"));
+            socket[end]();
+            await until(() => audit.stats().emitted === before + 1);
           }
-          await until(() => audit.stats().emitted === 2);
         },
       );
       assert.deepEqual(
@@ -269,6 +282,8 @@ for (const version of ["express4", "express5"]) {
         [
           ["get:/slow", "failure", "client disconnected", undefined],
           ["get:/long", "failure", "client disconnected", 200],
+          ["get:/file", "failure", "client disconnected", 200],
+          ["get:/file", "failure", "client disconnected", 200],
         ],
       );
     });
@@ -285,12 +300,14 @@ for (const version of ["express4", "express5"]) {
             response.write("half");
             setTimeout(() => next(new RangeError("x")), 20);
           });
+          app.get("/unread", (_request, response) => pipeline(bytes(3), response, () => undefined));
           app.use(auditErrors());
         },
         async (get) => {
           await get("/broken").then((response) => response.text()).catch(() => undefined);
           await get("/thrown").then((response) => response.text()).catch(() => undefined);
-          await until(() => audit.stats().emitted === 2);
+          await get("/unread").then((response) => response.text()).catch(() => undefined);
+          await until(() => audit.stats().emitted === 3);
         },
       );
       assert.deepEqual(
@@ -298,6 +315,7 @@ for (const version of ["express4", "express5"]) {
         [
           ["get:/broken", "failure", "no complete response"],
           ["get:/thrown", "failure", "RangeError"],
+          ["get:/unread", "failure", "URIError"],
         ],
       );
     });
