@@ -59,6 +59,10 @@ def redacted(redaction: Redaction | None = None, **fields: Any) -> dict[str, Any
         "pwd1",
         "secret2",
         "mysecret",
+        "pass",
+        "db_pass",
+        "dbPass2",
+        "SMTP_PASS",
     ],
 )
 def test_what_is_called_a_secret_is_redacted(name: str) -> None:
@@ -68,7 +72,22 @@ def test_what_is_called_a_secret_is_redacted(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["secretary", "tokenizer", "author", "cookbook", "keyboard", "api", "card", "spin", "pinned_by", "compass", "key"],
+    [
+        "secretary",
+        "tokenizer",
+        "author",
+        "cookbook",
+        "keyboard",
+        "api",
+        "card",
+        "spin",
+        "pinned_by",
+        "compass",
+        "key",
+        "bypass",
+        "boardingPass",
+        "pass_count",
+    ],
 )
 def test_what_is_not_is_kept(name: str) -> None:
     assert redacted(metadata={name: SECRET})["metadata"] == {name: SECRET}

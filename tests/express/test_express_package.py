@@ -119,6 +119,7 @@ def test_redaction_is_that_of_the_python_client(package: Path, seed: int) -> Non
 _NAMES = (
     *("password", "userPassword", "X-Api-Key", "card_number", "password_changed", "token", "tokens_used", "maxTokens"),
     *("pin", "pinned", "name", "note", "APIKey", "sessionID", "session_id", "CVV2", "Größe", "größe", "otp1", "a-b-c"),
+    *("pass", "db_pass", "DBPass", "smtpPass2", "bypass", "boarding_pass", "pass_count", "Pass", "userpass\n"),
     *("JWTToken", "PINCode", "pwd1", "mysecret", "value", "key", "XMLHttp", "tokenizer2"),
     *("__proto__", "constructor", "secretary", "id_token", "idToken", "", "Bearer", "totp_secret", "authorization"),
 )

@@ -34,6 +34,9 @@ const SECRET_PARTS = (
   "password privatekey refreshtoken secretkey securitycode sessionkey signingkey"
 ).split(" ");
 
+// "pass" alone, and behind whose password it is; not "bypass", "boarding_pass", "pass_count".
+const PASS = /(?:^|admin|auth|db|ftp|ldap|login|mail|pg|proxy|redis|root|smtp|sql|ssh|sudo|user)pass[0-9]*$/;
+
 const SECRET_ENDS = /(?:secret|token)$/; // "mysecret"
 
 export const OBJECTS = ["metadata", "old_values", "new_values"] as const;
@@ -153,6 +156,7 @@ export class Redaction {
     if (this.#defaults) {
       if (words.some((word) => SECRET_WORDS.has(word))) return true;
       if (SECRET_PARTS.some((part) => squeezed.includes(part))) return true;
+      if (PASS.test(squeezed)) return true;
       const bare = words.map((word) => word.replace(/[0-9]+$/, ""));
       if (bare.some((word) => SECRET_ENDS.test(word) || SECRET_WORDS.has(word))) return true;
     }

@@ -3,7 +3,7 @@
 Three rules, on every event of every road (client, outbox, frameworks), before it is made canonical:
 
 - by name: the value of a member in `metadata`, `old_values` or `new_values`, at any depth, whose name says a secret
-  (`password`, `userPassword`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none. Also
+  (`password`, `dbPass`, `X-Api-Key`, `card_number`); truth values stay, since `password_changed` is none. Also
   where name and value stand side by side: `["Cookie", "..."]`, `{"name": "password", "value": "..."}`, and behind
   `--password` in a list;
 - by path: `new_values.address.*`, where `*` is any one member or item;
@@ -44,6 +44,8 @@ _BY_PATH = frozenset(
     (*_OBJECTS, "changed_fields", "ip_address", "reason", "resource_id", "session_id", "user_agent", "subject_id")
 )
 _SECRET_ENDS = ("secret", "token")  # "mysecret"
+# "pass" alone, and behind whose password it is; not "bypass", "boarding_pass", "pass_count".
+_PASS = re.compile("(?:^|admin|auth|db|ftp|ldap|login|mail|pg|proxy|redis|root|smtp|sql|ssh|sudo|user)pass[0-9]*$")
 _CAMEL = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATOR = re.compile("[^A-Za-z0-9]+")
 _SHORTEST_TEXT = 8
@@ -155,6 +157,7 @@ class Redaction:
         if self._defaults and (
             not _WORDS.isdisjoint(words)
             or any(part in squeezed for part in _PARTS)
+            or _PASS.search(squeezed) is not None
             or any(each.rstrip("0123456789").endswith(_SECRET_ENDS) for each in words)
             or any(each.rstrip("0123456789") in _WORDS for each in words)
         ):
