@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +19,7 @@ from tests.importers.conftest import STRATUS
 from sealstream.cli.importing import Kind
 from sealstream.errors import InvalidEvent
 from sealstream.events import canonical_ip, validate_event
-from sealstream.importers import IMPORTERS, Composer, Event, Importer, LeftOut, Record, auth_log, records_of
+from sealstream.importers import IMPORTERS, Composer, Event, Importer, LeftOut, Record, Unreadable, auth_log, records_of
 
 
 def made(importer: Importer, data: str | bytes, modified: datetime | None = None) -> list[Any]:
@@ -315,6 +318,9 @@ def test_github() -> None:
         "2001:db8::1",
     )
     assert event["timestamp"] == "2026-11-24T03:00:00.123000Z"
+    cloned = {name: value for name, value in record.items() if name != "repo"}
+    cloned |= {"action": "git.clone", "repository": "acme/payments", "user": ""}
+    assert parts(one("github", cloned))[2:5] == ("github:git.clone", "github:repository", "acme/payments")
     assert one("github", record | {"actor": "dependabot[bot]"})["actor_type"] == "service"
     assert one("github", record | {"action": "user.failed_login"})["result"] == "failure"
 
@@ -384,6 +390,29 @@ def test_microsoft365() -> None:
     searched = {"RecordId": record["Id"], "AuditData": json.dumps(record | {"UserType": 2, "ClientIP": "10.0.0.1:99"})}
     (found,) = made(IMPORTERS["microsoft365"], json.dumps([searched]))
     assert (found["id"], found["actor_type"], found["ip_address"]) == (record["Id"], "admin", "10.0.0.1")
+
+
+def test_microsoft365_a_search_gives_the_record_that_the_api_gives() -> None:
+    record = {"CreationTime": "2026-11-24T03:00:00", "Id": str(uuid.UUID(int=7)), "Operation": "FileAccessed", "n": 1.5}
+    record |= {"UserId": "änna", "ObjectId": 'a "b", c\nd'}
+    text = json.dumps(record, indent=1)
+    columns = {"RecordId": record["Id"], "CreationDate": "2026-11-24", "AuditData": text, "ResultIndex": 1}
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerows([columns.keys(), columns.values(), ["x", "y", "{broken", "2"]])
+    importer = IMPORTERS["microsoft365"]
+    by_api, searched, again = (
+        made(importer, json.dumps([each])) for each in (record, columns, columns | {"ResultIndex": 99})
+    )
+    assert by_api == searched == again
+    for begin in ("", "\ufeff"):
+        found, broken = records_of([(begin + table.getvalue()).encode()], importer)
+        assert isinstance(found, Record)
+        event = Composer(importer).event(found)
+        assert isinstance(event, Event)
+        assert [json.loads(event.value)] == by_api
+        assert isinstance(broken, Unreadable)
+        assert broken.why.startswith("AuditData is not JSON")
 
 
 # --- Linux ----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def _wanted(name: str, importer: Importer) -> bool:
         return False
     if importer.form == "lines":
         return name.rpartition("/")[2].startswith(_AUTH_LOGS)
-    endings = _ENDINGS[importer.form]
+    endings = _ENDINGS[importer.form] + (_ENDINGS["csv"] if importer.within is not None else ())
     bare = name.lower().removesuffix(".gz")
     return bare.endswith(endings) or bare.rpartition(".")[2].isdigit()  # rotated: audit.log.1
 

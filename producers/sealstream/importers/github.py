@@ -11,6 +11,7 @@ __all__ = ["GITHUB"]
 
 _THINGS = (
     ("repo", "repository"),
+    ("repository", "repository"),  # of git.clone, git.push, git.fetch
     ("team", "team"),
     ("user", "user"),
     ("org", "organization"),
@@ -61,7 +62,7 @@ GITHUB = Importer(
         "actor_id": "actor, else actor_id",
         "actor_type": "bots are service; without an actor system",
         "action": "github: and action",
-        "resource_type": "the first of repo, team, user, org, business that is there",
+        "resource_type": "the first of repo, repository, team, user, org, business that is there",
         "resource_id": "its value",
         "result": "failure where the action says so: GitHub logs what was done",
         "ip_address": "actor_ip",

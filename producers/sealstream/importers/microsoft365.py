@@ -1,16 +1,13 @@
 """Microsoft 365: records of the Office 365 Management Activity API, or of a Purview audit search.
 
-The latter hold the record as text in `AuditData`. Written from Microsoft's "Office 365 Management Activity API schema",
-its common schema. Pure.
+The latter hold the record as text in `AuditData`, beside the search's own columns. Written from Microsoft's "Office 365
+Management Activity API schema", its common schema. Pure.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from sealstream.errors import InvalidEvent
 from sealstream.importers.records import Fields, Importer
 from sealstream.importers.values import address, first, needed, rfc3339
 
@@ -32,11 +29,6 @@ _FAILED = ("fail", "false", "error")
 
 
 def _fields(record: Any) -> Fields:
-    if isinstance(record, dict) and isinstance(record.get("AuditData"), str):
-        try:
-            record = msgspec.json.decode(record["AuditData"])
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise InvalidEvent(f"AuditData is no JSON: {error}", "AuditData") from None
     operation = str(needed(record, "Operation"))
     workload = str(record.get("Workload") or "Microsoft365")
     found = address(first(record.get("ClientIP"), record.get("ClientIPAddress"), record.get("ActorIpAddress")))
@@ -74,6 +66,7 @@ MICROSOFT365 = Importer(
     "json",
     _fields,
     lists=("value",),
+    within="AuditData",
     from_={
         "id": "Id",
         "timestamp": "CreationTime (UTC)",

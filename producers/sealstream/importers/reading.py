@@ -38,7 +38,13 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record | Unreadable]:
     """All records of a file in their order. `chunks`: its bytes, plain or gzip. Raises `BrokenFile`."""
     lines = _lines(gunzipped(chunks))
-    if importer.form == "json":
+    if importer.form == "json" and importer.within is not None:
+        begin = list(itertools.islice(lines, 1))
+        lines = itertools.chain(begin, lines)
+        rows = any(_names_column(raw, importer.within) for _, raw in begin)
+        for found in _csv(lines, importer.delimiter) if rows else _json(lines, importer.lists):
+            yield _inner(found, importer.within)
+    elif importer.form == "json":
         yield from _json(lines, importer.lists)
     elif importer.form == "csv":
         yield from _csv(lines, importer.delimiter)
@@ -67,6 +73,22 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
                 raise BrokenFile(f"line {line + 1} is longer than {MAX_DOCUMENT_BYTES:,} bytes")
     if held:
         yield line + 1, b"".join(held).removesuffix(b"\r")
+
+
+def _names_column(raw: bytes, name: str) -> bool:
+    """Whether a file that begins with this line is CSV with such a column."""
+    return name.encode() in raw and raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"[")
+
+
+def _inner(found: Record | Unreadable, within: str) -> Record | Unreadable:
+    """The record that stands as text in this member of the one that was found; itself where it has none."""
+    if isinstance(found, Unreadable) or not isinstance(found.value, dict):
+        return found
+    text = found.value.get(within)
+    if not isinstance(text, str):
+        return found
+    inner = _record(text.strip().encode("utf-8", "surrogatepass"), None, found.line, found.number)
+    return inner._replace(why=f"{within} is {inner.why}") if isinstance(inner, Unreadable) else inner
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------

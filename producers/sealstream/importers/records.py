@@ -74,14 +74,16 @@ class Importer(NamedTuple):
     """One kind of log. `name` stands in `metadata.importer`; `form`: how records stand in a file.
 
     `fields`: of one record; raises `InvalidEvent` for a record that lacks what an event needs. `lists`: members of a
-    document that hold records. `from_`: what each field is made of, in words, for who asks. `of_file`: gives `fields`
-    for a file that was changed at that time, where that matters.
+    document that hold records. `within`: where a record may stand as text, in a member of another or in a column of CSV;
+    what stands around it depends on who asked, and is no part of it. `from_`: what each field is made of, in words, for
+    who asks. `of_file`: gives `fields` for a file that was changed at that time, where that matters.
     """
 
     name: str
     form: Literal["json", "lines", "csv"]
     fields: Callable[[Any], Fields | LeftOut]
     lists: tuple[str, ...] = ()
+    within: str | None = None
     from_: Mapping[str, str] = {}
     delimiter: str = ","
     of_file: Callable[[datetime | None], Callable[[Any], Fields | LeftOut]] | None = None
