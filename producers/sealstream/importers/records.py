@@ -74,7 +74,7 @@ class Importer(NamedTuple):
     """One kind of log. `name` stands in `metadata.importer`; `form`: how records stand in a file.
 
     `fields`: of one record; raises `InvalidEvent` for a record that lacks what an event needs. `lists`: members of a
-    document that hold records. `within`: where a record may stand as text, in a member of another or in a column of CSV;
+    document that hold records. `within`: where a record may stand as text, in another's member or in a column of CSV;
     what stands around it depends on who asked, and is no part of it. `from_`: what each field is made of, in words, for
     who asks. `of_file`: gives `fields` for a file that was changed at that time, where that matters.
     """
