@@ -49,7 +49,7 @@ _MEMBERS = {
     "leave_out",
 }
 _TABLES = ("metadata", "source", "old_values", "new_values")
-_NOT_MAPPED = {"id", "producer_id", "producer_seq", "changed_fields", *_TABLES}
+_NOT_MAPPED = {"id", "producer_id", "producer_seq", "changed_fields", "signature", *_TABLES}
 _PLAIN = tuple(name for name in FIELDS if name not in _NOT_MAPPED)
 _NEEDED = ("timestamp", "actor_id", "action", "resource_type", "resource_id")
 _DEFAULTS = {"actor_type": "user", "result": "success"}
