@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, chain
+from celery.exceptions import Reject
 
 from sealstream.client import AuditClient, bound
 from sealstream.integrations.celery import audit_tasks
@@ -63,6 +65,21 @@ def parent() -> None:
 @app.task(name="who")
 def who() -> None:
     audit.emit("who", resource_type="r", resource_id=str(bound().get("actor_id")))
+
+
+@app.task(name="slow", time_limit=1)
+def slow() -> None:
+    time.sleep(30)
+
+
+@app.task(name="leaves")
+def leaves() -> None:
+    raise SystemExit(3)
+
+
+@app.task(name="rejects", acks_late=True)
+def rejects() -> None:
+    raise Reject("secret text", requeue=False)
 
 
 @app.task(name="dies")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.integrations.conftest import child_environment
+from tests.pipeline import wait_until
 
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
@@ -102,9 +104,21 @@ for _ in range(6):
     assert {event["producer_id"] for event in closed} >= producers  # each child has closed its stream
 
 
-def test_a_task_whose_process_dies_has_an_end(
-    worker: subprocess.Popen[bytes], environment: dict[str, str], events: Events
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [("dies", "WorkerLostError"), ("slow", "TimeLimitExceeded"), ("leaves", "WorkerLostError"), ("rejects", "Reject")],
+)
+def test_a_task_that_its_process_does_not_survive_has_one_end_and_no_good_one(
+    worker: subprocess.Popen[bytes], environment: dict[str, str], raw: Callable[[], list[bytes]], task: str, error: str
 ) -> None:
-    send(environment, "dies.delay()")
-    ends = [event for event in events(1) if event["action"] == "task.end"]
-    assert [(event["result"], event["metadata"]["error"]) for event in ends] == [("failure", "WorkerLostError")]
+    send(environment, f"with context(actor_id='ann', tenant='north'):\n    {task}.delay()")
+
+    def ends() -> list[dict[str, Any]]:
+        events = (json.loads(value) for value in raw())
+        return [event for event in events if (event["action"], event["resource_id"]) == ("task.end", task)]
+
+    wait_until(ends, 30, lambda: "no end")
+    worker.terminate()
+    assert worker.wait(30) == 0
+    told = [(each["result"], each["metadata"]["error"], each["actor_id"], each.get("tenant")) for each in ends()]
+    assert told == [("failure", error, "ann", "north")]

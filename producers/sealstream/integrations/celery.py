@@ -13,17 +13,22 @@ into the broker can thus name any actor, as whoever can call the tasks can: the 
     task.revoked  it was revoked, or killed for its time limit
 
 A worker that is killed in the middle leaves a start without an end; where the pool notices, its main process says it
-(`WorkerLostError`). Safe with the prefork pool: each child has a stream of its own and closes it when it ends.
+(`WorkerLostError`, `TimeLimitExceeded`), once, and for whom. Safe with the prefork pool: each child has a stream of its
+own and closes it when it ends.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
+from weakref import WeakSet, WeakValueDictionary
 
 from celery import Celery, signals
+from celery.exceptions import Reject
+from celery.states import REJECTED
 
 from sealstream.client import AuditClient, bound, sharing
 from sealstream.client.context import Captured, Context, resumed
@@ -50,6 +55,8 @@ def audit_tasks(
     watch = _Tasks(app, client, tuple(denials), frozenset(exclude), starts)
     connected: list[tuple[Any, Callable[..., None]]] = [
         (signals.before_task_publish, _publishing),
+        (signals.task_received, watch.received),
+        (signals.worker_process_init, watch.process_begins),
         (signals.task_prerun, watch.begins),
         (signals.task_failure, watch.failed),
         (signals.task_retry, watch.retried),
@@ -68,6 +75,12 @@ def _publishing(headers: dict[str, Any] | None = None, **_more: Any) -> None:
         known = {name: str(value) for name, value in bound().items() if value is not None}
         if known:
             headers[HEADER] = {name: cut(text, 1_024) for name, text in known.items()}
+
+
+def _asked_by(request: Any) -> dict[str, str]:
+    """What was bound where the task was sent, as the worker's own request tells it."""
+    told = getattr(request, "_request_dict", {}).get(HEADER) or {}
+    return {name: told[name] for name in Context.__annotations__ if isinstance(told.get(name), str)}
 
 
 class _Running:
@@ -92,6 +105,17 @@ class _Tasks:
         self._app, self._client, self._denials = app, client, denials
         self._exclude, self._starts = exclude, starts
         self._running: dict[str, _Running] = {}
+        self._in_child = False
+        # In the pool's main process: what it has received, for as long as Celery holds it, and whose end is told.
+        self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._told: WeakSet[Any] = WeakSet()
+
+    def received(self, request: Any = None, **_more: Any) -> None:
+        if request is not None:
+            self._received[request.id] = request
+
+    def process_begins(self, **_more: Any) -> None:
+        self._in_child = True
 
     def begins(self, task_id: str, task: Any, **_more: Any) -> None:
         if task.app is not self._app:
@@ -111,8 +135,18 @@ class _Tasks:
         running = self._running.get(task_id)
         if running is not None:
             running.error = exception
-        elif sender.app is self._app:  # in the pool's main process: the child that ran it is gone
-            self._emit("task.end", sender, task_id, result="failure", metadata={"error": error_name(exception)})
+        elif sender.app is self._app and not isinstance(exception, Reject):  # that the child has said
+            self._lost(task_id, exception, sender)
+
+    def _lost(self, task_id: str, exception: BaseException, task: Any) -> None:
+        """In the pool's main process: the child that ran it is gone. Celery may say so twice."""
+        request = self._received.get(task_id)
+        if request is not None:
+            if request in self._told:
+                return
+            self._told.add(request)
+        about = {"error": error_name(exception)}
+        self._emit("task.end", task, task_id, result="failure", metadata=about, **_asked_by(request))
 
     def retried(self, request: Any, reason: Any, sender: Any, **_more: Any) -> None:
         running = self._running.get(request.id)
@@ -122,11 +156,17 @@ class _Tasks:
             error = error_name(cause) if isinstance(cause, BaseException) else "retry"
             self._emit("task.retry", sender, request.id, result="failure", metadata={"error": error})
 
-    def ended(self, task_id: str, task: Any, **_more: Any) -> None:
+    def ended(self, task_id: str, task: Any, state: str | None = None, **_more: Any) -> None:
         running = self._running.pop(task_id, None)
         if running is None:
             return
         try:
+            if state is None and running.error is None:  # no error of the task: the process is being ended
+                running.error = sys.exc_info()[1] or SystemExit()
+                if self._in_child and isinstance(running.error, SystemExit):
+                    return  # its main process says so, and why
+            if state == REJECTED:
+                running.error = Reject()
             if not running.retried:
                 metadata: dict[str, Any] = {"duration_ms": round((time.perf_counter() - running.began) * 1000, 3)}
                 if running.error is not None:
@@ -139,9 +179,8 @@ class _Tasks:
     def revoked(self, request: Any, sender: Any, terminated: bool = False, expired: bool = False, **_more: Any) -> None:
         if sender.app is self._app:
             why = "expired" if expired else "terminated" if terminated else "revoked"
-            told = getattr(request, "_request_dict", {}).get(HEADER) or {}
-            actor = {name: told[name] for name in Context.__annotations__ if isinstance(told.get(name), str)}
-            self._emit("task.revoked", sender, request.id, result="failure", metadata={"error": why}, **actor)
+            about = {"error": why}
+            self._emit("task.revoked", sender, request.id, result="failure", metadata=about, **_asked_by(request))
 
     def process_ends(self, **_more: Any) -> None:
         self._client.close(self._client.exit_timeout_s)
