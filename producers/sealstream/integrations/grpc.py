@@ -15,6 +15,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 from urllib.parse import unquote
 
@@ -106,45 +107,8 @@ class AuditInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         handler = continuation(details)
         if handler is None or self._calls.excluded(details.method):
             return handler
-        return _wrapped(handler, lambda behaviour: self._watched(details.method, behaviour, handler.response_streaming))
-
-    def _watched(self, method: str, behaviour: Any, streams: bool) -> Any:
-        calls = self._calls
-
-        def unary(asked: Any, context: Any) -> Any:
-            error: BaseException | None = None
-            with calls.begun(context) as request:
-                try:
-                    return behaviour(asked, context)
-                except BaseException as raised:
-                    error = raised
-                    raise
-                finally:
-                    calls.ended(method, context, request, error, True)
-
-        def streaming(asked: Any, context: Any) -> Any:
-            with calls.begun(context) as request:
-                request.hold()  # its messages may be made in several threads
-            error: BaseException | None = None
-            whole = False
-            try:
-                messages = request.within(lambda: iter(behaviour(asked, context)))
-                while True:
-                    try:
-                        message = request.within(next, messages)
-                    except StopIteration:
-                        whole = True
-                        return
-                    yield message
-            except GeneratorExit:
-                raise
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                request.within(calls.ended, method, context, request, error, whole)
-
-        return streaming if streams else unary
+        streams = handler.response_streaming
+        return _wrapped(handler, lambda behaviour: _in_threads(self._calls, details.method, behaviour, streams))
 
 
 class AioAuditInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -158,43 +122,114 @@ class AioAuditInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(details)
         if handler is None or self._calls.excluded(details.method):
             return handler
-        return _wrapped(handler, lambda behaviour: self._watched(details.method, behaviour, handler.response_streaming))
+        streams = handler.response_streaming
 
-    def _watched(self, method: str, behaviour: Any, streams: bool) -> Any:
-        calls = self._calls
+        def watched(behaviour: Any) -> Any:
+            # As `grpc.aio` tells them apart: what is no coroutine function runs in its pool of threads.
+            is_async = iscoroutinefunction(behaviour) or isasyncgenfunction(behaviour)
+            return (_in_tasks if is_async else _in_threads)(self._calls, details.method, behaviour, streams)
 
-        async def unary(asked: Any, context: Any) -> Any:
-            error: BaseException | None = None
-            with calls.begun(context) as request:
+        return _wrapped(handler, watched)
+
+
+class _Remembering:
+    """The context of a thread's handler on `grpc.aio`, which does not tell what status was set: remembers it."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._code: Any = None
+
+    def code(self) -> Any:
+        return self._code
+
+    def set_code(self, code: Any) -> None:
+        self._code = code
+        self._context.set_code(code)
+
+    def abort(self, code: Any, *about: Any, **more: Any) -> None:
+        self._code = code
+        self._context.abort(code, *about, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+def _in_threads(calls: _Calls, method: str, behaviour: Any, streams: bool) -> Any:
+    """A handler of a thread's, with its event."""
+
+    def unary(asked: Any, context: Any) -> Any:
+        context = context if hasattr(context, "code") else _Remembering(context)
+        error: BaseException | None = None
+        with calls.begun(context) as request:
+            try:
+                return behaviour(asked, context)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                calls.ended(method, context, request, error, True)
+
+    def streaming(asked: Any, context: Any) -> Any:
+        context = context if hasattr(context, "code") else _Remembering(context)
+        with calls.begun(context) as request:
+            request.hold()  # its messages may be made in several threads
+        error: BaseException | None = None
+        whole = False
+        try:
+            messages = request.within(lambda: iter(behaviour(asked, context)))
+            while True:
                 try:
-                    return await behaviour(asked, context)
-                except BaseException as raised:
-                    error = raised
-                    raise
-                finally:
-                    calls.ended(method, context, request, error, True)
-
-        async def streaming(asked: Any, context: Any) -> Any:
-            error: BaseException | None = None
-            whole = False
-            with calls.begun(context) as request:
-                try:
-                    answer = behaviour(asked, context)
-                    if hasattr(answer, "__aiter__"):
-                        async for message in answer:
-                            yield message
-                    else:  # a coroutine that writes to its context
-                        await answer
+                    message = request.within(next, messages)
+                except StopIteration:
                     whole = True
-                except GeneratorExit:
-                    raise
-                except BaseException as raised:
-                    error = raised
-                    raise
-                finally:
-                    calls.ended(method, context, request, error, whole)
+                    return
+                yield message
+        except GeneratorExit:
+            raise
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            request.within(calls.ended, method, context, request, error, whole)
 
-        return streaming if streams else unary
+    return streaming if streams else unary
+
+
+def _in_tasks(calls: _Calls, method: str, behaviour: Any, streams: bool) -> Any:
+    """A coroutine's, with its event."""
+
+    async def unary(asked: Any, context: Any) -> Any:
+        error: BaseException | None = None
+        with calls.begun(context) as request:
+            try:
+                return await behaviour(asked, context)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                calls.ended(method, context, request, error, True)
+
+    async def streaming(asked: Any, context: Any) -> Any:
+        error: BaseException | None = None
+        whole = False
+        with calls.begun(context) as request:
+            try:
+                answer = behaviour(asked, context)
+                if hasattr(answer, "__aiter__"):
+                    async for message in answer:
+                        yield message
+                else:  # a coroutine that writes to its context
+                    await answer
+                whole = True
+            except GeneratorExit:
+                raise
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                calls.ended(method, context, request, error, whole)
+
+    return streaming if streams else unary
 
 
 def _wrapped(handler: Any, watched: Callable[[Any], Any]) -> Any:
