@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import create_engine
@@ -236,8 +238,36 @@ def test_what_can_not_be_decorated_is_refused_when_it_is_defined(audit: AuditCli
     for function in (generator, stream):
         with pytest.raises(TypeError, match="yields"):
             audit.audited()(function)
+    with pytest.raises(TypeError, match="below @classmethod"):
+        audit.audited()(classmethod(lambda cls: cls))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"audited\(\)"):
+        audit.audited(generator)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="no parameter 'invoice'"):
         audit.audited(resource="invoice")(lambda invoice_id: invoice_id)
+
+
+def test_a_partial_and_an_object_that_is_called_have_names(audit: AuditClient, recorded: Recorded) -> None:
+    class Rule:
+        def __call__(self, invoice_id: int) -> int:
+            return invoice_id
+
+    assert audit.audited(resource="invoice_id")(functools.partial(Rule(), invoice_id=7))() == 7
+    assert audit.audited()(Rule())(8) == 8
+    assert recorded[0]["resource_id"] == "7"
+    assert recorded[1]["action"].endswith("Rule")
+
+
+def test_what_can_name_no_resource_is_refused_at_once(audit: AuditClient, recorded: Recorded) -> None:
+    class Line(NamedTuple):
+        id: int
+        text: str
+
+    for resource in ("invoice-7", 7, b"7", ("invoice",), ("invoice", 7, 8)):
+        with pytest.raises(TypeError, match="a pair of type and id"):
+            audit.action("invoice.read", resource)
+    with audit.action("line.read", Line(7, "x")):
+        pass
+    assert (recorded[0]["resource_type"], recorded[0]["resource_id"]) == ("line", "7")
 
 
 def test_a_trace_of_opentelemetry_is_taken_where_none_is_told(audit: AuditClient, recorded: Recorded) -> None:

@@ -89,6 +89,15 @@ def test_a_creation_and_a_deletion(kind: Callable[..., Any]) -> None:
     assert created["new_values"] == deleted["old_values"] == {"name": "a", "price": Decimal(1), "note": None}
 
 
+def test_a_models_extra_fields_are_fields() -> None:
+    class Open(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="allow")
+        name: str
+
+    told = changes(Open(name="a", seen=1), Open(name="a", seen=2))  # type: ignore[call-arg]
+    assert told == {"changed_fields": ["seen"], "old_values": {"seen": 1}, "new_values": {"seen": 2}}
+
+
 def test_no_query_is_made_for_a_row(tmp_path: Any) -> None:
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
@@ -99,8 +108,12 @@ def test_no_query_is_made_for_a_row(tmp_path: Any) -> None:
         assert changes(None, row)["changed_fields"] == ["name", "price", "note"]  # `scan` is deferred
         core = session.execute(select(Row.name, Row.price)).one()
         assert changes(None, core)["new_values"] == {"name": "a", "price": Decimal(1)}
-        session.expire(row)
-        assert changes(None, row)["changed_fields"] == []
+        before = {"name": "a", "price": Decimal(1)}
+        row.name = "b"
+        assert changes(before, row)["new_values"] == {"name": "b", "note": None}
+        session.commit()  # which expires the row: nothing is known of it, and nothing was removed
+        assert changes(before, row)["changed_fields"] == changes(None, row)["changed_fields"] == []
+        assert changes({**before, "other": 1}, row)["changed_fields"] == ["other"]
     engine.dispose()
 
 

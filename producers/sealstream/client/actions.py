@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
 
-from sealstream.client.changes import changes
+from sealstream.client.changes import changes, fields_of, not_loaded
 from sealstream.client.delivery import warn
 from sealstream.client.resources import NAMELESS, named_parameter, resource_of
 from sealstream.client.results import Result, error_name, result_of_error, told_result
@@ -54,6 +54,7 @@ class ActionFields(TypedDict, total=False):
     id: object
 
 
+_MOST_NAMED = 20
 _NAMES = frozenset(ActionFields.__annotations__)
 
 
@@ -90,6 +91,9 @@ class Action:
         """What it changes: as `sealstream.client.changes`, but that a record nobody can read breaks nothing."""
         try:
             self._fields.update(changes(old, new, only=only, ignore=ignore))
+            unknown = not_loaded(old, new) & (fields_of(old).keys() | fields_of(new).keys())
+            if unknown:
+                self._describe({"metadata": {"changes_not_loaded": sorted(unknown)[:_MOST_NAMED]}})
         except Exception as fault:  # noqa: BLE001 - whatever objects an application hands over, it must not suffer
             warn("changes of %s can't be read: %r", self.action, fault)
             self._describe({"metadata": {"changes_unreadable": type(fault).__name__}})
@@ -175,17 +179,24 @@ def audited(
     resource: str | Callable[..., object] | None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """The decorator behind `AuditClient.audited`. `start`: makes the action of one call."""
+    if callable(action):
+        raise TypeError("audited is called before it decorates: expected `@audit.audited()`, or with an action's name")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if isinstance(function, classmethod):
+            raise TypeError("@audited of a class method stands below @classmethod, next to the function")
+        called_as = getattr(function, "__qualname__", "") or getattr(
+            getattr(function, "func", type(function)), "__qualname__", type(function).__qualname__
+        )
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} yields: use `with audit.action(...)` in its body instead")
+            raise TypeError(f"{called_as} yields: use `with audit.action(...)` in its body instead")
         signature = inspect.signature(function)
         if isinstance(resource, str) and resource not in signature.parameters:
-            raise TypeError(f"{function.__qualname__} has no parameter {resource!r} to name the resource")
-        name = action or function.__qualname__.replace(".<locals>", "")
+            raise TypeError(f"{called_as} has no parameter {resource!r} to name the resource")
+        name = action or called_as.replace(".<locals>", "")
 
         def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Action:
-            found: object = ("function", f"{function.__module__}.{function.__qualname__}")
+            found: object = ("function", f"{function.__module__}.{called_as}")
             with suppress(Exception):  # a call that does not fit the function fails by itself
                 if callable(resource):
                     found = resource(*args, **kwargs)

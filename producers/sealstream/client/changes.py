@@ -4,7 +4,8 @@
 
 A record is a mapping, a dataclass, a Pydantic model, an attrs class, a msgspec struct, a named tuple, a row of
 SQLAlchemy or Django; None where there is none, so that `changes(None, new)` is a creation. Only columns and only what
-is loaded is read of a row: no query is made. Values that an event can't hold become text, bytes their length and
+is loaded is read of a row: no query is made, and of what is not loaded (a commit expires all of it) nothing is said.
+Values that an event can't hold become text, bytes their length and
 SHA-256, and nested records objects. Secrets are the client's matter (`sealstream.client.redaction`).
 
 Pure; nothing to lose in a crash.
@@ -44,11 +45,13 @@ def changes(old: object, new: object, *, only: Collection[str] | None = None, ig
     Raises `TypeError` for an object whose fields nobody can tell.
     """
     before, after = fields_of(old), fields_of(new)
+    unknown = not_loaded(old, new)
     names = [
         name
         for name in {**before, **after}
         if (only is None or name in only)
         and name not in ignore
+        and name not in unknown
         and _differ(before.get(name, _MISSING), after.get(name, _MISSING))
     ]
     return {
@@ -56,6 +59,11 @@ def changes(old: object, new: object, *, only: Collection[str] | None = None, ig
         "old_values": {name: plain(before[name]) for name in names if name in before},
         "new_values": {name: plain(after[name]) for name in names if name in after},
     }
+
+
+def not_loaded(*records: object) -> set[str]:
+    """Columns of these rows that can't be read without a query."""
+    return {name for record in records for name in _columns_of(record) or () if name not in vars(record)}
 
 
 def fields_of(record: object) -> dict[str, Any]:
@@ -70,18 +78,17 @@ def fields_of(record: object) -> dict[str, Any]:
             f"the fields of {type(record).__name__} can't be told: expected a mapping, dataclass, Pydantic model, "
             "attrs class, msgspec struct, named tuple, or a row of SQLAlchemy or Django"
         )
-    return {name: getattr(record, name) for name in names}
+    found = {name: getattr(record, name) for name in names}
+    extra = getattr(record, "__pydantic_extra__", None)  # of models that allow it
+    return {**found, **extra} if isinstance(extra, dict) else found
 
 
 def _names_of(record: object) -> list[str] | None:
     """The attributes that are its fields and can be read without a query, or None."""
     kind = type(record)
-    if (mapper := getattr(kind, "__mapper__", None)) is not None:  # SQLAlchemy: what is expired or deferred is absent
+    if (columns := _columns_of(record)) is not None:
         loaded = vars(record)
-        return [name for name in mapper.column_attrs.keys() if name in loaded]  # noqa: SIM118 - no mapping
-    if (meta := getattr(kind, "_meta", None)) is not None and hasattr(meta, "concrete_fields"):  # Django
-        loaded = vars(record)
-        return [field.attname for field in meta.concrete_fields if field.attname in loaded]
+        return [name for name in columns if name in loaded]
     if dataclasses.is_dataclass(record):
         return [field.name for field in dataclasses.fields(record)]
     for marks in ("model_fields", "__struct_fields__", "__fields__"):  # Pydantic 2, msgspec, Pydantic 1
@@ -91,6 +98,16 @@ def _names_of(record: object) -> list[str] | None:
         return [attribute.name for attribute in attributes]
     if isinstance(names := getattr(record, "_fields", None), tuple):  # named tuples, rows of SQLAlchemy's Core
         return [str(name) for name in names]
+    return None
+
+
+def _columns_of(record: object) -> list[str] | None:
+    """Of a row of SQLAlchemy or Django: the attributes that are its columns, loaded or not; None: it is no such row."""
+    kind = type(record)
+    if (mapper := getattr(kind, "__mapper__", None)) is not None:
+        return list(mapper.column_attrs.keys())
+    if (meta := getattr(kind, "_meta", None)) is not None and hasattr(meta, "concrete_fields"):
+        return [field.attname for field in meta.concrete_fields]
     return None
 
 

@@ -31,6 +31,7 @@ from sealstream.client.delivery import Delivery, warn
 from sealstream.client.environment import settings_from
 from sealstream.client.recorded_stream import RecordedStream
 from sealstream.client.redaction import Redaction
+from sealstream.client.resources import check_resource
 from sealstream.client.signing import SignedStream, event_signer
 from sealstream.client.spool_drain import drains
 from sealstream.client.spool_journal import Fsync, SpoolSettings
@@ -240,8 +241,10 @@ class AuditClient:
         """For `with` or `async with`: the block as one event, with how it ended (`sealstream.client.actions`).
 
         `resource`: a pair of type and id, or an object with an id (`sealstream.client.resources`); its id may come into
-        being within the block. `denials`: more exceptions by which it is denied. `fields`: as `emit`'s.
+        being within the block. `denials`: more exceptions by which it is denied. `fields`: as `emit`'s. Raises
+        `TypeError` at once for a resource that is a text or a number.
         """
+        check_resource(resource)
         given = cast(dict[str, Any], fields)
         return Action(self.emit, action, resource, denials=(*self._denials, *denials), fields=given)
 

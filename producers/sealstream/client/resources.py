@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["NAMELESS", "named_parameter", "resource_of"]
+__all__ = ["NAMELESS", "check_resource", "named_parameter", "resource_of"]
 
 NAMELESS = "-"
 _CAMEL = re.compile("(?<=[a-z0-9])(?=[A-Z])")
@@ -23,8 +23,8 @@ def resource_of(resource: object) -> tuple[str, object]:
     `resource`: a pair, as it is; a row of Django or SQLAlchemy by its primary key; any other object by its `id` (else
     `pk`, `uuid`), with its class's name in lower case and underscores as the type.
     """
-    if isinstance(resource, tuple) and len(resource) == 2:
-        return resource[0], resource[1]
+    if _is_pair(resource):
+        return resource[0], resource[1]  # type: ignore[index]
     kind: Any = type(resource)
     name = _CAMEL.sub("_", kind.__name__).lower()
     with suppress(Exception):
@@ -39,6 +39,17 @@ def resource_of(resource: object) -> tuple[str, object]:
             if (found := getattr(resource, attribute, None)) is not None:
                 return name, found
     return name, None
+
+
+def check_resource(resource: object) -> None:
+    """Raises `TypeError` for what can never name a resource: a text, a number, a tuple that is no pair."""
+    if isinstance(resource, _PLAIN) or (type(resource) is tuple and len(resource) != 2):
+        raise TypeError(f"resource is {resource!r:.80}: expected a pair of type and id, or an object that has an id")
+
+
+def _is_pair(resource: object) -> bool:
+    """Named tuples, rows of SQLAlchemy's Core among them, are records."""
+    return isinstance(resource, tuple) and len(resource) == 2 and not hasattr(resource, "_fields")
 
 
 def named_parameter(name: str, value: object) -> tuple[str, object]:
