@@ -446,6 +446,7 @@ def test_while_kafka_is_away_a_producer_keeps_what_may_still_arrive(make_client:
         ({"source": {"servce": "typo"}}, "source.servce is not a known field"),
         ({"max_pending_bytes": 10}, "max_pending_bytes is too small"),
         ({"delivery_timeout_s": 0}, "delivery_timeout_s is out of range"),
+        ({"exit_timeout_s": float("nan")}, "exit_timeout_s is out of range"),
     ],
 )
 def test_a_client_that_could_not_keep_its_promise_is_not_made(options: dict[str, Any], says: str) -> None:

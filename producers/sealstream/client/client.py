@@ -107,6 +107,8 @@ class AuditClient:
     ) -> None:
         check_chain_name(re.sub("-r[0-9]+$", "", chain))  # a lost chain's successor is written to like any other
         self.chain = chain
+        if not 0 <= exit_timeout_s <= 86_400:
+            raise Misconfigured(f"exit_timeout_s is out of range: expected 0 to 86400, got {exit_timeout_s}")
         self.exit_timeout_s = exit_timeout_s
         self._topic = ChainTopics.of(chain, prefix).raw
         self._spool: SpoolSettings | None = None
