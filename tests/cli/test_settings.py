@@ -78,7 +78,10 @@ def test_no_file_says_how_to_begin(tmp_path: Path) -> None:
 def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEALSTREAM_CONFIG", raising=False)
+    monkeypatch.delenv("SEALSTREAM_HOME", raising=False)
     assert find_config(None) == Path(".sealstream/sealstream.toml")
+    monkeypatch.setenv("SEALSTREAM_HOME", "/srv/stack")  # where `sealstream up` then puts it
+    assert find_config(None) == Path("/srv/stack/sealstream.toml")
     (tmp_path / "sealstream.toml").touch()
     assert find_config(None) == Path("sealstream.toml")
     monkeypatch.setenv("SEALSTREAM_CONFIG", "elsewhere.toml")

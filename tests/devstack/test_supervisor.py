@@ -197,6 +197,15 @@ def test_a_log_is_bounded_while_its_program_writes_on(supervisor: Supervisor, tm
     assert int(tail(log, 1)[0].split()[0]) > older
 
 
+def test_the_end_of_a_log_is_what_was_thrown_not_where(tmp_path: Path) -> None:
+    log = tmp_path / "kafka.log"
+    frames = "\tat kafka.server.KafkaRaftServer$.$anonfun$1(A.scala:165)\n\tat java.base/java.util.I.f(Unknown Source)\n"
+    log.write_text(f"begun\nERROR Exiting (Kafka$)\njava.lang.RuntimeException: no node ID\n{frames * 9}\t... 12 more\n")
+    assert tail(log, 2) == ["ERROR Exiting (Kafka$)", "java.lang.RuntimeException: no node ID"]
+    log.write_text("  at last it runs (well)\n")
+    assert tail(log) == ["  at last it runs (well)"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 def test_roots_program_runs_as_the_account_and_keeps_one_right(supervisor: Supervisor, tmp_path: Path) -> None:
     closed = tmp_path / "closed"

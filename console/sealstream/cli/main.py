@@ -130,7 +130,8 @@ def shared(
         typer.Option(
             "--config",
             "-c",
-            help="The settings file. Default: $SEALSTREAM_CONFIG, ./sealstream.toml, ./.sealstream/sealstream.toml.",
+            help="The settings file. Default: $SEALSTREAM_CONFIG, ./sealstream.toml, or sealstream.toml in "
+            "$SEALSTREAM_HOME (./.sealstream).",
             show_default=False,
         ),
     ] = None,

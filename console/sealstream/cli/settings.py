@@ -1,7 +1,7 @@
 """What the processes and commands are told: one `sealstream.toml`, overridden by `SEALSTREAM_*` variables.
 
-The file is found by `--config`, else `SEALSTREAM_CONFIG`, else `./sealstream.toml`, else the local stack's own
-`./.sealstream/sealstream.toml`. It is written by `sealstream chain create` and `sealstream up`, whole and by rename, so
+The file is found by `--config`, else `SEALSTREAM_CONFIG`, else `./sealstream.toml`, else the local stack's own: in
+`SEALSTREAM_HOME`, or in `./.sealstream`. It is written by `sealstream chain create` and `sealstream up`, whole and by rename, so
 a crash leaves the old file or the new one; it holds passwords, so only its owner can read it.
 """
 
@@ -182,7 +182,8 @@ def find_config(given: Path | None) -> Path:
     if named := os.environ.get("SEALSTREAM_CONFIG"):
         return Path(named)
     here = Path(_FILE_NAME)
-    return here if here.exists() else DEFAULT_DATA_DIR / _FILE_NAME
+    home = os.environ.get("SEALSTREAM_HOME")
+    return here if here.exists() else (Path(home) if home else DEFAULT_DATA_DIR) / _FILE_NAME
 
 
 def load_settings(path: Path, *, must_exist: bool = True) -> Settings:

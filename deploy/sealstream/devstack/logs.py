@@ -7,11 +7,13 @@ Lines written between copy and emptying are lost; so is the older copy. That is 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
 __all__ = ["MOST_LOG_BYTES", "bound_log", "size_of", "tail"]
 
+_FRAME = re.compile(r"\s+(?:at [\w.$/]+\S*\(|\.\.\. \d+ more)")
 MOST_LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -35,7 +37,10 @@ def size_of(log: Path) -> int:
 
 
 def tail(log: Path, lines: int = 4, *, since: int = 0, most_bytes: int = 16_384) -> list[str]:
-    """The last lines that hold something; none from before the offset `since`, unless the log was emptied meanwhile."""
+    """The last lines that say something, which a stack's frames of Java do not: what was thrown stands before them.
+
+    None from before the offset `since`, unless the log was emptied meanwhile.
+    """
     size = size_of(log)
     try:
         with log.open("rb") as file:
@@ -43,4 +48,4 @@ def tail(log: Path, lines: int = 4, *, since: int = 0, most_bytes: int = 16_384)
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in text.splitlines() if line.strip() and not _FRAME.match(line)][-lines:]
