@@ -1,8 +1,8 @@
 """What the processes and commands are told: one `sealstream.toml`, overridden by `SEALSTREAM_*` variables.
 
 The file is found by `--config`, else `SEALSTREAM_CONFIG`, else `./sealstream.toml`, else the local stack's own: in
-`SEALSTREAM_HOME`, or in `./.sealstream`. It is written by `sealstream chain create` and `sealstream up`, whole and by rename, so
-a crash leaves the old file or the new one; it holds passwords, so only its owner can read it.
+`SEALSTREAM_HOME`, or in `./.sealstream`. It is written by `sealstream chain create` and `sealstream up`, whole and by
+rename, so a crash leaves the old file or the new one; it holds passwords, so only its owner can read it.
 """
 
 from __future__ import annotations
