@@ -52,6 +52,9 @@ def consume(topic: str) -> str:
     import confluent_kafka as ck
 
     consumer = ck.Consumer({**kafka_options(), "group.id": "none", "enable.auto.commit": False, "log_level": 0})
+    described = consumer.list_topics(topic, timeout=60).topics[topic]
+    if described.error:
+        return refused(described.error.name())
     consumer.assign([ck.TopicPartition(topic, 0, 0)])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
