@@ -340,7 +340,7 @@ def make_pipeline(
     made: list[Pipeline] = []
     roles, stack = pipeline_roles, provided.endpoints
 
-    def make(limits: SegmentLimits = _SMALL_SEGMENTS, chain: str = "") -> Pipeline:
+    def make(limits: SegmentLimits = _SMALL_SEGMENTS, chain: str = "", retention: str = "1d") -> Pipeline:
         name = f"e{uuid.uuid4().hex[:12]}"
         chain = chain or name
         folder = tmp_path_factory.mktemp(name)
@@ -365,7 +365,7 @@ def make_pipeline(
                 },
             },
         )
-        create_chain(config, load_settings(config), chain, retention="1d", limits=limits)
+        create_chain(config, load_settings(config), chain, retention=retention, limits=limits)
         made.append(Pipeline(folder, chain, dsn))
         return made[-1]
 

@@ -11,6 +11,7 @@ from sealstream.archive import ColumnMaker, Trimmer, trimming
 from sealstream.errors import Forked
 from sealstream.kafka import end_offset, last_record, produce, start_offset, trim
 from sealstream.layout import Retention, decode_entry
+from sealstream.layout.holds import Hold
 
 pytestmark = long_run
 
@@ -129,6 +130,20 @@ def test_a_chain_without_an_online_time_is_never_trimmed(old) -> None:
     o.ahead = timedelta(days=4_000)
     o.trim(o.trimmer(kept_entries=0))
     assert o.start(o.s.topics.chain) == 0
+
+
+def test_a_chain_under_a_legal_hold_is_not_trimmed(old) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    o.ahead = timedelta(days=367)
+    day = o.s.stored_segments()[0].name.date
+    trimmer = o.trimmer(kept_entries=0)
+    while trimmer.step(o.s.chain.segments[-1].last_seq + 1, (Hold("h", day, day),)):
+        pass
+    assert o.start(o.s.topics.chain) == 0
+    assert o.start(o.s.topics.raw) > 0  # what it held is sealed
+    o.trim(trimmer)
+    assert o.start(o.s.topics.chain) > 0
 
 
 def test_a_chain_is_trimmed_past_its_online_time_but_for_its_newest_entries(old) -> None:

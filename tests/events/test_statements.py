@@ -123,8 +123,47 @@ EXAMPLES: dict[str, dict[str, Any] | None] = {
         "manifest_sha256": HEX,
         "retain_until": TIME,
     },
-    "store.expired": STORE,
+    "archive.destroyed": {
+        "first_seq": 0,
+        "last_seq": 9,
+        "last_hash": HEX,
+        "root": HEX,
+        "reason": "6 years are over",
+        "segments": [
+            {
+                "object": "entries/x.parquet",
+                "object_version": "v1",
+                "object_sha256": HEX,
+                "manifest": "manifests/x.json",
+                "manifest_version": "v1",
+                "manifest_sha256": HEX,
+                "retain_until": TIME,
+                "first_seq": 0,
+                "last_seq": 9,
+                "first_hash": HEX,
+                "last_hash": HEX,
+            }
+        ],
+        "retention": {"policy": "6y", "archive_days": 2196},
+        "by": "ann",
+    },
+    "store.expired": STORE
+    | {
+        "month": "2025-11",
+        "first_hash": HEX,
+        "last_hash": HEX,
+        "root": HEX,
+        "retention": {"policy": "pci", "archive_days": 732, "online_days": 366},
+    },
     "store.repaired": STORE,
+    "hold.set": {
+        "hold": ID,
+        "reason": "Smith v. Clinic",
+        "first_day": "2026-03-01",
+        "last_day": "2026-03-31",
+        "by": "ann",
+    },
+    "hold.lifted": {"hold": ID, "reason": "settled", "by": "ann"},
     "log.read": {
         "what": "search",
         "store": "postgres",
@@ -176,9 +215,12 @@ def test_the_table_is_complete():
     assert len(OF_KIND["log"]) == 13
     assert OF_KIND["control"] == [
         "segment.archived",
+        "archive.destroyed",
         "store.expired",
         "store.repaired",
         "retention.extended",
+        "hold.set",
+        "hold.lifted",
         "deadletter.retried",
         "deadletter.dismissed",
         "log.read",

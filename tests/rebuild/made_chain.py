@@ -20,7 +20,13 @@ from sealstream.archive.segments import Segment
 from sealstream.archive.statements import ArchivedStatement
 from sealstream.events import format_timestamp, log_statement
 from sealstream.kafka import KafkaSettings
-from sealstream.layout import ChainSettings, ChainTopics, CheckpointHeaders, checkpoint_headers
+from sealstream.layout import (
+    ChainSettings,
+    ChainTopics,
+    CheckpointHeaders,
+    checkpoint_headers,
+    retention_members,
+)
 from sealstream.layout.archive import SegmentName
 from sealstream.layout.segments import SegmentCutter
 from sealstream.postgres import PostgresSink
@@ -103,7 +109,7 @@ class MadeChain:
                 "origin": self.settings.origin,
                 "vkey": self.settings.vkey,
                 "nonce": "00" * 32,
-                "retention": {"policy": "soc2", "archive_days": self.settings.retention.archive_days},
+                "retention": retention_members(self.settings.retention),
                 "segment_entries": limits.entries,
                 "segment_bytes": limits.bytes,
                 "segment_seconds": limits.seconds,

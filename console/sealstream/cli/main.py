@@ -28,6 +28,7 @@ from sealstream.cli import (
     deadletters,
     dismissing,
     forward,
+    holds,
     importing,
     keys,
     outbox,
@@ -39,6 +40,9 @@ from sealstream.cli import (
     report,
     restore,
     retention,
+    retention_destroy,
+    retention_plan,
+    retention_run,
     retrying,
     review,
     review_list,
@@ -102,6 +106,10 @@ review.app.command("list")(review_list.list_reviews)
 app.add_typer(review.app, name="review")
 app.command("reconcile")(reconcile.reconcile_command)
 app.add_typer(repair.app, name="repair")
+retention_run.app.add_typer(holds.app, name="hold")
+retention_run.app.command("destroy")(retention_destroy.destroy_command)
+retention_run.app.command("plan")(retention_plan.plan_command)
+app.add_typer(retention_run.app, name="retention")
 app.command("replay")(replay.replay_command)
 app.command("run")(run_process.run_command)
 app.command("serve")(serve.serve_command)

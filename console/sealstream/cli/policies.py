@@ -24,10 +24,12 @@ from sealstream.layout import (
     read_retention,
     retention_members,
 )
+from sealstream.layout.archive import DESTROYED_ACTION
 from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.postgres import PostgresStore
+from sealstream.retention import archived_beginning
 
-__all__ = ["Promised", "Sealed", "meaning", "policy_line", "sealed_retention"]
+__all__ = ["Promised", "Sealed", "entry_0", "in_force", "meaning", "policy_line", "sealed_retention"]
 
 
 class Promised(NamedTuple):
@@ -83,8 +85,8 @@ def meaning(retention: Retention, topics: ChainTopics, now: datetime | None = No
             f"{KEPT_ENTRIES:,} entries"
         )
         months = (
-            f"a month may leave when it is archived and its last entry is {_days(retention.online_days)} old; nothing "
-            "drops it by itself"
+            f"a month leaves {_days(retention.online_days)} after its end, when it is archived and "
+            "`sealstream retention run` is run"
         )
     return {
         "kafka": f"{topics.chain}: {chain}; {topics.raw} and {topics.control}: trimmed of what is archived and "
@@ -99,12 +101,24 @@ def _days(count: int) -> str:
 
 
 def sealed_retention(settings: Settings, chain: str) -> Sealed:
-    """What the chain promises. Raises `Unavailable` when neither Kafka nor Postgres can show entry 0."""
-    first = _entry_0(settings, chain)
-    if first is None:
-        return Sealed(())
-    promises = [_promise(first, "retention")]
-    promises += [_promise(entry, "to") for entry in sealed_statements(settings, chain, [RETENTION_EXTENDED])]
+    """What the chain promises. Raises `Unavailable` when no store can show entry 0, nor what was in force when it went.
+
+    Where entry 0 was destroyed at its end, the lists of what was destroyed (`archive.destroyed`) say what was in force.
+    """
+    try:
+        first = entry_0(settings, chain)
+    except Unavailable:
+        destroyed = sealed_statements(settings, chain, [DESTROYED_ACTION], whole=True)
+        promises = [_promise(entry, "retention") for entry in destroyed]
+        if not promises:
+            raise
+    else:
+        if first is None:
+            return Sealed(())
+        promises = [_promise(first, "retention")]
+    promises += [
+        _promise(entry, "to") for entry in sealed_statements(settings, chain, [RETENTION_EXTENDED], whole=True)
+    ]
     return Sealed(tuple(promises))
 
 
@@ -116,12 +130,14 @@ def _promise(entry: Entry, member: str) -> Promised:
     return Promised(entry.written.seq, entry.written.sequenced_at, who, retention)
 
 
-def _entry_0(settings: Settings, chain: str) -> Entry | None:
-    """Entry 0, from Kafka, or from Postgres where Kafka was trimmed; None: the chain is empty."""
+def entry_0(settings: Settings, chain: str) -> Entry | None:
+    """Entry 0, from Kafka, or from Postgres where Kafka was trimmed, or from the archive; None: the chain is empty."""
     kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
     if start_offset(kafka, topic) == 0:
         first = next(read_until_end(kafka, topic), None)
-        return None if first is None else decode_entry(first[0].value or b"")
+        entry = None if first is None else decode_entry(first[0].value or b"")
+        if entry is None or entry.written.seq == 0:
+            return entry
     why = "postgres.reader_dsn is not set"
     if settings.postgres.reader_dsn:
         try:
@@ -129,7 +145,34 @@ def _entry_0(settings: Settings, chain: str) -> Entry | None:
                 rows = next(store.rows(chain, 0, 1), None)
             if rows:
                 return decode_entry(rows[0].body)
+            if settings.archive.bucket:
+                return _archived_entry_0(settings, chain)
             why = "Postgres does not hold it"
         except SealstreamError as error:
             why = f"Postgres can't be asked: {error}"
     raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was trimmed, and {why}")
+
+
+def _archived_entry_0(settings: Settings, chain: str) -> Entry:
+    from sealstream.cli.stores import archive_settings
+    from sealstream.search import ArchiveSource
+
+    beginning = archived_beginning(archive_settings(settings), chain)
+    found = None
+    if beginning is not None and beginning.first == 0:
+        source = ArchiveSource(archive_settings(settings), [chain])
+        try:
+            found = source.entry(f"{chain}/0")
+        finally:
+            source.close()
+    if found is None:
+        raise Unavailable(
+            f"chain {chain}: what entry 0 promises can't be read: neither Kafka, Postgres nor the archive has it"
+        )
+    return decode_entry(found.body)
+
+
+def in_force(settings: Settings, chain: str) -> Retention:
+    """What the chain is kept by: the longest of what the settings and the chain itself promise."""
+    promised, own = sealed_retention(settings, chain).retention, settings.chain(chain).retention
+    return own if promised is None else longest_retention(promised, own)

@@ -156,6 +156,12 @@ def _tell(chain: str, restored: Restored) -> None:
         f"{counted(restored.segments, 'segment')}; {signed}",
         soft_wrap=True,
     )
+    if restored.begin:
+        out.print(
+            f"the topic begins with entry {restored.begin:,}: those before it are in no store any more, as the chain "
+            "says itself",
+            soft_wrap=True,
+        )
     if restored.size > restored.signed:
         out.print(
             f"no checkpoint covers the last {restored.size - restored.signed:,} entries: they stand as Postgres held "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from sealstream.cli.policies import entry_0
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.health.asking import archived, check_listens, stored
-from sealstream.kafka import read_until_end, start_offset
-from sealstream.layout import ChainTopics, decode_entry
+from sealstream.layout import decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.reports import Period
 from sealstream.reviews import ACTIONS, Overdue, Reviews, fold, overdue
@@ -25,23 +25,28 @@ def read_reviews(settings: Settings, chain: str) -> Reviews:
 
 
 def began_at(settings: Settings, chain: str) -> datetime | None:
-    """When entry 0 was sealed; None where neither Postgres nor Kafka holds it any more, or answers."""
+    """When entry 0 was sealed; None where no store holds it any more, or answers."""
     try:
         if settings.postgres.reader_dsn:
             with PostgresStore(settings.postgres.reader_dsn) as store:
-                if (found := _began(store, chain)) is not None:
+                if (found := _first_sealed(store, chain, 0)) is not None:
                     return found
-        kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
-        first = next(read_until_end(kafka, topic), None) if start_offset(kafka, topic) == 0 else None
-        return parse_timestamp(decode_entry(first[0].value or b"").written.sequenced_at) if first else None
+        first = entry_0(settings, chain)
+        return parse_timestamp(first.written.sequenced_at) if first else None
     except SealstreamError:
         return None
 
 
-def _began(store: PostgresStore, chain: str) -> datetime | None:
-    for rows in store.rows(chain, 0, 1):
+def _first_sealed(store: PostgresStore, chain: str, first_seq: int) -> datetime | None:
+    for rows in store.rows(chain, first_seq, first_seq + 1):
         return parse_timestamp(decode_entry(rows[0].body).written.sequenced_at)
     return None
+
+
+def _began(store: PostgresStore, chain: str) -> datetime | None:
+    """When the first entry that is online was sealed: of what has left, Postgres alone can't say who reviewed it."""
+    bounds = store.seq_bounds(chain)
+    return None if bounds is None else _first_sealed(store, chain, bounds[0])
 
 
 def not_whole(settings: Settings, chain: str, period: Period) -> str:

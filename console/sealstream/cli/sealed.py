@@ -1,20 +1,23 @@
 """Finds entries that a chain has sealed: control statements by action, entries by id. For commands; reads only.
 
 Postgres is asked first, where an index knows, and Kafka for what Postgres does not have yet; without Postgres the
-chain's topic is read through. What is found is not verified here: it is shown, or keeps a command from saying something
-twice; what must be proved is proved by `sealstream verify`.
+chain's topic is read through. Statements of months that have left Postgres are looked for in the archive. What is found
+is not verified here: it is shown, or keeps a command from saying something twice; what must be proved is proved by
+`sealstream verify`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
+from sealstream.archive import ArchiveSettings
 from sealstream.cli.settings import Settings
-from sealstream.errors import SealstreamError
+from sealstream.errors import SealstreamError, Unavailable
 from sealstream.events import format_timestamp
-from sealstream.kafka import KafkaSettings, Record, offset_reaching, read_until_end
+from sealstream.kafka import KafkaSettings, Record, offset_reaching, read_until_end, start_offset
 from sealstream.layout import ChainTopics, Entry, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.sealing import Written, read_written, split_sealed
@@ -31,9 +34,13 @@ class News(NamedTuple):
 
 
 def sealed_statements(
-    settings: Settings, chain: str, actions: Sequence[str], *, since: datetime | None = None
+    settings: Settings, chain: str, actions: Sequence[str], *, since: datetime | None = None, whole: bool = False
 ) -> Iterator[Entry]:
-    """The `control` entries with these actions, in order; without Postgres those that were sealed from `since` on."""
+    """The `control` entries with these actions, in order; without Postgres those that were sealed from `since` on.
+
+    `whole`: raises `Unavailable` rather than to leave one out, where Postgres does not answer, or has only what is
+    online, and neither Kafka nor an archive has the rest. What was destroyed is in no store, and left out.
+    """
     needles = [b'"action":"' + action.encode() + b'"' for action in actions]
 
     def wanted(value: bytes) -> bool:
@@ -42,7 +49,10 @@ def sealed_statements(
     def ask(store: PostgresStore) -> list[bytes]:
         return store.statements(chain, actions)
 
-    for value in _found(settings, chain, ask, wanted, since):
+    def left(below: int) -> Iterator[bytes]:
+        return _archived_statements(settings, chain, actions, below, whole)
+
+    for value in _found(settings, chain, ask, wanted, since, left if since is None else None, whole):
         entry = decode_entry(value)
         if entry.action in actions and entry.written.kind == "control":
             yield entry
@@ -73,7 +83,7 @@ def sealed_news(
     found: list[Entry] = []
     behind = _asked(settings, chain, lambda store: store.statements_from(chain, actions, first_seq, at_most))
     if behind is not None:
-        bodies, stored = behind
+        bodies, _, stored = behind
         found = [decode_entry(body) for body in bodies]
         if len(found) == at_most:
             return News(found, found[-1].written.seq + 1, more=True)
@@ -108,30 +118,74 @@ def _found(
     ask: Callable[[PostgresStore], list[bytes]],
     wanted: Callable[[bytes], bool],
     since: datetime | None,
+    left: Callable[[int], Iterator[bytes]] | None = None,
+    whole: bool = False,
 ) -> Iterator[bytes]:
     kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
     stored = _asked(settings, chain, ask)
+    behind: int | None
     if stored is not None:
-        bodies, next_seq = stored
+        bodies, first_seq, next_seq = stored
+        if left is not None and first_seq > 0:
+            yield from left(first_seq)
         yield from bodies
+        behind = next_seq
         begin: int | None = offset_reaching(kafka, topic, lambda record: _written(record).seq >= next_seq)
     else:
+        behind = None
         begin = None if since is None else chain_offset_at(kafka, topic, since)
+        if whole and start_offset(kafka, topic) > 0:
+            raise Unavailable(f"chain {chain}: {topic} was trimmed, and Postgres does not answer for what it held")
     for records in read_until_end(kafka, topic, begin):
+        if whole and records and behind is not None and (follows := _written(records[0]).seq) > behind:
+            raise Unavailable(f"chain {chain}: Postgres has {behind} entries, and {topic} begins with entry {follows}")
+        behind = None
         for record in records:
             if record.value is not None and wanted(record.value):
                 yield record.value
 
 
+def _archived_statements(
+    settings: Settings, chain: str, actions: Sequence[str], below: int, whole: bool
+) -> Iterator[bytes]:
+    """The bodies of those below this seq, which have left Postgres; without an archive none, or (`whole`) an error."""
+    if not settings.archive.bucket:
+        if whole:
+            raise Unavailable(
+                f"chain {chain}: Postgres begins with entry {below}, and archive.bucket is not set: what was said "
+                "before that can't be read"
+            )
+        return
+    from sealstream.cli.stores import archive_settings
+
+    yield from _archived_bodies(archive_settings(settings), chain, tuple(actions), below)
+
+
+@lru_cache(maxsize=32)
+def _archived_bodies(archive: ArchiveSettings, chain: str, actions: tuple[str, ...], below: int) -> tuple[bytes, ...]:
+    """The same as long as this process lives: what is archived does not change, and a command asks again and again."""
+    from sealstream.search import ArchiveSource, parse  # DuckDB is loaded only where it is needed
+
+    query = parse(" ".join(["kind:control", *(f"action:{action}" for action in actions)]), now=datetime.now(UTC))
+    source = ArchiveSource(archive, [chain], below={chain: below})
+    try:
+        return tuple(found.body for batch in source.stream(query, sort="seq") for found in batch)
+    finally:
+        source.close()
+
+
 def _asked(
     settings: Settings, chain: str, ask: Callable[[PostgresStore], list[bytes]]
-) -> tuple[list[bytes], int] | None:
-    """What Postgres says, and how many entries it has; None when it can't be asked: then Kafka is read through."""
+) -> tuple[list[bytes], int, int] | None:
+    """What Postgres says, its first entry, and the one behind its last; None when it can't be asked: then Kafka is read
+    through.
+    """
     if not settings.postgres.reader_dsn:
         return None
     try:
         with PostgresStore(settings.postgres.reader_dsn) as store:
-            return ask(store), store.next_seq(chain)
+            bounds = store.seq_bounds(chain)
+            return ask(store), 0 if bounds is None else bounds[0], store.next_seq(chain)
     except SealstreamError:
         return None
 

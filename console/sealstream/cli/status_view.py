@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group
@@ -145,7 +146,7 @@ def _chain_lines(view: ChainView, now: float) -> Group:
         rows.add_row("  signed", behind(view.signed, "checkpoint", view.signed.at))
     if view.stored is not None:
         at = view.stored.sequenced_at if isinstance(view.stored, Stored) else None
-        rows.add_row("  postgres", behind(view.stored, "newest", at))
+        rows.add_row("  postgres", behind(view.stored, "newest", at) + _online_since(view.stored))
     if view.archived is not None:
         at = None if isinstance(view.archived, Trouble) else view.archived.sequenced_at
         ends = "" if at is None else " (segments as they end)"
@@ -179,3 +180,11 @@ def _verdict(found: list[Finding]) -> list[Text]:
         line = Text.assemble((f"  {finding.severity:8}", _STYLE[finding.severity]), harmless(finding.words))
         lines.append(line.append(f"  -> {finding.page}", style="dim") if finding.page else line)
     return lines
+
+
+def _online_since(stored: Stored | Trouble) -> str:
+    """Where Postgres begins, if months have left it."""
+    if isinstance(stored, Trouble) or not stored.first_seq:
+        return ""
+    since = "" if stored.first_at is None else f", sealed {datetime.fromtimestamp(stored.first_at, UTC):%Y-%m-%d}"
+    return f"; online from entry {stored.first_seq:,}{since} on, the archive has the older ones"

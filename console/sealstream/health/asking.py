@@ -105,11 +105,16 @@ class Producers(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """How far Postgres is; `next_offset`: where the entry after it stands in the chain's topic, or will stand."""
+    """How far Postgres is; `next_offset`: where the entry after it stands in the chain's topic, or will stand.
+
+    `first_seq`, `first_at`: the first entry that is there, and when it was sealed: months before it may have left.
+    """
 
     size: int
     sequenced_at: float | None
     next_offset: int
+    first_seq: int = 0
+    first_at: float | None = None
 
 
 class Archived(NamedTuple):
@@ -208,11 +213,17 @@ def stored(dsn: str, chain: ChainSettings) -> Stored:
         f"FROM {SCHEMA}.{AUDIT_LOG} l WHERE l.chain = $1 AND l.seq = p.next_seq - 1 LIMIT 1) AS sequenced_at "
         f"FROM {SCHEMA}.{AUDIT_POSITION} p WHERE p.chain = $1"
     )
+    begins = (
+        f"SELECT seq, extract(epoch FROM sequenced_at)::float8 AS at FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 "
+        "ORDER BY seq LIMIT 1"
+    )
     with Session(dsn, "sealstream status", command_timeout_s=5) as session:
         rows = session.fetch("reading the position", query, chain.name)
+        first = session.fetch("reading the first entry", begins, chain.name)
     if not rows:
         return Stored(0, None, 0)
-    return Stored(rows[0]["next_seq"], rows[0]["sequenced_at"], rows[0]["chain_offset"])
+    begin = (first[0]["seq"], first[0]["at"]) if first else (0, None)
+    return Stored(rows[0]["next_seq"], rows[0]["sequenced_at"], rows[0]["chain_offset"], *begin)
 
 
 def archived(settings: ArchiveSettings, chain: ChainSettings) -> Archived:

@@ -32,7 +32,9 @@ def following_segments(
         if name.first_seq < expected:
             remark(f"an object in the archive repeats entries from {name.first_seq} on and was passed over; {verify}")
             continue
-        if name.first_seq > expected:
+        if name.first_seq > expected == 0:
+            remark(f"the archive begins with entry {name.first_seq}: what was before it is gone; {verify}")
+        elif name.first_seq > expected:
             remark(f"the archive lacks entries {expected} to {name.first_seq - 1}; {verify}")
         expected = name.last_seq + 1
         yield name, stored

@@ -60,6 +60,8 @@ def read_signed(kafka: KafkaSettings, chain: ChainSettings, *, from_seq: int, re
     is known from a signature, and not from whatever the chain's topic holds now.
 
     Segments count as long as each begins where the one before ended; from a gap on, what is missing is signed again.
+    Where the chain's beginning is gone, and the notes over it too (it was restored from an archive that begins later),
+    they count from the first on that is there.
     """
     topics = ChainTopics.of(chain.name, chain.prefix)
     verifier = parse_vkey(chain.vkey)
@@ -68,6 +70,9 @@ def read_signed(kafka: KafkaSettings, chain: ChainSettings, *, from_seq: int, re
     for records in read_until_end(kafka, topics.segments):
         for record in records:
             note = _open(record, topics.segments, verifier)
+            if ends[-1] is _NOTHING and 0 < _first_seq(note) <= from_seq:
+                ends = deque([note], _MOST_ENDS)
+                continue
             if note.size <= ends[-1].size:
                 _check_shared(note, ends[-1])
                 continue
@@ -79,6 +84,8 @@ def read_signed(kafka: KafkaSettings, chain: ChainSettings, *, from_seq: int, re
                 ends.append(following)
             while len(ends) > 2 and (ends[0].size < from_seq or ends[0].size < ends[-1].size - read_again):
                 ends.popleft()
+    if len(ends) == 1 and ends[0] is not _NOTHING:
+        ends.appendleft(_NOTHING)  # nothing signed behind it says that the chain still holds the same
     begin = ends.popleft()
     signed = Signed(begin.compact_range, begin.headers.chain_offset, {}, {}, begin.size)
     for note in (*ends, *behind_gap.values()):

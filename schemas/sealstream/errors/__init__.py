@@ -11,6 +11,7 @@ __all__ = [
     "DiskFull",
     "Fenced",
     "Forked",
+    "Held",
     "HistoryLost",
     "InputLost",
     "InvalidEvent",
@@ -52,6 +53,10 @@ class Misconfigured(SealstreamError):
 
 class Unavailable(SealstreamError):
     """A server does not answer, or not in time. Trying again later may help; nothing was lost."""
+
+
+class Held(SealstreamError):
+    """A legal hold keeps what would leave a store: it is lifted, or waited for."""
 
 
 class DiskFull(Unavailable):

@@ -109,7 +109,23 @@ _KEY_LABEL: JsonSchema = {"type": "string", "pattern": rf"^[a-z0-9][a-z0-9._-]{{
 _SIGNING: JsonSchema = {"enum": ["required", "optional"]}
 _TOKEN = {"name": _TEXT, "role": _TEXT, "chains": {"type": "array", "minItems": 1, "items": _TEXT}}
 _API_KEY = {"name": _TEXT, "chain": _TEXT, "actor_types": {"type": "array", "minItems": 1, "items": _TEXT}}
-_STORE = _object({"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT})
+_STORE = {"store": _TEXT, "first_seq": _COUNT, "last_seq": _COUNT, "reason": _TEXT}
+_DAY: JsonSchema = {
+    "type": "string",
+    "pattern": f"^[0-9]{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01]){END}",
+}
+_MONTH: JsonSchema = {"type": "string", "pattern": f"^[0-9]{{4}}-(?:0[1-9]|1[0-2]){END}"}
+
+_ARCHIVED = {
+    "object": _TEXT,
+    "object_version": _TEXT,
+    "object_sha256": _HEX_64,
+    "manifest": _TEXT,
+    "manifest_version": _TEXT,
+    "manifest_sha256": _HEX_64,
+    "retain_until": _TIME,
+}
+_STRETCH = {"first_seq": _COUNT, "last_seq": _COUNT, "first_hash": _HEX_64, "last_hash": _HEX_64}
 
 STATEMENTS: dict[str, Statement] = {
     "chain.created": Statement(
@@ -164,25 +180,49 @@ STATEMENTS: dict[str, Statement] = {
     "producer.dropped": Statement("log", _PRODUCERS, "producers whose numbers are no longer remembered"),
     "segment.archived": Statement(
         "control",
-        _object(
-            {
-                "object": _TEXT,
-                "object_version": _TEXT,
-                "object_sha256": _HEX_64,
-                "manifest": _TEXT,
-                "manifest_version": _TEXT,
-                "manifest_sha256": _HEX_64,
-                "retain_until": _TIME,
-            }
-        ),
+        _object(_ARCHIVED),
         "a segment stands in the archive: these versions count",
     ),
-    "store.expired": Statement("control", _STORE, "entries were dropped from a store when their time was over"),
-    "store.repaired": Statement("control", _STORE, "entries of a store were built anew and swapped in"),
+    "archive.destroyed": Statement(
+        "control",
+        _object(
+            {
+                "first_seq": _COUNT,
+                "last_seq": _COUNT,
+                "last_hash": _HEX_64,
+                "root": _HEX_64,
+                "reason": _TEXT,
+                "segments": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": _object({**_ARCHIVED, **_STRETCH}),
+                },
+            },
+            {"retention": _RETENTION, "by": _TEXT},
+        ),
+        "these versions, whose locks have ended, are deleted: nothing up to last_seq is in the archive any more",
+    ),
+    "store.expired": Statement(
+        "control",
+        _object(
+            _STORE,
+            {"month": _MONTH, "first_hash": _HEX_64, "last_hash": _HEX_64, "root": _HEX_64, "retention": _RETENTION},
+        ),
+        "entries leave a store, their time there being over; root: of the tree up to the last of them",
+    ),
+    "store.repaired": Statement("control", _object(_STORE), "entries of a store were built anew and swapped in"),
     "retention.extended": Statement(
         "control",
         _object({"from": _RETENTION, "to": _RETENTION}, {"by": _TEXT}),
         "entries after this one are kept for longer than entry 0, or an earlier extension, says",
+    ),
+    "hold.set": Statement(
+        "control",
+        _object({"hold": _UUID, "reason": _TEXT}, {"first_day": _DAY, "last_day": _DAY, "by": _TEXT}),
+        "a legal hold: entries sealed on these UTC days (all, where none are named) are kept until it is lifted",
+    ),
+    "hold.lifted": Statement(
+        "control", _object({"hold": _UUID, "reason": _TEXT}, {"by": _TEXT}), "a legal hold stands no longer"
     ),
     "deadletter.retried": Statement(
         "control",

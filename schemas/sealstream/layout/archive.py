@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 __all__ = [
     "ARCHIVED_ACTION",
+    "DESTROYED_ACTION",
     "ENTRIES",
     "MANIFESTS",
     "SegmentName",
@@ -26,6 +27,7 @@ __all__ = [
 ENTRIES = "entries"
 MANIFESTS = "manifests"
 ARCHIVED_ACTION = "segment.archived"
+DESTROYED_ACTION = "archive.destroyed"
 _SUFFIX = {ENTRIES: "parquet", MANIFESTS: "json"}
 _KEY = re.compile(
     r"(?P<kind>entries|manifests)/chain=(?P<chain>[a-z0-9][a-z0-9-]{0,38})/date=(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})/"

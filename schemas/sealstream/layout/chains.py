@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sealstream.errors import Misconfigured, NotCanonical
@@ -11,6 +12,7 @@ from sealstream.errors import Misconfigured, NotCanonical
 __all__ = [
     "RETENTION_EXTENDED",
     "RETENTION_HELP",
+    "STORE_EXPIRED",
     "ChainSettings",
     "Continued",
     "Retention",
@@ -18,6 +20,7 @@ __all__ = [
     "check_chain_name",
     "check_log_name",
     "longest_retention",
+    "month_leaves",
     "named_retention",
     "original_name",
     "read_retention",
@@ -28,6 +31,9 @@ __all__ = [
 
 RETENTION_EXTENDED = "retention.extended"
 """The action of the control statement that a chain's retention was extended."""
+
+STORE_EXPIRED = "store.expired"
+"""The action of the control statement that entries leave a store, their time there being over."""
 
 RETENTION_HELP = (
     "hipaa (6 years), pci (12 months online, 12 more in the archive), soc2 (1 year), gdpr:<duration> for a purpose of "
@@ -173,6 +179,18 @@ def shortens(before: Retention, after: Retention) -> str:
             f"Kafka and Postgres could be trimmed after {after.online_days:,} days, {before.policy} promises {promised}"
         )
     return ""
+
+
+def month_leaves(month: str, online_days: int) -> datetime:
+    """From when on a month (`YYYY-MM`, by `sequenced_at`) need not be online: so many days after its end.
+
+    So every entry of it was online for at least that long. Raises `NotCanonical` for what is no month.
+    """
+    try:
+        first_day = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        return (first_day + timedelta(days=32)).replace(day=1) + timedelta(days=online_days)
+    except (ValueError, OverflowError) as error:
+        raise NotCanonical(f"no month: expected YYYY-MM, got {month[:20]!r}") from error
 
 
 def longest_retention(one: Retention, other: Retention) -> Retention:

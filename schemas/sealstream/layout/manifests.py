@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sealstream.errors import NotCanonical
 from sealstream.layout.archive import SegmentName, parse_archive_key
+from sealstream.layout.holds import Hold, hold_members, read_hold
 from sealstream.sealing import canonical_json, is_time, parse_json
 
 __all__ = ["MANIFEST_VERSION", "MAX_MANIFEST_BYTES", "Manifest", "parse_manifest"]
@@ -26,7 +27,8 @@ class Manifest(NamedTuple):
     """The members of a manifest. Hashes as 32 raw bytes (hex and base64 in JSON), times in canonical form.
 
     `object_version` and `retain_until` are the bucket's; `checkpoint` is the signed note of the segment's end,
-    verbatim; `previous_manifest_sha256` is None in the first.
+    verbatim; `previous_manifest_sha256` is None in the first. `holds`: the legal holds that stand behind the segment's
+    last entry, absent where none does.
     """
 
     origin: str
@@ -46,6 +48,7 @@ class Manifest(NamedTuple):
     end_range: tuple[bytes, ...]
     checkpoint: str
     previous_manifest_sha256: bytes | None = None
+    holds: tuple[Hold, ...] = ()
 
     @property
     def segment(self) -> SegmentName:
@@ -56,7 +59,9 @@ class Manifest(NamedTuple):
         """The manifest as it is stored: RFC 8785 canonical JSON."""
         members: dict[str, Any] = {"v": MANIFEST_VERSION}
         for name, value in self._asdict().items():
-            if isinstance(value, bytes):
+            if name == "holds":
+                members |= {"holds": [hold_members(hold) for hold in self.holds]} if self.holds else {}
+            elif isinstance(value, bytes):
                 members[name] = value.hex()
             elif isinstance(value, tuple):
                 members[name] = [base64.b64encode(item).decode("ascii") for item in value]
@@ -97,6 +102,7 @@ def parse_manifest(data: bytes) -> Manifest:
         previous_manifest_sha256=(
             _digest(members, "previous_manifest_sha256") if "previous_manifest_sha256" in members else None
         ),
+        holds=_holds(members),
     )
     _check_sense(manifest)
     return manifest
@@ -149,6 +155,15 @@ def _count(members: dict[str, Any], name: str) -> int:
     if number < 0:
         raise NotCanonical(f"manifest's {name}: expected 0 or more, got {number}")
     return number
+
+
+def _holds(members: dict[str, Any]) -> tuple[Hold, ...]:
+    if "holds" not in members:
+        return ()
+    held = _member(members, "holds", "a list of holds", list)
+    if not held or not all(isinstance(each, dict) for each in held):
+        raise NotCanonical("manifest's holds: expected a list of holds, at least one")
+    return tuple(read_hold(each) for each in held)
 
 
 def _range(members: dict[str, Any], name: str) -> tuple[bytes, ...]:

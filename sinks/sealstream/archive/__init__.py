@@ -18,6 +18,7 @@ from sealstream.archive.columns import (
 )
 from sealstream.archive.copying import Copied, copy_archive
 from sealstream.archive.folding import SegmentFold, Start
+from sealstream.archive.holding import Applied, apply_holds
 from sealstream.archive.init import init_bucket, lengthen_default_retention
 from sealstream.archive.lengthening import Lengthened, lengthen_locks
 from sealstream.archive.settings import ArchiveSettings
@@ -28,6 +29,7 @@ from sealstream.archive.trimming import INPUT_DAYS, KEPT_ENTRIES, Trimmer
 __all__ = [
     "INPUT_DAYS",
     "KEPT_ENTRIES",
+    "Applied",
     "ArchiveSettings",
     "ArchiveSink",
     "ArchiveStore",
@@ -43,6 +45,7 @@ __all__ = [
     "StoredSegment",
     "Trimmer",
     "Version",
+    "apply_holds",
     "check_object",
     "copy_archive",
     "init_bucket",

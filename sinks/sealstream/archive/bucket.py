@@ -1,7 +1,7 @@
 """One bucket with Object Lock, and the few things that the archive does with it.
 
-The invariant: nothing here overwrites, shortens or deletes. Every call can be repeated; a call that raised
-`Unavailable` may have gone through. A version once listed as the oldest of its key stays the oldest.
+The invariant: nothing here overwrites or shortens, and nothing deletes but `delete`. Every call can be repeated; a call
+that raised `Unavailable` may have gone through. A version once listed as the oldest of its key stays the oldest.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = ["Bucket", "Lock", "Stored", "Version"]
 
 # What S3 and SeaweedFS answer for a version without a lock in a bucket that can lock (`check` has seen that it can).
 _NOT_LOCKED = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
+_NOT_HELD = {*_NOT_LOCKED, "NoSuchObjectLegalHold"}
 
 
 class Version(NamedTuple):
@@ -105,10 +106,11 @@ class Bucket:
         told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return (datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds() if told else 0.0
 
-    def put_once(self, key: str, body: bytes, retain_until: datetime) -> bool:
-        """Puts `body` under COMPLIANCE lock if the key has no current version. False: it has one.
+    def put_once(self, key: str, body: bytes, retain_until: datetime, *, held: bool = False) -> bool:
+        """Puts `body` under COMPLIANCE lock, if the key has no current version. False: it has one.
 
-        A key under a delete marker counts as without: look at `stored(key)` first, and after.
+        `held`: under a legal hold, too. A key under a delete marker counts as without: look at `stored(key)` first, and
+        after.
         """
         from botocore.exceptions import ClientError
 
@@ -122,6 +124,7 @@ class Bucket:
                     ChecksumSHA256=base64.b64encode(sha256(body).digest()).decode("ascii"),
                     ObjectLockMode="COMPLIANCE",
                     ObjectLockRetainUntilDate=retain_until,
+                    **({"ObjectLockLegalHoldStatus": "ON"} if held else {}),  # type: ignore[arg-type]
                 )
             except ClientError as error:
                 if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
@@ -225,6 +228,37 @@ class Bucket:
                 VersionId=version_id,
                 Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until},
             )
+
+    def held(self, key: str, version_id: str) -> bool:
+        """Whether one version is under a legal hold now."""
+        from botocore.exceptions import ClientError
+
+        with self._doing(f"reading the legal hold of {key}"):
+            try:
+                found = self.client.get_object_legal_hold(Bucket=self.settings.bucket, Key=key, VersionId=version_id)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _NOT_HELD:
+                    return False
+                raise
+        return found.get("LegalHold", {}).get("Status") == "ON"
+
+    def hold(self, key: str, version_id: str, on: bool) -> None:
+        """Sets, or releases, the legal hold of one version; its lock is not touched."""
+        with self._doing(f"{'setting' if on else 'releasing'} the legal hold of {key}"):
+            self.client.put_object_legal_hold(
+                Bucket=self.settings.bucket,
+                Key=key,
+                VersionId=version_id,
+                LegalHold={"Status": "ON" if on else "OFF"},
+            )
+
+    def delete(self, key: str, version_id: str) -> None:
+        """Deletes one version for good, which S3 does only when its lock has ended and no legal hold is on it.
+
+        Nobody calls it but the destruction that the chain has sealed (`sealstream.retention.destroying`).
+        """
+        with self._doing(f"deleting {key}, version {version_id}"):
+            self.client.delete_object(Bucket=self.settings.bucket, Key=key, VersionId=version_id)
 
     def close(self) -> None:
         """Gives the connections back."""

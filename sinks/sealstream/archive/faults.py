@@ -100,6 +100,7 @@ def _answer(settings: ArchiveSettings, where: str, error: ClientError) -> Sealst
         return Misconfigured(
             f"{where}: not allowed ({code}: {message}); the access key needs s3:PutObject, s3:GetObject, "
             "s3:GetObjectVersion, s3:ListBucketVersions, s3:PutObjectRetention, s3:GetObjectRetention, "
-            "s3:GetBucketVersioning and s3:GetBucketObjectLockConfiguration"
+            "s3:GetBucketVersioning and s3:GetBucketObjectLockConfiguration; with legal holds s3:PutObjectLegalHold, "
+            "s3:GetObjectLegalHold; and to destroy what is over s3:DeleteObjectVersion, in a role of its own"
         )
     return Misconfigured(f"{where}: refused with {status} {code}: {message}")

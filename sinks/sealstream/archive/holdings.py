@@ -18,6 +18,7 @@ from sealstream.errors import Forked, NotCanonical
 from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import SegmentName
+from sealstream.layout.holds import Hold
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sealstream.sealing import BadNote, Checkpoint, checked_range, open_checkpoint
 
@@ -51,6 +52,7 @@ def describe(
     checkpoint: bytes,
     start_range: tuple[bytes, ...],
     previous_manifest_sha256: bytes | None,
+    holds: tuple[Hold, ...] = (),
 ) -> Manifest:
     """The manifest of a segment that was folded and found under its signed root."""
     last_seq = fold.first_seq + fold.rows - 1
@@ -72,6 +74,7 @@ def describe(
         end_range=fold.compact_range.hashes,
         checkpoint=checkpoint.decode(),
         previous_manifest_sha256=previous_manifest_sha256,
+        holds=holds,
     )
 
 
@@ -124,6 +127,7 @@ def look(bucket: Bucket, chain: ChainSettings, name: SegmentName, manifest_versi
         checkpoint=manifest.checkpoint.encode(),
         start_range=manifest.start_range,
         previous_manifest_sha256=manifest.previous_manifest_sha256,
+        holds=manifest.holds,
     )
     if expected != manifest:
         raise Forked(f"{name.manifest_key}: {_differing(manifest, expected)}")

@@ -23,6 +23,7 @@ from sealstream.errors import Forked, Misconfigured, NotCanonical, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.layout import ChainSettings
 from sealstream.layout.archive import SegmentName
+from sealstream.layout.holds import Hold, covering
 from sealstream.layout.manifests import Manifest, parse_manifest
 
 __all__ = ["Kept", "Putting"]
@@ -53,15 +54,18 @@ class Putting:
         segment: Segment,
         start: Start,
         previous_manifest_sha256: bytes | None,
+        holds: tuple[Hold, ...] = (),
     ) -> Kept:
         """Makes sure that the bucket holds the segment's object and manifest, whoever put them.
 
-        `data` is the object as we built it, `fold` what it holds. Raises `Forked` when something else is there.
+        `data` is the object as we built it, `fold` what it holds; `holds`: the legal holds that stand behind it. Raises
+        `Forked` when something else is there.
         """
+        held = bool(covering(holds, name.date))
         stored = self._bucket.stored(name.manifest_key)
         there, manifest_version = oldest_manifest(self._bucket, stored) if stored.versions else (b"", "")
-        version, digest = self._put_object(name, data, fold, segment, start, _named_version(there))
-        until = self._locked(name.object_key, version, fold)
+        version, digest = self._put_object(name, data, fold, segment, start, _named_version(there), held)
+        until = self._locked(name.object_key, version, fold, held)
         ours = describe(
             fold,
             self._chain,
@@ -71,15 +75,16 @@ class Putting:
             checkpoint=segment.note,
             start_range=start.compact_range.hashes,
             previous_manifest_sha256=previous_manifest_sha256,
+            holds=holds,
         )
         if not stored.versions:
-            self._bucket.put_once(name.manifest_key, ours.to_bytes(), until)
+            self._bucket.put_once(name.manifest_key, ours.to_bytes(), until, held=held)
             stored = self._bucket.stored(name.manifest_key)
             if not stored.versions:
                 raise Unavailable(f"{name.manifest_key}: put, but not listed yet")
             there, manifest_version = oldest_manifest(self._bucket, stored)
         manifest = self._accept(name, there, ours)
-        self._locked(name.manifest_key, manifest_version, fold)
+        self._locked(name.manifest_key, manifest_version, fold, held)
         return Kept(manifest, there, manifest_version)
 
     def _put_object(
@@ -90,12 +95,13 @@ class Putting:
         segment: Segment,
         start: Start,
         named: str | None,
+        held: bool,
     ) -> tuple[str, bytes]:
         """The version of the object that counts (the manifest's, else the oldest), and its SHA-256, looked at."""
         key = name.object_key
         stored = self._bucket.stored(key)
         if not stored.versions and named is None:
-            self._bucket.put_once(key, data, self._retain_until(fold, timedelta(days=1)))
+            self._bucket.put_once(key, data, self._retain_until(fold, timedelta(days=1)), held=held)
             stored = self._bucket.stored(key)
             if not stored.versions:
                 raise Unavailable(f"{key}: put, but not listed yet")
@@ -130,8 +136,12 @@ class Putting:
             raise Forked(f"{where}: has members that no sink writes")
         return theirs
 
-    def _locked(self, key: str, version: str, fold: SegmentFold) -> datetime:
-        """Until when the version is locked; what was adopted from somebody who locked it for less is lengthened."""
+    def _locked(self, key: str, version: str, fold: SegmentFold, held: bool) -> datetime:
+        """Until when the version is locked; what was adopted from somebody who locked it for less is lengthened, and
+        held if it must be.
+        """
+        if held and not self._bucket.held(key, version):
+            self._bucket.hold(key, version, True)
         lock = self._bucket.lock(key, version)
         if lock is None or not lock.holds(self._retain_until(fold, timedelta(hours=1))):
             until = self._retain_until(fold, timedelta(days=1))

@@ -3,6 +3,7 @@
 One `step` takes the next segment from `audit.segments.C`, reads its entries from `audit.chain.C`, checks every hash,
 every link and the signed root, and then, in this order:
 
+0. where it sets a legal hold, holds what was put since that was sealed;
 1. puts the object, if the bucket has none of that name;
 2. puts the manifest, the same way;
 3. says `segment.archived` in `audit.control.C`, and goes on once the chain has sealed it.
@@ -27,6 +28,7 @@ from sealstream.archive.bucket import Bucket
 from sealstream.archive.building import ObjectBuilder, unseal
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start
+from sealstream.archive.holding import Heard, hear_holds, hold_put_since
 from sealstream.archive.promises import check_newest_holding, check_promises, refuse_shorter
 from sealstream.archive.putting import Putting
 from sealstream.archive.resuming import newest_holding
@@ -46,6 +48,7 @@ from sealstream.kafka import (
 )
 from sealstream.layout import ChainSettings, ChainTopics, Figures, decode_entry, figures, read_retention
 from sealstream.layout.archive import SegmentName
+from sealstream.layout.holds import Hold
 from sealstream.sealing import (
     EMPTY_RANGE,
     genesis_hash,
@@ -72,6 +75,7 @@ class _Position(NamedTuple):
     start: Start
     chain_offset: int | None
     manifest_sha256: bytes | None
+    holds: tuple[Hold, ...] = ()
 
 
 class ArchiveSink:
@@ -176,7 +180,9 @@ class ArchiveSink:
         if not sealed_already(self._kafka, self._chain, statement, segment.chain_offset, _REMEMBERED_ENTRIES):
             self._say(statement)
         self._segments = SegmentReader(self._kafka, self._chain, segment)
-        self._position = _Position(holding.fold.end, segment.chain_offset, holding.manifest_sha256)
+        self._position = _Position(
+            holding.fold.end, segment.chain_offset, holding.manifest_sha256, holding.manifest.holds
+        )
         self._reached(holding.fold, segment.chain_offset)
 
     # One segment
@@ -184,9 +190,11 @@ class ArchiveSink:
     def _archive(self, segment: Segment, position: _Position) -> None:
         """Object, manifest, statement. Every line can be the last one of this life."""
         builder = ObjectBuilder(position.start, self._chain.limits, self._maker)
+        heard = Heard(position.holds, None)
         try:
             for values in self._read_entries(segment, position):
                 check_promises(self._chain, values)
+                heard = hear_holds(heard, values)
                 builder.add(values)
             data = builder.finish()
             fold = builder.fold
@@ -195,9 +203,11 @@ class ArchiveSink:
         fold.check_root(segment.signed)
         self._check_end(segment, fold)
         name = SegmentName(self._chain.name, fold.date, segment.first_seq, segment.last_seq)
-        kept = self._putting.put(name, data, fold, segment, position.start, position.manifest_sha256)
+        if heard.set_at is not None:  # before the manifest, which a next life goes on behind
+            hold_put_since(self._bucket, self._chain.name, heard.holds, heard.set_at)
+        kept = self._putting.put(name, data, fold, segment, position.start, position.manifest_sha256, heard.holds)
         self._say(ArchivedStatement(self._chain, kept.manifest, kept.manifest_bytes, kept.manifest_version))
-        self._position = _Position(fold.end, segment.chain_offset, sha256(kept.manifest_bytes).digest())
+        self._position = _Position(fold.end, segment.chain_offset, sha256(kept.manifest_bytes).digest(), heard.holds)
         self._kept = fold
 
     def _read_entries(self, segment: Segment, position: _Position) -> Iterator[list[bytes]]:
@@ -315,7 +325,7 @@ class ArchiveSink:
             return False
         if self._trim_at is not None and self._clock() < self._trim_at:
             return False
-        if self._trimmer.step(self._position.start.compact_range.size):
+        if self._trimmer.step(self._position.start.compact_range.size, self._position.holds):
             return True
         self._trim_at = self._clock() + self._trim_every
         return False

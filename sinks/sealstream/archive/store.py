@@ -109,6 +109,10 @@ class ArchiveStore:
         """The version's lock as it is now; None: it has none, or this is a copy."""
         return None if self._bucket is None else self._bucket.lock(key, version.version_id or "")
 
+    def held(self, key: str, version: Version) -> bool:
+        """Whether the version is under a legal hold now; in a copy nothing is."""
+        return self._bucket is not None and self._bucket.held(key, version.version_id or "")
+
     def path(self, key: str) -> Path | None:
         """Where a key's file is in a copy; None for a bucket."""
         return None if self._folder is None else self._folder / key

@@ -32,6 +32,7 @@ from sealstream.kafka import (
 )
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.archive import MANIFESTS, SegmentName, archive_prefix, parse_archive_key
+from sealstream.layout.holds import Hold, covering
 from sealstream.sealing import Sealed, Written, read_written, split_sealed
 
 __all__ = ["INPUT_DAYS", "KEPT_ENTRIES", "Trimmer"]
@@ -52,7 +53,8 @@ class _Listed(NamedTuple):
 class Trimmer:
     """`step(archived)` looks at one segment and trims what it frees; False: nothing (more) to do now.
 
-    `archived`: the chain's size up to which segments are archived and their statements sealed. Raises `Forked` when
+    `archived`: the chain's size up to which segments are archived and their statements sealed. `holds`: the legal holds
+    that stand: the chain's topic is not trimmed of what one covers, nor of what came after it. Raises `Forked` when
     the bucket does not hold what it should: then nothing is trimmed.
     """
 
@@ -77,10 +79,12 @@ class Trimmer:
         self._kept_entries = kept_entries
         self._inputs_done: SegmentName | None = None
         self._chain_done: SegmentName | None = None
+        self._holds: tuple[Hold, ...] = ()
         self._work: Iterator[None] | None = None
 
-    def step(self, archived: int) -> bool:
+    def step(self, archived: int, holds: tuple[Hold, ...] = ()) -> bool:
         """One segment's worth. `archived` counts when a round begins."""
+        self._holds = holds
         if self._work is None:
             self._work = self._round(archived)
         for _ in self._work:
@@ -147,6 +151,8 @@ class Trimmer:
         # The last archived segment stays: checkpointing starts by reading the last signed one again.
         upto = min(archived - 1, kept_from)
         for holding in self._walk(since, upto, self._clock() - online, self._chain_done, begins):
+            if covering(self._holds, holding.name.date):
+                return
             segment = find_segment(self._kafka, self._chain, holding.name.last_seq)
             if segment is None or segment.signed != holding.signed:
                 raise Forked(f"{self._topics.segments} has no segment {holding.name.decimal} as it is archived")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, Bucket, ColumnMaker, ObjectBuilder, Start
+from sealstream.archive.holding import Heard, hear_holds
 from sealstream.archive.holdings import describe
 from sealstream.archive.segments import Segment, SegmentReader
 from sealstream.errors import Forked, Misconfigured, Unavailable
@@ -93,9 +94,11 @@ def segments_of_kafka(kafka: KafkaSettings, chain: ChainSettings) -> Iterator[Re
     source, maker = FromKafka(kafka, chain), ColumnMaker()
     reader = SegmentReader(kafka, chain, None)
     start, previous = Start(EMPTY_RANGE, genesis_hash(chain.origin)), None
+    heard = Heard((), None)
     try:
         while (segment := reader.next(1.0)) is not None and segment.first_seq in sealed:
-            built, start = _build(source, chain, segment, start, previous, sealed[segment.first_seq], maker)
+            statement = sealed[segment.first_seq]
+            built, start, heard = _build(source, chain, segment, start, previous, statement, maker, heard)
             previous = sha256(built.manifest).digest()
             yield built
     finally:
@@ -112,10 +115,12 @@ def _build(
     previous: bytes | None,
     sealed: dict[str, Any],
     maker: ColumnMaker,
-) -> tuple[ReplayedSegment, Start]:
+    heard: Heard,
+) -> tuple[ReplayedSegment, Start, Heard]:
     builder = ObjectBuilder(start, chain.limits, maker)
     try:
         for run in source.runs(segment.first_seq, start.hash, segment.last_seq + 1):
+            heard = hear_holds(heard, run.values)
             builder.add(run.values)
         data, fold = builder.finish(), builder.fold
     finally:
@@ -131,6 +136,7 @@ def _build(
         checkpoint=segment.note,
         start_range=start.compact_range.hashes,
         previous_manifest_sha256=previous,
+        holds=heard.holds,
     ).to_bytes()
     name = SegmentName(chain.name, fold.date, segment.first_seq, segment.last_seq)
     for what, key, own in (("object", name.object_key, data), ("manifest", name.manifest_key, manifest)):
@@ -140,7 +146,7 @@ def _build(
                 f"{sealed[f'{what}_sha256']}: the entries are the same, but another version of pyarrow (or a note that "
                 "was signed again) wrote other bytes; replay from the archive or a copy of it (--from archive)"
             )
-    return ReplayedSegment(name, data, manifest, until), fold.end
+    return ReplayedSegment(name, data, manifest, until), fold.end, heard
 
 
 def _statements(kafka: KafkaSettings, chain: ChainSettings) -> dict[int, dict[str, Any]]:

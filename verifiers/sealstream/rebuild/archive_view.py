@@ -26,9 +26,11 @@ from sealstream.archive import (
     read_groups,
 )
 from sealstream.errors import NotCanonical
+from sealstream.layout import decode_entry
+from sealstream.layout.archive import DESTROYED_ACTION
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sealstream.rebuild.spans import Leaf, Span
-from sealstream.sealing import SEAL_BYTES, entry_hash, read_written, root
+from sealstream.sealing import EMPTY_RANGE, SEAL_BYTES, CompactRange, checked_range, entry_hash, read_written, root
 from sealstream.verify.ahead import sealed_values
 from sealstream.verify.report import Fault, FaultKind
 from sealstream.verify.signed import StoredNote
@@ -36,6 +38,7 @@ from sealstream.verify.signed import StoredNote
 __all__ = ["ArchiveView", "Verified"]
 
 _SEALED = ("body", "prev_hash", "hash")
+_NEEDLE = b'"action":"' + DESTROYED_ACTION.encode() + b'"'
 
 
 class Verified:
@@ -102,7 +105,10 @@ class ArchiveView:
         self.faults: list[Fault] = []
         try:
             self._store.check()
-            self._segments = [self._archived(stored) for stored in self._store.segments()]
+            stored = list(self._store.segments())
+            while stored and not stored[0].object.versions:  # destroyed, or gone: `bounds` says where it begins
+                stored.pop(0)
+            self._segments = [self._archived(each) for each in stored]
         except BaseException:
             self.close()
             raise
@@ -118,6 +124,27 @@ class ArchiveView:
     def bounds(self) -> tuple[int, int]:
         """The first archived seq and the one behind the last; equal when there are none."""
         return (self._segments[0].first, self._segments[-1].stop) if self._segments else (0, 0)
+
+    def start(self) -> CompactRange:
+        """The tree before the first archived entry, as its manifest says; nothing has proved it."""
+        manifest = self._segments[0].manifest if self._segments else None
+        try:
+            return EMPTY_RANGE if manifest is None else checked_range(manifest.first_seq, manifest.start_range)
+        except ValueError:
+            return EMPTY_RANGE
+
+    def destroyed_up_to(self, first: int) -> int:
+        """How many of the entries below `first` were destroyed, as the archive's own entries say (if those hold)."""
+        gone = 0
+        for value in self.values(first, self.bounds()[1]):
+            if _NEEDLE not in value:
+                continue
+            entry = decode_entry(value)
+            if entry.action == DESTROYED_ACTION and entry.written.kind == "control":
+                for item in (entry.metadata or {}).get("segments", []):
+                    end = int(item["last_seq"]) + 1
+                    gone = end if gone < end <= first else gone
+        return gone
 
     def check(self, spans: Sequence[Span]) -> Iterator[tuple[Span, bool]]:
         """Each span, in order, and whether the objects' rows fold to it."""

@@ -91,12 +91,19 @@ class FromArchive:
         self._store = ArchiveStore(source, chain)
         self._store.check()
         self.segments: list[StoredSegment] = []
-        expected = 0
+        expected = -1  # what was destroyed at the beginning is not there to be read
         for segment in self._store.segments():
+            if not self.segments and not segment.object.versions:
+                continue
+            expected = segment.name.first_seq if expected < 0 else expected
             if not segment.manifest.versions or not segment.object.versions or segment.name.first_seq != expected:
                 break
             self.segments.append(segment)
             expected = segment.name.last_seq + 1
+
+    def begin(self) -> int:
+        """The first entry that is archived: not 0 where what came before was destroyed."""
+        return self.segments[0].name.first_seq if self.segments else 0
 
     def end(self) -> int:
         """The entry behind the last that is archived without a gap."""

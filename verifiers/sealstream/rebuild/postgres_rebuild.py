@@ -56,7 +56,8 @@ class MonthsRebuild:
         self._keeper = keeper
         self._chain = chain
         self._source = source
-        self._ranges = {0: EMPTY_RANGE} | {span.stop: span.end for span in spans}
+        self._ranges = {0: EMPTY_RANGE} | {span.first: span.start for span in spans}
+        self._ranges |= {span.stop: span.end for span in spans}
         self._reason = reason
         self._keep = keep
         self._workers = workers

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from sealstream.errors import ChainBroken, NotCanonical
-from sealstream.layout import HOT_COLUMNS
+from sealstream.layout import HOT_COLUMNS, decode_entry
+from sealstream.layout.chains import STORE_EXPIRED
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres import PostgresStore, StoredNote, StoredRow
 from sealstream.postgres.driver import Session
@@ -107,6 +108,17 @@ class PostgresView:
         query = f"SELECT next_seq FROM {SCHEMA}.{AUDIT_POSITION} WHERE chain = $1"
         rows = self._leader.fetch("reading the position", query, self._chain)
         return int(rows[0]["next_seq"]) if rows else 0
+
+    def left_up_to(self, first: int) -> int:
+        """How many of the entries below `first` have left, as stored entries say; the spans tell whether those hold."""
+        query = f"SELECT body FROM {self._table} WHERE chain = $1 AND kind = 'control' AND action = '{STORE_EXPIRED}'"
+        left = 0
+        for row in self._leader.fetch("looking for what has left", query, self._chain):
+            metadata = decode_entry(row["body"]).metadata or {}
+            last = metadata.get("last_seq")
+            if metadata.get("store") == "postgres" and isinstance(last, int):
+                left = max(left, min(last + 1, first))
+        return left
 
     def notes(self) -> list[StoredNote]:
         """All stored notes, smaller sizes first; unverified."""

@@ -34,7 +34,7 @@ from sealstream.rebuild.kafka_view import KafkaView, Mark
 from sealstream.rebuild.postgres_view import PostgresView, column_differences
 from sealstream.rebuild.reconciliation import ComparedStore, Reconciliation, Sources, kafka_notes
 from sealstream.rebuild.spans import Leaf, Span, spans_between
-from sealstream.sealing import entry_hash, read_written, split_sealed
+from sealstream.sealing import EMPTY_RANGE, entry_hash, read_written, split_sealed
 from sealstream.verify.kafka import formerly_online
 from sealstream.verify.report import Fault, FaultKind
 from sealstream.verify.signed import StoredNote, signed_sizes
@@ -132,7 +132,8 @@ class _Comparison:
             self._faults.append(Difference(_store_of(fault.place), fault))
         self._bounds = {name: view.bounds() for name, view in self._views.items()}
         highest = max(stop for _, stop in self._bounds.values())
-        self._spans = spans_between([signed for signed in sizes if signed.size <= highest])
+        begins = self._archive.start() if "archive" in self._views else EMPTY_RANGE
+        self._spans = spans_between([signed for signed in sizes if signed.size <= highest], begins)
         self._signed = self._spans[-1].stop if self._spans else 0
         self._newest_size = sizes[-1].size if sizes else 0
 
@@ -201,10 +202,11 @@ class _Comparison:
         highest = max(stop for _, stop in self._bounds.values())
         for name, (first, stop) in self._bounds.items():
             if first > 0:
-                if self._may_be_trimmed(name):
-                    self._notes.append(f"{name} begins with entry {first}: older ones were trimmed")
-                else:
-                    self._fault(name, FaultKind.MISSING, name, "not there", 0, first - 1)
+                left = self._left(name, first)
+                if left:
+                    self._notes.append(f"{name}: the time of the entries below {left} is over there")
+                if left < first:
+                    self._fault(name, FaultKind.MISSING, name, "not there", left, first - 1)
             must = {"kafka": self._newest_size, "postgres": 0, "archive": 0}[name]
             if name == "postgres":
                 must = max(self._position, self._postgres_size)
@@ -222,15 +224,21 @@ class _Comparison:
                     detail = "rows with numbers that no entry has"
                     self._fault("postgres", FaultKind.INSERTED, AUDIT_LOG, detail, low, high - 1)
 
-    def _may_be_trimmed(self, name: str) -> bool:
-        """Whether the policy lets this store lose its oldest entries, or (Kafka) did so before it was extended."""
-        if name == "archive" or self._chain.retention.online_days is not None:
-            return name != "archive"
-        if name != "kafka" or self._sources.kafka is None:
-            return False
+    def _left(self, name: str, first: int) -> int:
+        """How many entries a store that begins with `first` may lack: Kafka by the policy, in force or before it was
+        extended; Postgres those of which the chain has sealed that they go; each those that were destroyed.
+        """
+        destroyed = self._archive.destroyed_up_to(first) if "archive" in self._views else 0
+        if name == "postgres":
+            return max(destroyed, self._postgres.left_up_to(first))
+        if name == "archive" or self._sources.kafka is None:
+            return destroyed
+        if self._chain.retention.online_days is not None:
+            return first
         topic = ChainTopics.of(self._chain.name, self._chain.prefix).chain
         start = start_offset(self._sources.kafka, topic)
-        return formerly_online(self._sources.kafka, topic, start, datetime.now(UTC))[0] is not None
+        formerly, _ = formerly_online(self._sources.kafka, topic, start, datetime.now(UTC))
+        return first if formerly is not None else destroyed
 
     def _span(self, span: Span, answers: dict[str, _Answers]) -> None:
         wrong = [name for name in self._views if answers[name].folds.get(span.first) is False]

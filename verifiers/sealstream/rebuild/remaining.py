@@ -3,6 +3,10 @@
 The entries come in order, as sealed bytes, and are believed by nobody: whoever reads them grows the tree over them
 (`Regrowth`), which checks every hash, link, number and time, the account, and every root that a note has signed. The
 invariant: an entry is given once, and a gap is never jumped. Reads only; a crash leaves nothing behind.
+
+Where the archive's beginning was destroyed at its end, Postgres may still hold it; else what is left begins later, from
+the tree that the first manifest (or a stored note) names and the next signature proves. It must say itself that what
+was before is gone rightly (`archive.destroyed`, `store.expired`).
 """
 
 from __future__ import annotations
@@ -18,11 +22,22 @@ from sealstream.checkpointing.growing import Growing, SignedSize
 from sealstream.checkpointing.signed import Signed
 from sealstream.errors import ChainBroken, NotCanonical, WrongRoot
 from sealstream.kafka import Record
-from sealstream.layout import ChainSettings
+from sealstream.layout import ChainSettings, SegmentCutter
 from sealstream.layout.archive import SegmentName
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sealstream.postgres import PostgresStore
-from sealstream.sealing import EMPTY_RANGE, BadNote, Checkpoint, CompactRange, Tip, open_checkpoint, root, tip_after
+from sealstream.rebuild.later_beginning import check_beginning, said_gone
+from sealstream.sealing import (
+    EMPTY_RANGE,
+    BadNote,
+    Checkpoint,
+    CompactRange,
+    Tip,
+    checked_range,
+    open_checkpoint,
+    root,
+    tip_after,
+)
 from sealstream.verify.ahead import sealed_values
 
 __all__ = ["ArchivedSegment", "PublishedNote", "Regrowth", "Remainder", "Survey", "by_size", "survey"]
@@ -82,11 +97,34 @@ class Remainder:
             ]
         return found
 
+    def begin(self) -> CompactRange:
+        """The tree before the first entry that is left. Raises `ChainBroken` where nothing says what it was."""
+        first = next(self.segments(), None)
+        bounds = self._postgres.seq_bounds(self._chain.name) if self._postgres is not None else None
+        begins = min(([first.name.first_seq] if first else []) + ([bounds[0]] if bounds else []), default=0)
+        if begins <= 0:
+            return EMPTY_RANGE
+        try:
+            if first is not None and first.name.first_seq == begins:
+                return checked_range(begins, self.manifest(first).manifest.start_range)
+            assert self._postgres is not None
+            for note in self._postgres.notes(self._chain.name):
+                if note.size == begins:
+                    return checked_range(begins, note.compact_range)
+        except ValueError as error:
+            raise ChainBroken(f"the tree before entry {begins} is not what one can be: {error}") from error
+        raise ChainBroken(f"Postgres begins with entry {begins}, where no segment begins: verify it first")
+
     def segments(self) -> Iterator[StoredSegment]:
-        """The archive's segments in order, without a gap; one whose manifest is not there yet ends them."""
-        expected = 0
+        """The archive's segments in order, without a gap; one whose manifest is not there yet ends them. What was
+        destroyed at the beginning is passed over.
+        """
+        expected: int | None = None
         for stored in self._archive.segments() if self._archive is not None else ():
             name = stored.name
+            if expected is None and not stored.object.versions and not stored.object.delete_markers:
+                continue
+            expected = name.first_seq if expected is None else expected
             if not stored.manifest.versions or not stored.object.versions:
                 return
             if name.first_seq != expected:
@@ -98,14 +136,18 @@ class Remainder:
             expected = name.last_seq + 1
 
     def values(self) -> Iterator[list[bytes]]:
-        """The sealed entries from entry 0 on, in runs."""
-        archived = 0
+        """The sealed entries from the first that is left on, in runs."""
+        reached = 0
         for stored in self.segments():
-            for values in self._object(stored):
-                archived += len(values)
-                yield values
+            if self._postgres is not None and stored.name.first_seq > reached == 0:
+                yield from self._rows(0, stored.name.first_seq)
+            yield from self._object(stored)
+            reached = stored.name.last_seq + 1
+        yield from self._rows(reached, None)
+
+    def _rows(self, first: int, stop: int | None) -> Iterator[list[bytes]]:
         if self._postgres is not None:
-            for rows in self._postgres.rows(self._chain.name, archived, at_once=_ROWS):
+            for rows in self._postgres.rows(self._chain.name, first, stop, at_once=_ROWS):
                 yield [row.sealed_value for row in rows]
 
     def total(self) -> int | None:
@@ -178,22 +220,30 @@ def by_size(notes: Iterable[PublishedNote]) -> dict[int, PublishedNote]:
 
 
 class Regrowth:
-    """The tree over entries that are read again, held to every note; `add` gives the ends of segments in them."""
+    """The tree over entries that are read again, held to every note; `add` gives the ends of segments in them.
 
-    def __init__(self, chain: ChainSettings, notes: dict[int, PublishedNote]) -> None:
+    `begin`: the tree before the first of them. Raises `WrongRoot` where a note of that very size says otherwise.
+    """
+
+    def __init__(
+        self, chain: ChainSettings, notes: dict[int, PublishedNote], begin: CompactRange = EMPTY_RANGE
+    ) -> None:
         self._chain = chain
-        self._roots = {size: note.checkpoint.root for size, note in notes.items()}
+        self._roots = {size: note.checkpoint.root for size, note in notes.items() if size > begin.size}
+        self._begin = begin
         self._growing: Growing | None = None
+        if (note := notes.get(begin.size)) is not None and note.checkpoint.root != root(begin):
+            raise WrongRoot(f"{note.place}: signs another tree of {begin.size} entries than the stores begin with")
 
     @property
     def size(self) -> int:
         """How many entries so far."""
-        return 0 if self._growing is None else self._growing.size
+        return self._begin.size if self._growing is None else self._growing.size
 
     @property
     def compact_range(self) -> CompactRange:
         """The tree over them."""
-        return EMPTY_RANGE if self._growing is None else self._growing.now.compact_range
+        return self._begin if self._growing is None else self._growing.now.compact_range
 
     def add(self, values: Sequence[bytes], first_offset: int) -> list[SignedSize]:
         """The next entries, which stand or will stand from `first_offset` on without a gap.
@@ -203,18 +253,27 @@ class Regrowth:
         records = [Record(first_offset + index, 0, None, value) for index, value in enumerate(values)]
         if not records:
             return []
-        if self._growing is None:
+        if self._growing is not None:
+            return self._growing.add(records)
+        if not self._begin.size:
             signed = Signed(EMPTY_RANGE, 0, self._roots, {}, 0)
             self._growing = begin_with_entry_0(records[0], self._chain, signed)
-        return self._growing.add(records)
+            return self._growing.add(records)
+        size, limits = self._begin.size, self._chain.limits  # entry 0, which has sealed them, is gone
+        self._growing = Growing(
+            self._chain.name, Tip(size, b"", -1, -1, ""), self._begin, SegmentCutter(limits, size), self._roots, {}
+        )
+        self._growing.add_signed(records[0])
+        return self._growing.add(records[1:])
 
 
 class Survey(NamedTuple):
-    """What is left, all of it checked: `size` entries, `tip` after them; `newest`: the largest note of at most `size`,
-    with its tree. `hashes`: of the entries that were asked for, by seq. `contradicting`: doubted notes whose root is
-    not the entries'.
+    """What is left, all of it checked, from behind `begin` on: `size` entries with those before, `tip` after them;
+    `newest`: the largest note of at most `size`, with its tree. `hashes`: of the entries that were asked for, by seq.
+    `contradicting`: doubted notes whose root is not the entries'.
     """
 
+    begin: CompactRange
     size: int
     tip: Tip | None
     newest: PublishedNote | None
@@ -234,9 +293,13 @@ def survey(
 ) -> Survey:
     """Read and check all that is left, against `notes`; `doubted` ones are compared, and no alarm.
 
-    Raises `ChainBroken`, `Forked`.
+    Raises `ChainBroken`, `Forked`; `ChainStopped` where too little is left to go on behind; `Misconfigured` where the
+    settings cut segments otherwise than entry 0, which is gone, did.
     """
-    regrowth = Regrowth(chain, notes)
+    begin = remainder.begin()
+    regrowth = Regrowth(chain, notes, begin)
+    ends: set[int] = set()
+    gone = 0
     waiting: dict[int, list[PublishedNote]] = {size: [note] for size, note in notes.items()}
     for note in doubted:
         waiting.setdefault(note.size, []).append(note)
@@ -253,7 +316,8 @@ def survey(
                 marks.popleft()
             run = values[done : done + marks[0] - first] if marks else values[done:]
             done += len(run)
-            regrowth.add(run, first)
+            ends |= {end.size for end in regrowth.add(run, first)}
+            gone = max(gone, said_gone(run)) if begin.size else 0
             for note in waiting.get(regrowth.size, ()):
                 if note.checkpoint.root == root(regrowth.compact_range):
                     newest, newest_range = note, regrowth.compact_range
@@ -265,4 +329,6 @@ def survey(
             last = run[-1]
         progress(regrowth.size, total)
     tip = tip_after(last) if last else None
-    return Survey(regrowth.size, tip, newest, newest_range, hashes, contradicting)
+    if begin.size and last:
+        check_beginning(chain, begin.size, gone, ends, [stored.name.last_seq + 1 for stored in remainder.segments()])
+    return Survey(begin, regrowth.size, tip, newest, newest_range, hashes, contradicting)

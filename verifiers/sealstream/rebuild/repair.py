@@ -24,7 +24,8 @@ from sealstream.rebuild.notes import mend_notes
 from sealstream.rebuild.postgres_rebuild import MonthDone, MonthsRebuild, month_of, seal_repairs
 from sealstream.rebuild.reconcile import reconcile
 from sealstream.rebuild.reconciliation import Reconciliation, Sources, kafka_notes
-from sealstream.rebuild.spans import spans_between
+from sealstream.rebuild.spans import Span, spans_between
+from sealstream.sealing import EMPTY_RANGE, CompactRange
 from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_archive
 from sealstream.verify.signed import SignedSize, StoredNote, signed_sizes
 
@@ -122,7 +123,7 @@ def repair_postgres(
             sizes = _sizes(chain, archive, kafka)
             reason = "differed from the signed entries; built anew from the archive"
             whole = _with_kafka(source, kafka, chain)
-            rebuild = _rebuild(keeper, chain, whole, sizes, reason, ways)
+            rebuild = _rebuild(keeper, chain, whole, spans_between(sizes, _begins(archive, chain)), reason, ways)
             stop = _stop(keeper, chain, source.end(), kafka)
             done = _each_month(rebuild, source, months, stop, say)
             notes = mend_notes(keeper, target.reader_dsn, chain, sizes, say)
@@ -165,12 +166,15 @@ def replay_postgres(
                 say("verifying the archive")
                 verified_archive(archive, chain, workers=workers, progress=progress)
                 opened = FromArchive(archive, chain.name)
+                first = max(first, opened.begin())
                 source = _with_kafka(opened, kafka, chain)
                 stop = _stop(keeper, chain, opened.end(), kafka)
             sizes = _sizes(chain, archive, kafka)
             if not sizes:
                 raise Misconfigured(f"nothing is signed of chain {chain.name}: a store is rebuilt to what is signed")
-            rebuild = _rebuild(keeper, chain, source, sizes, f"replayed from {source.name}", ways)
+            begins = EMPTY_RANGE if archive is None else _begins(archive, chain)
+            spans = spans_between(sizes, begins)
+            rebuild = _rebuild(keeper, chain, source, spans, f"replayed from {source.name}", ways)
             done = []
             for item in rebuild.run(first, stop):
                 say(f"month {item.month}: entries {item.first} to {item.stop - 1} are built, verified and swapped in")
@@ -185,13 +189,13 @@ def replay_postgres(
 
 
 def _rebuild(
-    keeper: Keeper, chain: ChainSettings, source: EntrySource, sizes: list[SignedSize], reason: str, ways: _Ways
+    keeper: Keeper, chain: ChainSettings, source: EntrySource, spans: list[Span], reason: str, ways: _Ways
 ) -> MonthsRebuild:
     return MonthsRebuild(
         keeper,
         chain,
         source,
-        spans_between(sizes),
+        spans,
         reason=reason,
         keep=ways.keep,
         workers=ways.workers,
@@ -260,6 +264,15 @@ def _months_of(
             for run in behind.runs(source.end(), b"", stop) if begin < stop else ():
                 months |= {month_of(value) for value in run.values[max(begin - run.first, 0) :]}
     return sorted(months)
+
+
+def _begins(archive: ArchiveSettings | str | Path, chain: ChainSettings) -> CompactRange:
+    """The tree before the first archived entry, for an archive whose beginning was destroyed."""
+    view = ArchiveView(archive, chain.name)
+    try:
+        return view.start()
+    finally:
+        view.close()
 
 
 def _sizes(

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from sealstream.archive.statements import ArchivedStatement
 from sealstream.checkpointing.growing import SignedSize
-from sealstream.errors import ChainStopped, Fenced, Forked, Misconfigured
+from sealstream.errors import ChainStopped, Fenced, Forked, Misconfigured, Unavailable
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
@@ -34,6 +34,8 @@ from sealstream.kafka import (
     end_offset,
     last_record,
     produce,
+    start_offset,
+    trim,
 )
 from sealstream.layout import (
     ChainSettings,
@@ -47,6 +49,7 @@ from sealstream.layout.archive import ARCHIVED_ACTION
 from sealstream.rebuild.remaining import PublishedNote, Regrowth, Remainder, Survey, by_size, survey
 from sealstream.rebuild.topics import NOTHING, InKafka, look_into_kafka, set_aside
 from sealstream.sealing import open_checkpoint, tip_after
+from sealstream.sequencer.producers import AS_OF_KEY, AsOf, encode_as_of
 
 __all__ = ["Restored", "TailLost", "largest_beyond", "restore_kafka"]
 
@@ -70,7 +73,7 @@ class TailLost(ChainStopped):
 class Restored(NamedTuple):
     """`size`: entries in the chain now, of which `written` were; `signed`: the largest known checkpoint's size;
     `evidence`: files with what Kafka held before; `strange`: notes in Kafka that contradict the stores; `made_topics`:
-    whether some topic was not there before.
+    whether some topic was not there before; `begin`: the first entry that is left, those before being over.
     """
 
     size: int
@@ -81,6 +84,7 @@ class Restored(NamedTuple):
     evidence: list[Path]
     strange: list[PublishedNote]
     made_topics: bool = False
+    begin: int = 0
 
 
 def largest_beyond(notes: dict[int, PublishedNote], size: int) -> PublishedNote | None:
@@ -137,16 +141,16 @@ def restore_kafka(
         and there.complete
         and (found.newest is None or published >= found.newest.size)
     ):
-        return Restored(size, 0, max(known, default=0), 0, 0, evidence, [])
+        return Restored(size, 0, max(known, default=0), 0, 0, evidence, [], begin=found.begin.size)
     if replace is not None:
         evidence, there, begin = set_aside(kafka, topics, replace), NOTHING, 0
     restoring = _Restoring(kafka, chain, remainder, known, found, replication)
     segments = restoring.run(begin, there.segments, lambda done: progress("restoring", done, found.size))
     said_again = restoring.say_again()
     signed = max(known, default=0)
-    written = max(0, found.size - begin)
+    written = max(0, found.size - max(begin, found.begin.size))
     made = not there.complete
-    return Restored(size, written, signed, segments, said_again, evidence, found.contradicting, made)
+    return Restored(size, written, signed, segments, said_again, evidence, found.contradicting, made, found.begin.size)
 
 
 _ADVICE = (
@@ -177,6 +181,8 @@ def _contradiction(topics: ChainTopics, there: InKafka, found: Survey) -> str:
     if there.tip is None or there.tip.size > found.size:
         return ""
     seq = there.tip.size - 1
+    if seq < found.begin.size:
+        return f"{topics.chain} ends with entry {seq}, and the stores begin with {found.begin.size} only"
     if found.hashes[seq] != there.tip.hash:
         return (
             f"{topics.chain} ends with an entry {seq} of the hash {there.tip.hash.hex()}, but the stores' has "
@@ -218,6 +224,7 @@ class _Restoring:
             inputs = (topics.raw, topics.control)  # whoever waits for these takes the chain as soon as they are there
             create_topics(kafka, [each for each in configs if each.name not in inputs], self._replication)
             self._check_settled(begin)
+            self._begin_later(producer, begin)
             segments = self._write_entries(producer, begin, noted, progress)
             create_topics(kafka, configs, self._replication)
             return segments
@@ -246,7 +253,8 @@ class _Restoring:
         ):
             return
         # About where the entry after it will stand; who reads on from there looks for it.
-        offset = newest.size + (newest.size - begin) // _ENTRIES
+        begin = max(begin, self._found.begin.size)
+        offset = newest.size - self._found.begin.size + (newest.size - begin) // _ENTRIES
         headers = CheckpointHeaders(self._found.newest_range.hashes, offset)
         producer.begin()
         producer.produce(topic, newest.note, headers=checkpoint_headers(headers))
@@ -258,11 +266,37 @@ class _Restoring:
         if (0 if tail is None else tip_after(tail.value or b"").size) != begin:
             raise Fenced(f"{self._topics.chain} grew meanwhile: stop the sequencer, and run the command again")
 
+    def _begin_later(self, producer: TransactionalProducer, begin: int) -> None:
+        """Where what is left begins later than with entry 0 the topic begins later than at offset 0: as one that was
+        trimmed, which is what everybody takes it for. What is remembered of producers begins there, too.
+        """
+        kafka, topic = self._kafka, self._topics.chain
+        if not self._found.begin.size or begin:
+            return
+        if last_record(kafka, self._topics.producers) is None:
+            producer.begin()
+            as_of = encode_as_of(AsOf(self._found.begin.size, "", "", keys=0))
+            producer.produce(self._topics.producers, as_of, AS_OF_KEY)
+            producer.commit()
+        if start_offset(kafka, topic):
+            return
+        if not end_offset(kafka, topic, committed=False):
+            producer.begin()
+            producer.produce(topic, b"")
+            producer.flush()
+            producer.abort()
+        deadline = time.monotonic() + _READ_BACK_S
+        while not (end := end_offset(kafka, topic, committed=True)):  # the abort's marker is written in its own time
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{topic}: a transaction that was aborted has not ended: run the command again")
+            time.sleep(0.1)
+        trim(kafka, topic, end)
+
     def _write_entries(
         self, producer: TransactionalProducer, begin: int, noted: set[int], progress: Callable[[int], None]
     ) -> int:
         kafka, topic = self._kafka, self._topics.chain
-        regrowth = Regrowth(self._chain, self._notes)
+        regrowth = Regrowth(self._chain, self._notes, self._found.begin)
         end, segments = end_offset(kafka, topic, committed=True), 0
         with CommittedReader(kafka, topic, end) as seen:
             for batch in _batches(self._remainder.values()):

@@ -51,10 +51,16 @@ class Leaf(NamedTuple):
     place: str
 
 
-def spans_between(sizes: Sequence[SignedSize]) -> list[Span]:
-    """The spans of a chain, in order, from the signed sizes that have their compact range."""
+def spans_between(sizes: Sequence[SignedSize], begins: CompactRange = EMPTY_RANGE) -> list[Span]:
+    """The spans of a chain, in order, from the signed sizes that have their compact range.
+
+    `begins`: the tree before the first entry of an archive whose beginning was destroyed, as its first manifest says.
+    It counts where nothing smaller is signed: the first span then proves it, since no other tree grows into the signed
+    one.
+    """
     spans = []
-    start = EMPTY_RANGE
+    ranged = [signed.size for signed in sizes if signed.compact_range is not None]
+    start = begins if begins.size < min(ranged, default=0) else EMPTY_RANGE
     for signed in sorted(sizes, key=lambda signed: signed.size):
         if signed.compact_range is not None and signed.size > start.size:
             spans.append(Span(start, signed.compact_range))

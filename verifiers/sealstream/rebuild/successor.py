@@ -107,7 +107,7 @@ def carry_over(kafka: KafkaSettings, old: ChainSettings, new: ChainSettings, top
 
 def _input_as_of(remainder: Remainder, size: int) -> tuple[str, int]:
     """Which raw topic the first `size` entries have recorded, and the offset behind what they account for."""
-    topic_id, offset, done = "", 0, 0
+    topic_id, offset, done = "", 0, remainder.begin().size
     for values in remainder.values():
         if done >= size:
             break

@@ -26,10 +26,11 @@ from sealstream.archive import (
 )
 from sealstream.errors import NotCanonical, SealstreamError
 from sealstream.events import parse_timestamp
-from sealstream.layout.archive import SegmentName
+from sealstream.layout.archive import ENTRIES, SegmentName, archive_prefix
+from sealstream.layout.holds import Hold, covering
 from sealstream.layout.manifests import Manifest, parse_manifest
 from sealstream.layout.parquet import PARQUET_COLUMNS
-from sealstream.sealing import open_checkpoint, read_written, split_sealed
+from sealstream.sealing import CompactRange, checked_range, open_checkpoint, read_written, split_sealed
 from sealstream.verify.ahead import SegmentWalked, sealed_values, walk_segments
 from sealstream.verify.report import Fault, FaultKind, Report
 from sealstream.verify.signatures import SignatureJudge
@@ -90,13 +91,16 @@ class _Archive:
             if segment.manifest is not None
         ]
         examination = Examination(self._asked, "archive", notes)
+        begins = next((index for index, segment in enumerate(segments) if _has_object(segment)), 0)
+        gone, segments = segments[:begins], segments[begins:]
         first = self._first(segments)
         at = None
         if first:
-            behind = segments[first].name.first_seq
-            at = next((s for s in examination.sizes if s.size == behind and s.compact_range is not None), None)
+            seq = segments[first].name.first_seq
+            at = next((s for s in examination.sizes if s.size == seq and s.compact_range is not None), None)
             first = first if at is not None else 0
-        examination.begin(lambda row: f"{self._rows_at} row {row}", at=at)
+        behind = _start_of(segments[0]) if segments and at is None else None
+        examination.begin(lambda row: f"{self._rows_at} row {row}", at=at, behind=behind)
         total = sum(segment.name.last_seq - segment.name.first_seq + 1 for segment in segments[first:])
         read = []
         try:
@@ -106,7 +110,10 @@ class _Archive:
         finally:
             self._columns.close()
         self._manifest_chain(segments[first:])
+        if behind is not None:
+            self._destroyed(segments[0].name.first_seq, gone, examination)
         self._promised(read, examination)
+        self._held(read, examination)
         self._sealed_statements(read, examination)
         for key in self._store.foreign:
             self._fault(FaultKind.INSERTED, key, "names no segment of this chain")
@@ -310,6 +317,22 @@ class _Archive:
                 )
                 self._fault(FaultKind.EDITED, former.name.manifest_key, detail, former.name)
 
+    def _destroyed(self, size: int, gone: Sequence[_Segment], examination: Examination) -> None:
+        """Whether the entries before the first object that is there were destroyed as the chain has sealed."""
+        destroyed, by = examination.history.destroyed_before(size, examination.first_link)
+        if by is not None:
+            examination.report.notes.append(
+                f"destroyed as sealed: entries up to {destroyed - 1} are not in the archive any more (entry {by.seq}, "
+                f"{by.at}, says so: {by.metadata['reason']})"
+            )
+        for segment in gone:
+            if segment.name.last_seq >= destroyed:
+                self._fault(FaultKind.MISSING, segment.name.object_key, "the object is not there", segment.name)
+        if destroyed < size:
+            detail = f"begins with entry {size}, and no signed archive.destroyed says that those before it are gone"
+            place = archive_prefix(ENTRIES, self._asked.identity.name)
+            self._faults.append(Fault(FaultKind.MISSING, place, detail, destroyed, size - 1))
+
     def _promised(self, segments: list[_Segment], examination: Examination) -> None:
         """What was archived is locked for as long as the chain promised when the segment's first entry was sealed."""
         for segment in segments:
@@ -326,6 +349,40 @@ class _Archive:
                     f"{promise.archive_days} days, so at least until {until.isoformat()}"
                 )
                 self._fault(FaultKind.UNLOCKED, segment.name.manifest_key, detail, segment.name)
+
+    def _held(self, segments: list[_Segment], examination: Examination) -> None:
+        """Manifests carry the legal holds that the chain says; what a standing one covers is under it in the bucket."""
+        standing: tuple[Hold, ...] | None = () if segments and segments[0].name.first_seq == 0 else None
+        behind = -1
+        for segment in segments:
+            if segment.manifest is None:
+                continue
+            carried = segment.manifest.holds
+            if standing is not None:
+                standing = examination.history.holds(segment.name.last_seq, standing, behind)
+                if carried != standing:
+                    said = ", ".join(hold.id for hold in carried) or "none"
+                    detail = f"carries the legal holds {said}: the chain says {_ids(standing)}"
+                    self._fault(FaultKind.EDITED, segment.name.manifest_key, detail, segment.name)
+            else:
+                standing = carried
+            behind = segment.name.last_seq
+        if not standing or not self._store.versioned:
+            return
+        young = {
+            statement.metadata.get("hold")
+            for statement in examination.history.holding
+            if self._asked.now - parse_timestamp(statement.at) < _STATEMENT_MAY_LAG
+        }
+        due = tuple(hold for hold in standing if hold.id not in young)  # a hold takes a while to be set everywhere
+        for segment in segments:
+            for stored in (segment.stored.object, segment.stored.manifest):
+                covered = covering(due, segment.name.date) if stored.versions else ()
+                if covered and not self._store.held(stored.key, stored.versions[0]):
+                    self._locked = False
+                    detail = f"has no legal hold: {_ids(covered)} covers it, as the chain has sealed"
+                    self._fault(FaultKind.UNLOCKED, stored.key, detail, segment.name)
+        examination.report.notes.append(f"legal holds stand: {_ids(standing)}")
 
     def _sealed_statements(self, segments: list[_Segment], examination: Examination) -> None:
         """What was read is what the chain sealed as archived."""
@@ -362,6 +419,10 @@ class _Archive:
         self._faults.append(Fault(kind, place, detail, *seqs))
 
 
+def _ids(holds: Sequence[Hold]) -> str:
+    return ", ".join(f"{hold.id} ({hold.days})" for hold in holds) or "none"
+
+
 def _ends(first: bytes, last: bytes) -> dict[str, object]:
     """What an object's first and last row (as sealed entries) say of the members of its manifest that speak of them."""
     found: dict[str, object] = {}
@@ -379,6 +440,22 @@ def _strange_columns(data: bytes) -> list[str]:
     """Columns that the format does not have: nothing vouches for what they say."""
     known = {column.name for column in PARQUET_COLUMNS}
     return [name for name in open_parquet(data).schema_arrow.names if name not in known]
+
+
+def _has_object(segment: _Segment) -> bool:
+    """Whether the object is there, or was hidden, which is no destruction."""
+    stored = segment.stored.object
+    return bool(stored.versions or stored.delete_markers)
+
+
+def _start_of(segment: _Segment) -> CompactRange | None:
+    """The tree before a segment that is not the first, as its manifest says: its own signed root proves it."""
+    if segment.manifest is None or not segment.name.first_seq:
+        return None
+    try:
+        return checked_range(segment.name.first_seq, segment.manifest.start_range)
+    except ValueError:
+        return None
 
 
 def _being_written(newest: StoredSegment) -> bool:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sealstream.errors import NotCanonical
 from sealstream.events import parse_timestamp
-from sealstream.layout import Retention, longest_retention, read_retention
-from sealstream.layout.chains import RETENTION_EXTENDED
+from sealstream.layout import Retention, longest_retention, month_leaves, read_retention
+from sealstream.layout.archive import DESTROYED_ACTION
+from sealstream.layout.chains import RETENTION_EXTENDED, STORE_EXPIRED
+from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET, Hold, after_statement, covering
 from sealstream.sealing import EMPTY_RANGE, CompactRange, extend, root
 from sealstream.verify.producers import ProducerLedger, Ranges
 from sealstream.verify.report import Fault, FaultKind, Report
@@ -71,13 +73,20 @@ class History:
         self.created: Statement | None = None
         self.continued: Statement | None = None
         self._extended: list[Statement] = []
+        self._expired: list[Statement] = []
+        self.holding: list[Statement] = []
+        self.destroyed: list[Statement] = []
         self.faults: list[Fault] = []
         self.signatures = SignatureTally()
+        self._month = ""
+        self._month_ends: dict[str, tuple[int, bytes]] = {}  # the last seq of each month that is over, and its hash
+        self._last: tuple[int, bytes] = (-1, b"")
 
     def add(self, result: WalkResult, reached: int) -> None:
         """Take a batch's result; every seq below `reached` has been walked or is a hole."""
         self._leaves.update(result.leaves)
         self._times.update(result.times)
+        self._note_months(result)
         self._faulty.update(f.first_seq for f in result.faults if f.first_seq is not None)
         self.faults += result.faults
         self.signatures.add(result.signatures)
@@ -89,6 +98,22 @@ class History:
         while self._next < len(self._sizes) and self._sizes[self._next].size <= reached:
             self._compare(self._sizes[self._next])
             self._next += 1
+
+    def _note_months(self, result: WalkResult) -> None:
+        """Where months end: seldom, so a batch is looked through only when one ends in it."""
+        times = result.times
+        if not times:
+            return
+        seqs = iter(times)
+        if self._month == next(reversed(times.values()))[:7] == times[next(seqs)][:7]:
+            last = next(reversed(times))
+            self._last = (last, result.leaves.get(last, b""))
+            return
+        for seq, time in times.items():
+            month = time[:7]
+            if month != self._month and self._last[0] == seq - 1:  # else some are missing between
+                self._month_ends.setdefault(self._month, self._last)
+            self._month, self._last = month, (seq, result.leaves.get(seq, b""))
 
     @property
     def trusted_size(self) -> int:
@@ -119,6 +144,12 @@ class History:
                 self._archived(statement)
             elif statement.action == RETENTION_EXTENDED:
                 self._extended.append(statement)
+            elif statement.action == STORE_EXPIRED:
+                self._expired.append(statement)
+            elif statement.action in (HOLD_SET, HOLD_LIFTED):
+                self.holding.append(statement)
+            elif statement.action == DESTROYED_ACTION:
+                self.destroyed.append(statement)
 
     def _entry_zero(self, statement: Statement) -> None:
         for name, expected in (("origin", self._identity.origin), ("vkey", self._identity.vkey)):
@@ -134,17 +165,109 @@ class History:
 
         An extension that shortens something counts for what it lengthens: nobody can take a promise back.
         """
-        said = [self.created] if self.created is not None else []
+        said = [self.created] if self.created is not None else self.destroyed[:1]
         said += [statement for statement in self._extended if statement.seq < seq]
         promise: Retention | None = None
         for statement in said:
-            members = statement.metadata.get("retention" if statement is self.created else "to")
+            members = statement.metadata.get("to" if statement.action == RETENTION_EXTENDED else "retention")
             try:
                 read = read_retention(members if isinstance(members, dict) else {})
             except NotCanonical:
                 continue  # against the rules, and reported as that
             promise = read if promise is None else longest_retention(promise, read)
         return promise
+
+    def holds(self, upto: int, before: tuple[Hold, ...] = (), behind: int = -1) -> tuple[Hold, ...]:
+        """The legal holds that stand after entry `upto`, if `before` stood after entry `behind`."""
+        held = before
+        for statement in self.holding:
+            if behind < statement.seq <= upto:
+                held = after_statement(held, statement.action, statement.metadata)
+        return held
+
+    def expired(self, store: str, size: int, last_hash: bytes) -> Statement | None:
+        """The signed `store.expired` by which most of a store's first `size` entries have left it; None: none of them.
+
+        `last_hash`: of the entry `size` - 1, for a statement that says so of that one. Months leave in order; a store
+        that was built anew may begin amid one whose time was over.
+        """
+        found: Statement | None = None
+        for statement in self._expired:
+            said, last = statement.metadata, int(statement.metadata["last_seq"])
+            if said["store"] != store or statement.seq >= self.trusted_size or self._says_another_end(statement):
+                continue
+            if last == size - 1 and said.get("last_hash") != last_hash.hex():
+                continue
+            if found is None or last > int(found.metadata["last_seq"]):
+                found = statement
+        return found
+
+    def _says_another_end(self, statement: Statement) -> str:
+        """What is wrong with the entries that a `store.expired` names, where its month was read; empty: nothing."""
+        said = statement.metadata
+        last, own_hash = self._month_ends.get(str(said.get("month")), (-1, b""))
+        if last < 0:
+            return ""
+        if said["last_seq"] != last:
+            return f"{said['month']} ends with entry {last}, and it says {said['last_seq']}"
+        return "" if said.get("last_hash") == own_hash.hex() else f"its last_hash is not that of entry {last}"
+
+    def destroyed_before(self, size: int, last_hash: bytes) -> tuple[int, Statement | None]:
+        """How many of the archive's first `size` entries are gone as a signed `archive.destroyed` says, and the last
+        that says so. `last_hash`: of the entry `size` - 1, which the list must name when it ends there.
+        """
+        gone, by = 0, None
+        for statement in self.destroyed:
+            if statement.seq >= self.trusted_size:
+                continue
+            for item in statement.metadata["segments"]:
+                end = int(item["last_seq"]) + 1
+                if gone < end <= size and (end < size or item["last_hash"] == last_hash.hex()):
+                    gone, by = end, statement
+        return gone, by
+
+    def _destroyed_wrongly(self) -> None:
+        """What was destroyed before its time, under a hold, or is not what was archived, whoever says so."""
+        for statement in self.destroyed:
+            holds, promise = self.holds(statement.seq), self.promised(statement.seq)
+            at = parse_timestamp(statement.at)
+            for item in statement.metadata["segments"]:
+                why = _too_early(item, at, promise) or _otherwise(item, self.archived.get(int(item["first_seq"])))
+                if held := covering(holds, _day_of(item)):
+                    why = f"the legal hold {held[0].id} stood"
+                if why:
+                    detail = f"lists {item['object']} as destroyed: {why}"
+                    self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
+
+    def _too_early(self) -> None:
+        """Months that were said to leave before the chain's promise of then was over, or while they were held."""
+        for statement in self._expired:
+            month, promise = statement.metadata.get("month"), self.promised(statement.seq)
+            if not isinstance(month, str):
+                continue
+            if wrong := self._says_another_end(statement):
+                detail = f"lets {month} leave {statement.metadata['store']}: {wrong}"
+                self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
+            for hold in self.holds(statement.seq):
+                if hold.covers_any(f"{month}-01", f"{month}-31"):
+                    detail = f"lets {month} leave {statement.metadata['store']}: the legal hold {hold.id} covers it"
+                    self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
+            if promise is None:
+                continue
+            until = "for ever"
+            if promise.online_days is not None:
+                try:
+                    due = month_leaves(month, promise.online_days)
+                except NotCanonical:
+                    continue  # of the year 0: against the rules in every way
+                if parse_timestamp(statement.at) >= due:
+                    continue
+                until = f"until {due.isoformat()}"
+            detail = (
+                f"lets {month} leave {statement.metadata.get('store')} at {statement.at}: {promise.policy} promises "
+                f"that it stays online {until}"
+            )
+            self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
 
     def _archived(self, statement: Statement) -> None:
         first_seq = _first_seq(str(statement.metadata.get("object", "")))
@@ -217,6 +340,8 @@ class History:
             self.faults.append(Fault(FaultKind.UNACCOUNTED, self._store, detail, missing.at_seq, missing.at_seq))
         self._not_reached()
         self._found_elsewhere()
+        self._too_early()
+        self._destroyed_wrongly()
         if self.continued is not None:
             report.notes.append(_continuation(self.continued))
         report.notes += [_extension(statement) for statement in self._extended]
@@ -301,3 +426,28 @@ def _first_seq(object_key: str) -> int | None:
     name = object_key.rpartition("/")[2]
     digits = name[:20]
     return int(digits) if len(digits) == 20 and digits.isdigit() else None
+
+
+def _day_of(item: dict[str, Any]) -> str:
+    """The UTC day of a segment that is listed, by its key."""
+    return str(item["object"]).partition("/date=")[2][:10]
+
+
+def _too_early(item: dict[str, Any], at: datetime, promise: Retention | None) -> str:
+    if at < parse_timestamp(item["retain_until"]):
+        return f"it was locked until {item['retain_until']}"
+    if promise is None:
+        return ""
+    try:
+        until = datetime.fromisoformat(f"{_day_of(item)}T00:00:00+00:00") + timedelta(days=promise.archive_days)
+    except ValueError:
+        return "its key names no day"
+    return f"{promise.policy} promises {promise.archive_days} days" if at < until else ""
+
+
+def _otherwise(item: dict[str, Any], archived: Statement | None) -> str:
+    """What is listed otherwise than it was archived; empty: nothing, or that is not known here."""
+    for member, value in () if archived is None else archived.metadata.items():
+        if item.get(member) != value:
+            return f"its {member} is {item.get(member)}: entry {archived.seq if archived else 0} says {value}"
+    return ""

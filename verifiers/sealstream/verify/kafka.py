@@ -13,15 +13,17 @@ from sealstream.errors import SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.kafka import KafkaSettings, end_offset, read_until_end, start_offset
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, decode_entry, parse_checkpoint_headers, read_retention
+from sealstream.layout.archive import DESTROYED_ACTION
 from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.verify.inputs import InputAccount
-from sealstream.verify.report import Report
+from sealstream.verify.report import Fault, FaultKind, Report
 from sealstream.verify.signed import SignedSize, StoredNote
 from sealstream.verify.verification import ONLINE_STALE_AFTER, Examination, Verification
 
 __all__ = ["formerly_online", "verify_kafka"]
 
 _EXTENDED = b'"action":"' + RETENTION_EXTENDED.encode() + b'"'
+_DESTROYED = b'"action":"' + DESTROYED_ACTION.encode() + b'"'
 _TRIM_GRACE = timedelta(days=1)  # an entry that is just old enough goes with the segment that it stands in
 
 
@@ -44,6 +46,9 @@ def verify_kafka(
         first_offset = since_offset
     elif first_offset > 0:
         first_seq, online_days = _trimmed_to(kafka, topics.chain, first_offset, asked, online_days)
+    destroyed = 0
+    if at is None and first_offset > 0 and not first_seq:
+        first_seq = destroyed = _destroyed_to(kafka, topics.chain, first_offset)
     account = InputAccount(kafka, topics, from_the_start=at is None and first_offset == 0)
     try:
         examination.begin(
@@ -56,7 +61,16 @@ def verify_kafka(
         examination.history.faults += account.finish()
     finally:
         account.close()
-    if first_seq:
+    if destroyed:
+        gone, by = examination.history.destroyed_before(destroyed, examination.first_link)
+        if by is not None:
+            examination.report.notes.append(
+                f"destroyed as sealed: entries up to {gone - 1} are nowhere any more (entry {by.seq} says so)"
+            )
+        if gone < destroyed:
+            detail = f"begins with entry {destroyed}, and nothing signed says that those before it are gone"
+            examination.history.faults.append(Fault(FaultKind.MISSING, topics.chain, detail, gone, destroyed - 1))
+    elif first_seq:
         examination.report.notes.append(
             f"the topic begins with entry {first_seq}: older ones were trimmed, as they may be after {online_days} "
             "days; verify them in the archive"
@@ -85,6 +99,21 @@ def _trimmed_to(
         rightly = youngest_trimmed >= timedelta(days=online_days) - _TRIM_GRACE
         return (written.seq, online_days) if rightly else (0, None)
     return 0, None
+
+
+def _destroyed_to(kafka: KafkaSettings, topic: str, start: int) -> int:
+    """The seq that the topic begins with, if any record speaks of destruction: it was restored from an archive whose
+    beginning was destroyed at its end. Whether that holds is found when everything was walked; 0: none does.
+    """
+    first = -1
+    for batch in read_until_end(kafka, topic, start):
+        try:
+            first = decode_entry(batch[0].value or b"").written.seq if first < 0 else first
+        except SealstreamError:
+            return 0
+        if any(_DESTROYED in (record.value or b"") for record in batch):
+            return first
+    return 0
 
 
 def formerly_online(kafka: KafkaSettings, topic: str, start: int, now: datetime) -> tuple[int | None, datetime]:

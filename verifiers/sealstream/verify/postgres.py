@@ -1,6 +1,8 @@
 """Verifies what Postgres holds of a chain: every row's bytes and seal, and every column against the bytes.
 
-All is read in one unchanging view, so rows and notes belong together while the sink goes on. Reads only.
+All is read in one unchanging view, so rows and notes belong together while the sink goes on. Months whose online time
+was over may be gone: where the rows do not begin with entry 0, a signed `store.expired` among them must say that what
+stood before has left, or `archive.destroyed` that its time is over everywhere. Without one it is missing. Reads only.
 """
 
 from __future__ import annotations
@@ -26,23 +28,30 @@ def verify_postgres(reader_dsn: str, asked: Verification) -> Report:
         examination = Examination(asked, "postgres", notes)
         bounds = store.seq_bounds(chain)
         at = _where_to_begin(store, examination, bounds, asked)
-        first_seq = examination.begin(lambda row: f"{AUDIT_LOG} seq {row}", at=at)
+        begins = 0 if bounds is None or at is not None or asked.since is not None else bounds[0]
+        first_seq = examination.begin(lambda row: f"{AUDIT_LOG} seq {row}", at=at, first_seq=max(begins, 0))
+        left = first_seq > 0 and bounds is not None and first_seq == bounds[0]
         total = 0 if bounds is None else bounds[1] - first_seq + 1
         for rows in store.rows(chain, first_seq):
             examination.add([row.sealed_value for row in rows], [row.seq for row in rows])
             examination.history.faults += _columns(rows)
             asked.progress(examination.report.entries, total)
         examination.history.faults += _position(store, chain, bounds) + _strangers(store, chain, bounds)
+        if left:
+            examination.history.faults += _left(store, chain, first_seq, examination)
     return examination.finish(stale_after=ONLINE_STALE_AFTER, assurance="self-signed")
 
 
 def _where_to_begin(
     store: PostgresStore, examination: Examination, bounds: tuple[int, int] | None, asked: Verification
 ) -> SignedSize | None:
-    """The signed size to begin behind for `since`; None to begin with entry 0."""
-    if asked.since is None or bounds is None:
+    """The signed size to begin behind for `since`, or because months have left; None to begin with entry 0."""
+    if bounds is None:
         return None
-    chosen = None
+    ranged = (signed for signed in examination.sizes if signed.compact_range is not None)
+    chosen = next((signed for signed in ranged if signed.size == bounds[0]), None)
+    if asked.since is None:
+        return chosen
     for signed in examination.sizes:
         if signed.compact_range is None or signed.size - 1 < bounds[0] or signed.size > bounds[1]:
             continue
@@ -51,6 +60,28 @@ def _where_to_begin(
             break
         chosen = signed
     return chosen
+
+
+def _left(store: PostgresStore, chain: str, size: int, examination: Examination) -> list[Fault]:
+    """Whether the entries that are gone from the beginning have left as the log itself has sealed."""
+    first = next(store.rows(chain, size, size + 1), None)
+    statement = examination.history.expired("postgres", size, first[0].prev_hash if first else b"")
+    left, by = examination.history.destroyed_before(size, first[0].prev_hash if first else b"")
+    if by is not None:
+        examination.report.notes.append(
+            f"destroyed as sealed: entries up to {left - 1} are not in the archive, either (entry {by.seq} says so)"
+        )
+    if statement is not None:
+        left = max(left, min(int(statement.metadata["last_seq"]) + 1, size))
+        month = statement.metadata.get("month", "")
+        examination.report.notes.append(
+            f"not online any more: entries up to {left - 1} have left Postgres, {month} the last of them (entry "
+            f"{statement.seq} says so); verify what is there of them in the archive"
+        )
+    if left >= size:
+        return []
+    detail = "not there, and no signed store.expired says that their time in Postgres was over"
+    return [Fault(FaultKind.MISSING, AUDIT_LOG, detail, left, size - 1)]
 
 
 def _sequenced_at(row: StoredRow) -> float:

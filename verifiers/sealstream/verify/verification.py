@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from sealstream.errors import NotCanonical
 from sealstream.events import KeyRing
-from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, check_next, start_tip
+from sealstream.sealing import EMPTY_RANGE, CompactRange, Tip, check_next, split_sealed, start_tip
 from sealstream.verify.ahead import SegmentWalked
 from sealstream.verify.history import ChainIdentity, History
 from sealstream.verify.report import Report, merge_runs, not_given
@@ -53,16 +54,20 @@ class Examination:
         place: Callable[[int], str],
         *,
         at: SignedSize | None = None,
+        behind: CompactRange | None = None,
         first_seq: int = 0,
         each: Each | None = None,
     ) -> int:
         """Begin with entry 0, or right behind a signed size that has its compact range, or (what lies before being
-        gone for a good reason) with `first_seq`, whose tree is known at the next signed size. Gives the first seq.
+        gone for a good reason) with `first_seq`, whose tree is known at the next signed size, or `behind` a range that
+        the next signed size will prove or belie. Gives the first seq.
         """
         start: CompactRange = EMPTY_RANGE
         tip: Tip | None = start_tip(self.asked.identity.origin) if first_seq == 0 else None
         if at is not None and at.compact_range is not None:
             start, tip, first_seq = at.compact_range, None, at.size
+        elif behind is not None and behind.size:
+            start, tip, first_seq = behind, None, behind.size
         self.start = first_seq
         self.report.first_seq = first_seq
         self._history = History(
@@ -83,6 +88,14 @@ class Examination:
         """The judge of producers' signatures, as of the entries so far; after `begin`."""
         assert self._walk is not None
         return self._walk.signatures
+
+    @property
+    def first_link(self) -> bytes:
+        """The hash that the first entry read names as the one before it; empty: nothing was read that has one."""
+        try:
+            return split_sealed((self._walk and self._walk.first) or b"").prev_hash
+        except NotCanonical:
+            return b""
 
     def add(self, values: Sequence[bytes], places: Sequence[int]) -> None:
         """The next sealed entries, as the store holds them."""

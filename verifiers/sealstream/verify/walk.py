@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
 from sealstream.events import FIELDS, STATEMENTS, KeyRing, ValidEvent, check_metadata, validate_control, validate_event
 from sealstream.layout import Entry, decode_entry
-from sealstream.layout.chains import RETENTION_EXTENDED
+from sealstream.layout.archive import DESTROYED_ACTION
+from sealstream.layout.chains import RETENTION_EXTENDED, STORE_EXPIRED
+from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET
 from sealstream.sealing import (
     SEAL_BYTES,
     Sealed,
@@ -50,6 +52,10 @@ _STATEMENTS_KEPT = {
     "chain.created": "log",
     "producer.gap": "log",
     RETENTION_EXTENDED: "control",
+    DESTROYED_ACTION: "control",
+    HOLD_LIFTED: "control",
+    HOLD_SET: "control",
+    STORE_EXPIRED: "control",
     "segment.archived": "control",
 }
 _WRITTEN = b',"written":{'
@@ -59,11 +65,12 @@ Each = Callable[[int, int, Entry, Sealed], None]
 
 
 class Statement(NamedTuple):
-    """A statement of the log (or of its sinks) that later checks need."""
+    """A statement of the log (or of its sinks) that later checks need. `at`: when it was sealed."""
 
     seq: int
     action: str
     metadata: dict[str, Any]
+    at: str = ""
 
 
 @dataclass
@@ -183,7 +190,7 @@ class Walk:
         if written.kind == "event":
             self._number(result, seq, entry)
         elif _STATEMENTS_KEPT.get(entry.action) == written.kind and _fits(entry):  # of the wrong kind: for nothing
-            result.statements.append(Statement(seq, entry.action, entry.metadata or {}))
+            result.statements.append(Statement(seq, entry.action, entry.metadata or {}, written.sequenced_at))
         if self._each is not None:
             self._each(place, seq, entry, sealed)
 

@@ -1,0 +1,217 @@
+"""The end of an archive: only what is over, only what was listed, never unseen. S3 enforces the locks, for seconds."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.archive.conftest import Stage
+from tests.long_runs import long_run
+
+from sealstream.archive import Bucket
+from sealstream.errors import Forked, Held, Misconfigured
+from sealstream.events import control_statement, format_timestamp
+from sealstream.layout import Retention
+from sealstream.layout.archive import DESTROYED_ACTION, archived_statement_id
+from sealstream.layout.holds import Hold
+from sealstream.retention import (
+    Ended,
+    destroy_listed,
+    destroyed_statement_id,
+    ended_segments,
+    statement_members,
+)
+from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_archive
+
+pytestmark = long_run
+
+A_DAY = Retention("1d", archive_days=1)
+
+
+class Over:
+    """An archive of entries of forty days ago, whose locks end some seconds after they were put."""
+
+    def __init__(self, s: Stage, locked_s: int) -> None:
+        self.s = s
+        self.locked_s = locked_s
+        self.grow(64)
+
+    def grow(self, events: int) -> None:
+        self.s.chain.events(events)
+        self.s.publish()
+        sink = self.s.sink(clock=lambda: datetime.now(UTC) - timedelta(days=1) + timedelta(seconds=self.locked_s))
+        self.s.run(sink)
+        sink.close()
+
+    def wait(self) -> None:
+        """Until every lock has ended."""
+        locks = [
+            self.s.bucket.lock(each.key, each.versions[0].version_id)
+            for segment in self.s.stored_segments()
+            for each in (segment.object, segment.manifest)
+        ]
+        while datetime.now(UTC) <= max(lock.until for lock in locks if lock is not None):
+            time.sleep(0.5)
+
+    def sealed(self, ids: Sequence[str]) -> dict[str, Mapping[str, object]]:
+        by_id = {
+            archived_statement_id(self.s.chain.origin, segment.name): segment.name
+            for segment in self.s.stored_segments()
+        }
+        said = {str(metadata["object"]): metadata for metadata in self.s.archived()}
+        return {own: said[by_id[own].object_key] for own in ids if own in by_id and by_id[own].object_key in said}
+
+    def ended(self, holds: Sequence[Hold] = (), listed: int = 0) -> Ended:
+        return ended_segments(self.s.bucket_settings, self.s.chain.settings, self.sealed, holds, listed_up_to=listed)
+
+    def say(self, ended: Ended, **other: Any) -> dict[str, Any]:
+        """The list, sealed and archived; with `other` members, as a liar has it."""
+        members: dict[str, Any] = {**statement_members(self.s.chain.settings, ended.segments, "over"), **other}
+        first, last = members["first_seq"], members["last_seq"]
+        value = control_statement(
+            DESTROYED_ACTION, id=destroyed_statement_id(self.s.chain.origin, first, last),
+            timestamp=format_timestamp(datetime.now(UTC)), actor_id="ann", actor_type="admin", resource_type="archive",
+            resource_id=f"{first}-{last}", metadata=members,
+        )  # fmt: skip
+        self.s.chain.at = datetime.now(UTC)
+        self.s.chain.control(value)
+        for _ in range(2):  # the second time what the first has said of its segments is archived, too
+            self.grow(45)
+        return members
+
+    def destroy(self, members: dict[str, Any], holds: Sequence[Hold] = ()) -> int:
+        return destroy_listed(self.s.bucket_settings, self.s.chain.settings, lambda: holds, members["segments"])
+
+    def verified(self) -> Report:
+        identity = ChainIdentity(self.s.chain.name, self.s.chain.origin, self.s.chain.settings.vkey)
+        return verify_archive(self.s.bucket_settings, Verification(identity, datetime.now(UTC)))
+
+
+@pytest.fixture
+def over(stage: Callable[..., Stage]) -> Over:
+    return Over(stage(retention=A_DAY, at=datetime.now(UTC) - timedelta(days=40)), locked_s=8)
+
+
+def test_what_is_over_goes_as_it_was_sealed_and_the_rest_holds(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Over(stage(retention=A_DAY, at=datetime.now(UTC) - timedelta(days=40)), locked_s=40)
+    locked = over.ended()
+    assert locked.segments == []
+    assert "is locked until" in locked.stops
+    first = over.s.stored_segments()[0].object
+    with pytest.raises(Misconfigured):  # S3 itself says no
+        over.s.bucket.delete(first.key, first.versions[0].version_id)
+    over.wait()
+    ended = over.ended()
+    assert [each.name for each in ended.segments] == [each.name for each in over.s.stored_segments()[:-1]]
+    assert ended.stops.endswith("is the newest")
+    over.locked_s = 8
+    members = over.say(ended)
+    assert over.verified().faults == []
+
+    deletes = 0
+
+    def killed(self: Bucket, key: str, version: str) -> None:
+        nonlocal deletes
+        deletes += 1
+        if deletes == 2:
+            raise KeyboardInterrupt
+        real(self, key, version)
+
+    real = Bucket.delete
+    monkeypatch.setattr(Bucket, "delete", killed)
+    with pytest.raises(KeyboardInterrupt):
+        over.destroy(members)
+    half = over.verified()
+    assert half.faults == []
+    assert half.first_seq == ended.segments[0].name.last_seq + 1
+    assert over.destroy(members) == 2 * len(ended.segments) - 1
+    assert over.destroy(members) == 0
+    report = over.verified()
+    assert (report.faults, report.first_seq, report.exit_code) == ([], members["last_seq"] + 1, 0)
+    assert any(note.startswith(f"destroyed as sealed: entries up to {members['last_seq']} ") for note in report.notes)
+    assert over.ended(listed=members["last_seq"] + 1).stops
+    sink = over.s.sink()  # which goes on behind its newest
+    sink.step()
+    sink.close()
+
+
+def test_what_went_without_a_list_is_missing(over: Over) -> None:
+    over.wait()
+    first, second = over.s.stored_segments()[:2]
+    for segment in (first, second):
+        for each in (segment.object, segment.manifest):
+            over.s.bucket.delete(each.key, each.versions[0].version_id)
+    gone = [(f.kind, f.first_seq, f.last_seq) for f in over.verified().faults if f.kind is not FaultKind.STALE]
+    assert gone == [(FaultKind.MISSING, 0, second.name.last_seq)]
+
+
+def test_a_list_that_names_less_than_is_gone_excuses_no_more(over: Over) -> None:
+    over.wait()
+    ended = over.ended()
+    members = over.say(ended._replace(segments=ended.segments[:1]))
+    second = over.s.stored_segments()[1]
+    over.destroy(members)
+    for each in (second.object, second.manifest):
+        over.s.bucket.delete(each.key, each.versions[0].version_id)
+    assert [(f.kind, f.first_seq, f.last_seq) for f in over.verified().faults] == [
+        (FaultKind.MISSING, second.name.first_seq, second.name.last_seq)
+    ]
+
+
+def test_longer_locks_and_holds_stop_it_when_it_is_planned_and_when_it_is_done(over: Over) -> None:
+    over.wait()
+    ended = over.ended()
+    members = over.say(ended)
+    longer, held = over.s.stored_segments()[1].object, over.s.stored_segments()[0].manifest
+    over.s.bucket.lengthen(longer.key, longer.versions[0].version_id, datetime.now(UTC) + timedelta(hours=1))
+    again = over.ended()
+    assert [each.name for each in again.segments] == [ended.segments[0].name]
+    assert f"{longer.key} is locked until" in again.stops
+    with pytest.raises(Held, match="is locked until"):
+        over.destroy(members)
+    over.s.bucket.hold(held.key, held.versions[0].version_id, True)
+    with pytest.raises(Held, match="a legal hold stands"):
+        over.destroy({"segments": members["segments"][:1]})
+    with pytest.raises(Misconfigured):  # S3 itself says no
+        over.s.bucket.delete(held.key, held.versions[0].version_id)
+    covering = Hold(str(uuid.uuid4()))
+    assert over.ended([covering]).segments == []
+    assert covering.id in over.ended([covering]).stops
+    with pytest.raises(Held, match=covering.id):
+        over.destroy({"segments": members["segments"][1:]}, [covering])
+
+
+def test_a_list_is_no_command(over: Over) -> None:
+    """Whoever may write to the control topic can have anything listed."""
+    over.wait()
+    ended = over.ended()
+    (item, *_) = (dict(each.members) for each in ended.segments)
+    before = len(over.s.stored_segments())
+    with pytest.raises(Forked, match="another SHA-256"):
+        over.destroy({"segments": [item | {"object_sha256": "ab" * 32}]})
+    foreign = str(item["object"]).replace(f"chain={over.s.chain.name}/", "chain=other/")
+    with pytest.raises(Held, match="no segment of chain"):
+        over.destroy({"segments": [item | {"object": foreign}]})
+    kept = over.s.chain.settings._replace(retention=Retention("6y", archive_days=2_196))
+    with pytest.raises(Held, match="6y keeps it until"):
+        destroy_listed(over.s.bucket_settings, kept, tuple, [item])
+    assert len(over.s.stored_segments()) == before
+    liar = [{**each.members, "object_sha256": "ab" * 32} for each in ended.segments]
+    over.say(ended, segments=liar)
+    told = [fault for fault in over.verified().faults if fault.kind is FaultKind.INVALID]
+    assert "its object_sha256 is abab" in told[0].detail
+
+
+def test_a_list_before_its_time_is_told(over: Over) -> None:
+    over.wait()
+    ended = over.ended()
+    until = format_timestamp(datetime.now(UTC) + timedelta(days=300))
+    over.say(ended, segments=[{**each.members, "retain_until": until} for each in ended.segments])
+    told = [fault for fault in over.verified().faults if fault.kind is FaultKind.INVALID]
+    assert f"it was locked until {until}" in told[0].detail

@@ -1,0 +1,261 @@
+"""The end of the archive: versions whose lock has ended are deleted, the oldest segments first, and the chain says so.
+
+1. Each segment is read once more, met by the signed roots and held to what the chain has sealed of it: so it is known
+   what goes. Its locks must have ended, its policy's time too, and no legal hold may stand, in the chain or the bucket.
+2. The chain seals `archive.destroyed`, which lists keys, versions, SHA-256s and hashes, and the signed size up to which
+   everything is gone.
+3. The archive itself holds that statement, in a segment that stays.
+4. The objects are deleted, by version, each looked at again; then the manifests.
+
+So an archive that begins later than with entry 0 says by itself that this was meant, and by whom; what remains verifies
+from the compact range in its first manifest. A crash between any two steps leaves the statement, perhaps, and some of
+what it lists; the next run goes on with what is listed and still there, says nothing twice, and deletes nothing that is
+not listed. The invariant: only a beginning of the archive goes, since every other segment is needed to read the rest
+without a gap.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sealstream.archive import ArchiveSettings, ArchiveStore, Bucket, ColumnMaker, StoredSegment
+from sealstream.archive.holdings import Holding
+from sealstream.errors import Forked, Held
+from sealstream.layout import ChainSettings, retention_members
+from sealstream.layout.archive import SegmentName, parse_archive_key
+from sealstream.layout.holds import Hold, covering
+from sealstream.retention.archived_month import SealedStatements, look_at, statements_of
+
+__all__ = [
+    "MAX_SEGMENTS",
+    "Doomed",
+    "Ended",
+    "destroy_listed",
+    "destroyed_statement_id",
+    "ended_segments",
+    "policy_ends",
+    "statement_members",
+]
+
+MAX_SEGMENTS = 50
+"""In one `archive.destroyed`: it then fits an entry."""
+
+
+class Doomed(NamedTuple):
+    """A segment that was read and found whole, and whose time is over. `members`: as `archive.destroyed` lists it."""
+
+    name: SegmentName
+    members: dict[str, object]
+    root: bytes
+    last_hash: bytes
+
+
+class Ended(NamedTuple):
+    """The beginning of the archive that may go, and why it does not go on behind that."""
+
+    segments: list[Doomed]
+    stops: str
+
+
+def destroyed_statement_id(origin: str, first: int, last: int) -> str:
+    """The id of an `archive.destroyed`: UUIDv5 of `destroyed/<first>-<last>`."""
+    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, origin), f"destroyed/{first}-{last}"))
+
+
+def ended_segments(
+    archive: ArchiveSettings,
+    chain: ChainSettings,
+    sealed: SealedStatements,
+    holds: Sequence[Hold],
+    *,
+    listed_up_to: int = 0,
+    online_from: int | None = None,
+    margin: timedelta = timedelta(0),
+    progress: Callable[[int, int | None], object] = lambda _done, _total: None,
+) -> Ended:
+    """The segments from entry `listed_up_to` on (what is below it, the chain has said already) whose time is over.
+
+    `chain.retention`: what is in force; `holds`: those that stand; `online_from`: the first entry that must leave
+    Postgres before it goes here, since it leaves there only when it can be read here; `margin`: for how long it must
+    have been over, by the clocks here and of the bucket. Raises `Forked` at one that is not what was sealed.
+    """
+    store, bucket, maker = ArchiveStore(archive, chain.name), Bucket(archive), ColumnMaker()
+    found: list[Doomed] = []
+    try:
+        bucket.check()
+        moment = _moment(bucket) - margin
+        segments = [segment for segment in store.segments() if segment.name.first_seq >= listed_up_to]
+        due, stops = _due(segments, chain, holds, online_from, moment)
+        expected = listed_up_to
+        statements: dict[SegmentName, Mapping[str, object]] = {}
+        for done, segment in enumerate(due, 1):
+            if done % MAX_SEGMENTS == 1:
+                statements = statements_of(chain, due[done - 1 : done - 1 + MAX_SEGMENTS], sealed)
+            if segment.name.first_seq != expected:
+                raise Forked(f"the archive lacks the entries {expected} to {segment.name.first_seq - 1}: nothing goes")
+            why = _kept(bucket, segment, moment)
+            if why:
+                stops = why
+                break
+            holding = look_at(bucket, chain, segment, statements.get(segment.name), maker)
+            found.append(_doomed(holding))
+            expected = segment.name.last_seq + 1
+            progress(done, len(due))
+    finally:
+        maker.close()
+        bucket.close()
+        store.close()
+    return Ended(found, stops)
+
+
+def _due(
+    segments: Sequence[StoredSegment],
+    chain: ChainSettings,
+    holds: Sequence[Hold],
+    online_from: int | None,
+    now: datetime,
+) -> tuple[list[StoredSegment], str]:
+    """Those whose day is as old as the policy says, and that no hold of the chain covers; why not the next."""
+    due: list[StoredSegment] = []
+    for segment in segments:
+        ends = policy_ends(segment.name, chain)
+        if ends > now:
+            return due, f"{segment.name.object_key} is kept by {chain.retention.policy} until {ends:%Y-%m-%d}"
+        if held := covering(holds, segment.name.date):
+            return due, f"{segment.name.object_key} is under the legal hold {held[0].id}"
+        if online_from is not None and segment.name.last_seq >= online_from:
+            why = "Postgres still has entries of it, which leave first (`sealstream retention run`)"
+            return due, f"{segment.name.object_key} stays: {why}"
+        due.append(segment)
+    # The newest segment stays: an empty archive could not say what was in it.
+    return due[:-1], f"{due[-1].name.object_key} is the newest" if due else "the archive is empty"
+
+
+def policy_ends(name: SegmentName, chain: ChainSettings) -> datetime:
+    """Until when the policy keeps a segment: so many days after the end of its day."""
+    day = datetime.fromisoformat(name.date).replace(tzinfo=UTC)
+    return day + timedelta(days=1 + chain.retention.archive_days)
+
+
+def _kept(bucket: Bucket, segment: StoredSegment, now: datetime) -> str:
+    """Why the bucket keeps one of the two; empty: it does not."""
+    for stored in (segment.object, segment.manifest):
+        version = stored.counting()
+        if version is None or version.version_id is None:
+            raise Forked(f"{stored.key} is not there, and the chain has not said that it was destroyed")
+        lock = bucket.lock(stored.key, version.version_id)
+        if lock is not None and lock.until > now:
+            return f"{stored.key} is locked until {lock.until:%Y-%m-%d %H:%M:%SZ}"
+        if bucket.held(stored.key, version.version_id):
+            return f"{stored.key} is under a legal hold in the bucket (`sealstream retention hold apply` releases it?)"
+    return ""
+
+
+def _doomed(holding: Holding) -> Doomed:
+    manifest = holding.manifest
+    members: dict[str, object] = {
+        "object": manifest.object,
+        "object_version": manifest.object_version,
+        "object_sha256": manifest.object_sha256.hex(),
+        "manifest": manifest.segment.manifest_key,
+        "manifest_version": holding.manifest_version,
+        "manifest_sha256": holding.manifest_sha256.hex(),
+        "first_seq": manifest.first_seq,
+        "last_seq": manifest.last_seq,
+        "first_hash": manifest.first_hash.hex(),
+        "last_hash": manifest.last_hash.hex(),
+        "retain_until": manifest.retain_until,
+    }
+    return Doomed(manifest.segment, members, holding.signed.root, manifest.last_hash)
+
+
+def statement_members(chain: ChainSettings, doomed: Sequence[Doomed], reason: str) -> dict[str, object]:
+    """What `archive.destroyed` says of them; at most `MAX_SEGMENTS`, one behind the other."""
+    return {
+        "first_seq": doomed[0].name.first_seq,
+        "last_seq": doomed[-1].name.last_seq,
+        "last_hash": doomed[-1].last_hash.hex(),
+        "root": doomed[-1].root.hex(),
+        "segments": [each.members for each in doomed],
+        "retention": retention_members(chain.retention),
+        "reason": reason,
+    }
+
+
+def destroy_listed(
+    archive: ArchiveSettings,
+    chain: ChainSettings,
+    holds: Callable[[], Sequence[Hold]],
+    listed: Iterable[Mapping[str, Any]],
+    *,
+    progress: Callable[[int, int | None], object] = lambda _done, _total: None,
+) -> int:
+    """Deletes what is named in these sealed lists and still there: objects first, then manifests. How many versions.
+
+    Whoever may write to the control topic may have such a list sealed: so what is not a segment of this chain, or not
+    over by its policy, stays. Raises `Held` for that, where a hold stands or a lock was lengthened since, and `Forked`
+    where a version is not the sealed one. `holds()`: those that stand, asked anew every `MAX_SEGMENTS`: one that is set
+    while this runs stops it.
+    """
+    segments = list(listed)
+    bucket = Bucket(archive)
+    standing: Sequence[Hold] = ()
+    gone = 0
+    try:
+        bucket.check()
+        moment = _moment(bucket)
+        for kind in ("object", "manifest"):
+            for done, segment in enumerate(segments, 1):
+                if done % MAX_SEGMENTS == 1:
+                    standing = holds()
+                gone += _delete(bucket, chain, segment, kind, standing, moment)
+                progress(done, len(segments))
+    finally:
+        bucket.close()
+    return gone
+
+
+def _moment(bucket: Bucket) -> datetime:
+    """What time it is: the earlier of this machine's clock and the bucket's, whose locks it is that must have ended."""
+    now = datetime.now(UTC)
+    return now - timedelta(seconds=max(0.0, bucket.clock_skew_s()))
+
+
+def _delete(
+    bucket: Bucket,
+    chain: ChainSettings,
+    segment: Mapping[str, Any],
+    kind: str,
+    holds: Sequence[Hold],
+    now: datetime,
+) -> bool:
+    """Whether the version was there, and is deleted now."""
+    key, version, digest = segment[kind], segment[f"{kind}_version"], segment[f"{kind}_sha256"]
+    parsed = parse_archive_key(key)
+    if parsed is None or parsed[1].chain != chain.name:
+        raise Held(f"{key} is listed as destroyed, and is no segment of chain {chain.name}: it stays")
+    name = parsed[1]
+    if (ends := policy_ends(name, chain)) > now:
+        raise Held(
+            f"{key} is listed as destroyed, and {chain.retention.policy} keeps it until {ends:%Y-%m-%d}: it stays"
+        )
+    stored = bucket.stored(key)
+    if bucket.settings.replayed and stored.versions:
+        version = stored.versions[0].version_id
+    if stored.counting(version) is None:
+        return False
+    held = covering(holds, name.date)
+    lock = bucket.lock(key, version)
+    if held or bucket.held(key, version):
+        raise Held(f"{key}: a legal hold stands ({held[0].id if held else 'in the bucket'}): it stays")
+    if lock is not None and lock.until > now:
+        raise Held(f"{key} is locked until {lock.until:%Y-%m-%d %H:%M:%SZ}: it stays")
+    size = next(each.size for each in stored.versions if each.version_id == version)
+    if sha256(bucket.read(key, version, size)).hexdigest() != digest:
+        raise Forked(f"{key}, version {version}: has another SHA-256 than archive.destroyed lists: it stays")
+    bucket.delete(key, version)
+    return True
