@@ -11,8 +11,10 @@ locals {
 
   trail_arn = "arn:${local.partition}:cloudtrail:${local.region}:${local.account_id}:trail/${var.name}"
 
-  # Whether a process connects to Kafka, Postgres and the archive; a part that it does not need it can't reach.
-  processes = {
+  # Whether a process connects to Kafka, Postgres and the archive; a part that it does not need it can't reach. Who may
+  # destroy what is past its retention is there only when somebody is named for it.
+  processes = { for process, needs in local.all_processes : process => needs if process != "destroyer" || contains(keys(var.people), process) }
+  all_processes = {
     sequencer     = { kafka = true, postgres = false, archive = false }
     checkpointing = { kafka = true, postgres = false, archive = false }
     postgres-sink = { kafka = true, postgres = true, archive = false }
@@ -28,6 +30,7 @@ locals {
     import        = { kafka = true, postgres = true, archive = true }
     operator      = { kafka = true, postgres = true, archive = true }
     lake          = { kafka = false, postgres = false, archive = true }
+    destroyer     = { kafka = true, postgres = false, archive = true }
   }
 }
 

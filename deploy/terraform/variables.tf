@@ -108,13 +108,13 @@ variable "kubernetes" {
 }
 
 variable "people" {
-  description = "By role (operator, verifier, import, lake): the ARNs of IAM roles and users that may assume it, in place of a process. A role that is not named is a process's."
+  description = "By role (operator, verifier, import, lake, destroyer): the ARNs of IAM roles and users that may assume it, in place of a process. A role that is not named is a process's; destroyer, who alone may delete what is past its lock, is made only where it is named."
   type        = map(list(string))
   default     = {}
 
   validation {
-    condition     = alltrue([for role, arns in var.people : contains(["operator", "verifier", "import", "lake"], role) && length(arns) > 0])
-    error_message = "people: expected operator, verifier, import or lake, each with at least one ARN."
+    condition     = alltrue([for role, arns in var.people : contains(["operator", "verifier", "import", "lake", "destroyer"], role) && length(arns) > 0])
+    error_message = "people: expected operator, verifier, import, lake or destroyer, each with at least one ARN."
   }
 
   validation {

@@ -20,7 +20,9 @@ locals {
     operator     = "operator"
     import       = "import"
     lake         = "lake"
+    destroyer    = "destroyer"
   }
+  with_policy = { for process, file in local.policy_files : process => file if contains(keys(var.processes), process) }
 
   # Each process connects to Postgres as these roles of Sealstream's.
   postgres_roles = {
@@ -47,6 +49,7 @@ output "archive_bucket_policy" {
     archive_key_arn       = var.archive_key_arn
     archive_sink_role_arn = local.role_arns["archive-sink"]
     operator_role_arn     = local.role_arns["operator"]
+    destroyer_role_arn    = lookup(local.role_arns, "destroyer", "")
     shortest_lock_days    = var.shortest_lock_days
     administrators        = var.administrators
   })
@@ -95,13 +98,13 @@ output "trail_key_policy" {
 
 output "processes_with_policy" {
   description = "The processes that call AWS."
-  value       = keys(local.policy_files)
+  value       = keys(local.with_policy)
 }
 
 output "process_policies" {
   description = "By process that calls AWS: what it may call."
   value = {
-    for process, file in local.policy_files : process => templatefile("${path.module}/policies/${file}.json.tftpl", {
+    for process, file in local.with_policy : process => templatefile("${path.module}/policies/${file}.json.tftpl", {
       bucket_arn       = local.archive_arn
       archive_key_arn  = var.archive_key_arn
       trail_bucket_arn = local.trail_arn

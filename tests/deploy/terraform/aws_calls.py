@@ -66,6 +66,10 @@ def _get_object(principal: str, call: Parameters) -> Iterator[Request]:
     yield _kms(principal, call, "kms:Decrypt")
 
 
+def _delete_object(principal: str, call: Parameters) -> Iterator[Request]:
+    yield Request(principal, "s3:DeleteObjectVersion" if call.get("VersionId") else "s3:DeleteObject", _arn(call))
+
+
 def _put_retention(principal: str, call: Parameters) -> Iterator[Request]:
     wanted = call["Retention"]
     context = _lock(wanted["Mode"], wanted["RetainUntilDate"])
@@ -96,7 +100,9 @@ def _public_keys(principal: str, _call: Parameters) -> Iterator[Request]:
 PERMISSIONS: dict[str, Callable[[str, Parameters], Iterator[Request]]] = {
     "create_bucket": _of_bucket("s3:CreateBucket"),
     "get_bucket_versioning": _of_bucket("s3:GetBucketVersioning"),
+    "delete_object": _delete_object,
     "get_object": _get_object,
+    "get_object_legal_hold": _of_object("s3:GetObjectLegalHold"),
     "get_object_lock_configuration": _of_bucket("s3:GetBucketObjectLockConfiguration"),
     "get_object_retention": _of_object("s3:GetObjectRetention"),
     "head_bucket": _of_bucket("s3:ListBucket"),
@@ -104,6 +110,7 @@ PERMISSIONS: dict[str, Callable[[str, Parameters], Iterator[Request]]] = {
     "list_objects_v2": _of_bucket("s3:ListBucket"),
     "list_public_keys": _public_keys,
     "put_object": _put_object,
+    "put_object_legal_hold": _of_object("s3:PutObjectLegalHold"),
     "put_object_lock_configuration": _of_bucket("s3:PutBucketObjectLockConfiguration"),
     "put_object_retention": _put_retention,
 }

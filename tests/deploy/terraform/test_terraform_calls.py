@@ -24,6 +24,7 @@ from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.archive.init import lengthen_default_retention
 from sealstream.archive.lengthening import lengthen_locks
 from sealstream.cli.import_sources import Objects
+from sealstream.errors import Misconfigured
 from sealstream.health.asking import archived
 from sealstream.health.lagging import archive_answers
 from sealstream.kafka import KafkaSettings
@@ -107,6 +108,7 @@ def test_the_archive_sink_calls_what_its_role_lets_it_and_needs_all_of_it(
     archive.run(sink)
     sink.close()
     archive_answers(archive.bucket_settings, lambda: 0.0)()
+    _hold(archive)
     judge = Judge(documents, archive.bucket_settings.bucket)
     assert judge.used("archive-sink", calls) == judge.granted("archive-sink")
 
@@ -122,6 +124,15 @@ def test_a_sink_that_adopts_what_was_locked_for_less_lengthens_the_lock(
     judge = Judge(documents, archive.bucket_settings.bucket)
     assert judge.used("archive-sink", calls) <= judge.granted("archive-sink")
     assert "PutObjectRetention" in {operation for operation, _ in calls}
+
+
+def _hold(archive: Stage) -> None:
+    """Sets a legal hold as the sink and `sealstream retention hold apply` do, and releases it."""
+    stored = archive.stored_segments()[0].object
+    version = stored.versions[0].version_id or ""
+    for on in (True, False):
+        archive.bucket.hold(stored.key, version, on)
+        assert archive.bucket.held(stored.key, version) is on
 
 
 def _archived_elsewhere(archive: Stage) -> list[tuple[str, bytes]]:
@@ -151,6 +162,8 @@ def test_verifiers_and_the_api_read_what_their_role_lets_them(
     for _, stored in store.objects():
         assert store.read_range(stored.key, stored.versions[0], 0, 4) == b"PAR1"
     store.close()
+    held = archive.stored_segments()[0].object
+    assert not archive.bucket.held(held.key, held.versions[0].version_id or "")
     judge = Judge(documents, archive.bucket_settings.bucket)
     for process in ("verifier", "serve"):
         assert judge.used(process, calls) == judge.granted(process)
@@ -174,8 +187,28 @@ def test_an_operator_makes_chains_and_lengthens_locks_in_the_bucket_that_is_ther
     lengthen_default_retention(archive.bucket_settings, chain.retention)
     assert lengthen_locks(archive.bucket_settings, chain.name, Retention("2y", 732).archive_days).lengthened
     archived(archive.bucket_settings, chain)
+    _hold(archive)
     judge = Judge(documents, archive.bucket_settings.bucket)
     assert judge.used("operator", calls) == judge.granted("operator")
+
+
+def test_a_destruction_looks_and_deletes(
+    make_documents: Callable[..., dict[str, Any]], archive: Stage, calls: list[Call]
+) -> None:
+    """S3 refuses, since the lock stands: the role is asked first."""
+    archive.archive_all()
+    del calls[:]
+    archive.bucket.check()
+    stored = archive.stored_segments()[0].object
+    version = stored.versions[0].version_id or ""
+    assert archive.bucket.lock(stored.key, version)
+    assert not archive.bucket.held(stored.key, version)
+    assert archive.bucket.read(stored.key, version, 2**30)
+    with pytest.raises(Misconfigured):
+        archive.bucket.delete(stored.key, version)
+    made = make_documents(people={"destroyer": [f"arn:aws:iam::{ACCOUNT}:role/records"]})
+    judge = Judge(made, archive.bucket_settings.bucket)
+    assert judge.used("destroyer", calls) == judge.granted("destroyer")
 
 
 def test_a_longer_default_retention_is_for_administrators(

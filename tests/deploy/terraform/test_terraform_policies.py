@@ -151,7 +151,33 @@ class TestTheArchivesBucket:
     def test_nobody_deletes_or_bypasses(self, archive: Archive, who: str, action: str) -> None:
         asked = Request(who, f"s3:{action}", OBJECT)
         assert not allowed(asked, [EVERYTHING], archive.documents["archive_bucket_policy"])
-        assert "NobodyDeletes" in denied_by(asked, [archive.documents["archive_bucket_policy"]])
+        assert denied_by(asked, [archive.documents["archive_bucket_policy"]])
+
+    def test_who_is_named_for_it_deletes_versions_and_nothing_else(
+        self, make_documents: Callable[..., dict[str, Any]]
+    ) -> None:
+        """A lock and a legal hold keep a version from it all the same; there is no bypass of COMPLIANCE mode."""
+        made = Archive(make_documents(people={"destroyer": [f"arn:aws:iam::{ACCOUNT}:role/records"]}))
+        who = role("destroyer")
+        assert made.lets(who, "DeleteObject", VersionId="v")
+        assert made.lets(who, "GetObject", VersionId="v")
+        assert not made.lets(who, "DeleteObject", [EVERYTHING])
+        assert not made.lets(who, "PutObjectLegalHold", [EVERYTHING], VersionId="v")
+        assert not made.lets(who, "PutObject", [EVERYTHING], **put())
+        for other in (ADMINISTRATOR, role("operator"), role("archive-sink")):
+            assert not made.lets(other, "DeleteObject", [EVERYTHING], VersionId="v")
+        bypass = Request(who, "s3:BypassGovernanceRetention", OBJECT)
+        assert not allowed(bypass, [EVERYTHING], made.documents["archive_bucket_policy"])
+
+    def test_nobody_is_named_for_it_unless_somebody_is(self, documents: dict[str, Any]) -> None:
+        assert "destroyer" not in documents["trust_policies"]
+        assert "destroyer" not in documents["archive_bucket_policy"]
+
+    def test_legal_holds_are_set_by_sink_and_operator(self, archive: Archive) -> None:
+        for process in ("archive-sink", "operator"):
+            assert archive.lets(role(process), "PutObjectLegalHold", VersionId="v")
+        assert not archive.lets(role("serve"), "PutObjectLegalHold", VersionId="v")
+        assert archive.lets(role("serve"), "GetObjectLegalHold", VersionId="v")
 
     def test_nobody_deletes_the_bucket(self, archive: Archive) -> None:
         asked = Request(ADMINISTRATOR, "s3:DeleteBucket", ARCHIVE)

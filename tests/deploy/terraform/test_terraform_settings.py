@@ -97,7 +97,7 @@ def test_the_names_of_policies_are_as_long_as_it_says() -> None:
                 "whole days, 1 to 36500",
                 "shortest_lock_days: expected whole days",
                 "expected eks, oidc or ecs",
-                "expected operator, verifier, import or lake",
+                "expected operator, verifier, import, lake or destroyer",
                 "at least one secret and one key",
                 "expected host:port",
                 "expected a lower-case letter",

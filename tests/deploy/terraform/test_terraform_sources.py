@@ -205,7 +205,8 @@ def test_each_template_is_given_what_it_asks_for_and_no_more() -> None:
 
 
 _SHARED = {
-    f"policies/{name}.json.tftpl" for name in ("archive-sink", "archive-reader", "watch", "operator", "import", "lake")
+    f"policies/{name}.json.tftpl"
+    for name in ("archive-reader", "archive-sink", "destroyer", "import", "lake", "operator", "watch")
 }
 
 
