@@ -44,9 +44,9 @@ def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record |
             yield from _json(told, importer.lists)
         else:
             begin = list(itertools.islice(told, 1))
-            lines = itertools.chain(begin, told)
+            whole = itertools.chain(begin, told)
             rows = any(_names_column(raw, importer.within) for _, raw in begin)
-            for found in _csv(lines, importer.delimiter) if rows else _json(lines, importer.lists):
+            for found in _csv(whole, importer.delimiter) if rows else _json(whole, importer.lists):
                 yield _inner(found, importer.within)
         if told.broken is not None:
             raise told.broken
