@@ -6,6 +6,9 @@ Repeatable: what is there is checked and kept, passwords and ACLs are set as the
 Postgres and S3 as an administrator, and ends before any process starts. What it writes for all is `sealstream.toml`,
 without a secret in it; the chain's key goes into a volume that checkpointing alone is given; the first token of the API
 and the first key of the collector go to `cli`.
+
+Crash story: each part is made whole or not at all, the settings by rename; the next run checks what is there, keeps the
+log's name, and makes the rest.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import base64
+import gzip
 import json
 import sys
 import time
@@ -19,7 +19,16 @@ from msgspec.structs import replace
 from tests.collect.conftest import Collected, make_key
 
 from sealstream.collect import KeyFile
-from sealstream.events import validate_event
+from sealstream.events import canonical_event, validate_event
+from sealstream.sealing import (
+    EventSigner,
+    new_signing_key,
+    parse_vkey,
+    producer_key_name,
+    signer,
+    split_signature,
+    verifies,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -111,6 +120,29 @@ def test_a_key_claims_nothing_beyond_its_bounds(collected: Collected) -> None:
         answer = collected.post(json.dumps(event(**claim)), "acme")
         assert answer.status_code == 422
         assert answer.json()["refusals"][0]["field"] == field
+
+
+@pytest.mark.parametrize("how", ["plain", "cloudevent", "binary"])
+def test_what_its_producer_has_signed_stays_as_it_was_signed(collected: Collected, how: str) -> None:
+    signs = EventSigner(signer(new_signing_key(producer_key_name("shop", collected.pipeline.chain.origin))))
+    mine = signs.signed(canonical_event(event(tenant="acme")))
+    envelope = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "sale"}
+    if how == "cloudevent":
+        whole = json.dumps({**envelope, "subject": "s", "data": json.loads(mine)})
+        answer = collected.post(whole, "acme", content_type="application/cloudevents+json")
+    else:
+        headers = {f"ce_{name}": value for name, value in envelope.items()} if how == "binary" else {}
+        answer = collected.post(mine, "acme", **headers)
+    assert answer.status_code == 202, answer.text
+    (written,) = collected.written()[json.loads(mine)["id"]]
+    signature = split_signature(json.dumps(written, separators=(",", ":"), sort_keys=True).encode())
+    assert written["source"]["authenticated_as"].startswith("key ")
+    assert signature is not None
+    assert verifies(parse_vkey(signs.vkey), signature)
+    unnamed = signs.signed(canonical_event(event()))  # the key would give it a tenant, and spoil the signature
+    refused = collected.post(unnamed, "acme")
+    assert (refused.status_code, refused.json()["refusals"][0]["field"]) == (422, "tenant")
+    assert collected.post(unnamed, "any").status_code == 202
 
 
 def test_who_has_no_key_is_told_so(collected: Collected) -> None:

@@ -88,8 +88,9 @@ def test_an_id_that_is_a_number_is_the_same_id_as_text(collected: Collected) -> 
     record = made.resource_logs[0].scope_logs[0].log_records[0]
     record.time_unix_nano = 1_795_000_000_000_000_000
     for name, value in (
-        ("audit.actor_id", 42), ("audit.actor_type", "user"), ("audit.action", "order.count"), ("audit.metadata.items", 3),
+        ("audit.actor_id", 42), ("audit.actor_type", "user"), ("audit.action", "order.count"),
         ("audit.resource_type", "order"), ("audit.resource_id", -7), ("audit.result", "success"),
+        ("audit.metadata.items", 3),
     ):  # fmt: skip
         attribute(record, name, value)
     for body, kind in ((made.SerializeToString(), PROTOBUF), (in_json(made), "application/json")):

@@ -11,12 +11,13 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.deploy.compose_file import FOR_PEOPLE, ONCE, services
-from tests.deploy.conftest import Composed
 from tests.long_runs import long_run
+from tests.providers.composed import Composed
 
 from compose.make_secrets import KAFKA_USERS
 
@@ -25,6 +26,14 @@ pytestmark = [long_run, pytest.mark.timeout(3_000)]
 RAW, CHAIN, CONTROL = "audit.raw.main", "audit.chain.main", "audit.control.main"
 CHECKPOINTS, SEGMENTS = "audit.checkpoints.main", "audit.segments.main"
 QUOTA = 200_000
+
+
+_INSIDE = (Path(__file__).parent / "inside.py").read_text()
+
+
+def inside(stack: Composed, service: str, *words: str) -> str:
+    """What inside.py says in the container of a service."""
+    return stack.run("exec", "-T", service, "python", "-", *words, stdin=_INSIDE, timeout=150).strip()
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +71,31 @@ def test_status_finds_every_process_and_says_that_all_is_well(stack: Composed) -
 
 def test_a_producer_writes_its_raw_topic_and_nothing_else_and_reads_nothing(stack: Composed) -> None:
     for user in ("clinic", "collect"):
-        assert stack.inside(user, "produce", RAW).startswith("allowed")
+        assert inside(stack, user, "produce", RAW).startswith("allowed")
         for topic in (CHAIN, CONTROL, CHECKPOINTS, "audit.alerts", "audit.another"):
-            assert stack.inside(user, "produce", topic).startswith("refused"), (user, topic)
+            assert inside(stack, user, "produce", topic).startswith("refused"), (user, topic)
         for topic in (RAW, CHAIN):
-            assert stack.inside(user, "consume", topic).startswith("refused"), (user, topic)
+            assert inside(stack, user, "consume", topic).startswith("refused"), (user, topic)
 
 
 def test_the_sequencer_alone_writes_the_chain_and_checkpointing_alone_what_is_signed(stack: Composed) -> None:
     running = [user for user in KAFKA_USERS if user not in ("forward", "cli")]
     others = [user for user in running if user != "sequencer"]
-    assert {user: stack.inside(user, "produce", CHAIN)[:7] for user in others} == dict.fromkeys(others, "refused")
+    assert {user: inside(stack, user, "produce", CHAIN)[:7] for user in others} == dict.fromkeys(others, "refused")
     for topic in (CHECKPOINTS, SEGMENTS):
         others = [user for user in running if user != "checkpointing"]
-        assert {user: stack.inside(user, "produce", topic)[:7] for user in others} == dict.fromkeys(others, "refused")
+        assert {user: inside(stack, user, "produce", topic)[:7] for user in others} == dict.fromkeys(others, "refused")
 
 
 def test_who_reads_only_reads(stack: Composed) -> None:
-    assert stack.inside("serve", "consume", CHAIN) == "allowed"
+    assert inside(stack, "serve", "consume", CHAIN) == "allowed"
     for topic in (RAW, CHAIN, SEGMENTS):
-        assert stack.inside("serve", "produce", topic).startswith("refused")
+        assert inside(stack, "serve", "produce", topic).startswith("refused")
     update, insert = "UPDATE audit_log SET action = 'x'", "INSERT INTO audit_log DEFAULT VALUES"
     reader = "/run/secrets/reader-dsn"
-    assert stack.inside("serve", "sql", "SELECT 1 FROM audit_log LIMIT 1", reader) == "allowed"
+    assert inside(stack, "serve", "sql", "SELECT 1 FROM audit_log LIMIT 1", reader) == "allowed"
     for statement in (update, insert, "DELETE FROM audit_log", "TRUNCATE audit_log", "CREATE TABLE mine (a int)"):
-        assert stack.inside("serve", "sql", statement, reader).startswith("refused: 42501"), statement
+        assert inside(stack, "serve", "sql", statement, reader).startswith("refused: 42501"), statement
 
 
 def test_the_sinks_role_adds_and_changes_nothing(stack: Composed) -> None:
@@ -98,7 +107,7 @@ def test_the_sinks_role_adds_and_changes_nothing(stack: Composed) -> None:
         "DROP TABLE audit_log",
         "ALTER TABLE audit_log DISABLE TRIGGER ALL",
     ):
-        assert stack.inside("postgres-sink", "sql", statement, sink).startswith("refused: 42501"), statement
+        assert inside(stack, "postgres-sink", "sql", statement, sink).startswith("refused: 42501"), statement
 
 
 def test_an_application_fills_its_outbox_and_cant_read_it(stack: Composed) -> None:
@@ -138,50 +147,50 @@ def _failing(stack: Composed, *words: str) -> str:
 
 
 def test_no_identity_of_the_archive_deletes_or_unlocks(stack: Composed) -> None:
-    assert stack.inside("archive-sink", "s3", "put") == "allowed"
-    assert stack.inside("serve", "s3", "get") == "allowed"
+    assert inside(stack, "archive-sink", "s3", "put") == "allowed"
+    assert inside(stack, "serve", "s3", "get") == "allowed"
     for act in ("delete", "delete-many", "delete-version", "shorten", "unlock-bucket", "delete-bucket", "policy"):
-        assert stack.inside("archive-sink", "s3", act).startswith("refused"), act
-        assert stack.inside("serve", "s3", act).startswith("refused"), act
-    assert stack.inside("serve", "s3", "put").startswith("refused")
+        assert inside(stack, "archive-sink", "s3", act).startswith("refused"), act
+        assert inside(stack, "serve", "s3", act).startswith("refused"), act
+    assert inside(stack, "serve", "s3", "put").startswith("refused")
 
 
 def test_around_the_s3_port_there_is_no_way_to_the_objects(stack: Composed) -> None:
-    assert stack.inside("archive-sink", "reach", "s3:8333") == "allowed"
+    assert inside(stack, "archive-sink", "reach", "s3:8333") == "allowed"
     for port in (8080, 8888, 9333, 18080, 18888, 19333, 8111, 8181, 9101):
-        assert stack.inside("archive-sink", "reach", f"s3:{port}").startswith("refused"), port
-    assert "certificate required" in stack.inside("archive-sink", "handshake", "s3:18333").lower()
+        assert inside(stack, "archive-sink", "reach", f"s3:{port}").startswith("refused"), port
+    assert "certificate required" in inside(stack, "archive-sink", "handshake", "s3:18333").lower()
 
 
 def test_the_signing_key_is_checkpointings(stack: Composed) -> None:
     key = "/etc/sealstream/keys/main.key"
-    assert stack.inside("checkpointing", "read", key) == "allowed"
+    assert inside(stack, "checkpointing", "read", key) == "allowed"
     for service in ("sequencer", "postgres-sink", "archive-sink", "serve", "watch", "collect"):
-        assert stack.inside(service, "read", key).startswith("refused"), service
+        assert inside(stack, service, "read", key).startswith("refused"), service
 
 
 def test_brokers_ports_want_a_certificate_and_nobody_gets_far_in_the_network(stack: Composed) -> None:
     for port in (9093, 9094):
-        said = stack.inside("sequencer", "handshake", f"kafka:{port}").lower()
+        said = inside(stack, "sequencer", "handshake", f"kafka:{port}").lower()
         assert "certificate" in said, (port, said)
         assert "verify failed" not in said, (port, said)
     for address in ("postgres:5432", "s3:8333"):
-        assert stack.inside("clinic", "reach", address).startswith("refused"), address
-        assert stack.inside("sequencer", "reach", address).startswith("refused"), address
+        assert inside(stack, "clinic", "reach", address).startswith("refused"), address
+        assert inside(stack, "sequencer", "reach", address).startswith("refused"), address
 
 
 def test_postgres_takes_nobody_without_tls(stack: Composed) -> None:
     if stack.environment.get("POSTGRES_TLS") == "off":
         pytest.skip("POSTGRES_TLS=off: this Postgres was built without TLS")
-    assert stack.inside("postgres-sink", "unencrypted", "/run/secrets/sink-dsn").startswith("refused")
+    assert inside(stack, "postgres-sink", "unencrypted", "/run/secrets/sink-dsn").startswith("refused")
 
 
 def test_a_container_writes_nowhere_and_is_nobody_in_particular(stack: Composed) -> None:
     for service in ("sequencer", "checkpointing", "serve", "clinic"):
         assert stack.run("exec", "-T", service, "id", "-u").strip() == "10001"
         for path in ("/etc/sealstream/sealstream.toml", "/opt/sealstream/x", "/run/secrets/x", "/x"):
-            assert stack.inside(service, "write", path).startswith("refused"), (service, path)
-        assert stack.inside(service, "write", "/tmp/x") == "allowed"
+            assert inside(stack, service, "write", path).startswith("refused"), (service, path)
+        assert inside(stack, service, "write", "/tmp/x") == "allowed"
 
 
 def test_no_secret_is_in_an_image_or_an_environment(stack: Composed) -> None:
@@ -199,7 +208,7 @@ def test_no_secret_is_in_an_image_or_an_environment(stack: Composed) -> None:
 def test_the_api_and_the_collector_answer_over_tls_to_who_has_a_credential(stack: Composed) -> None:
     context = ssl.create_default_context(cafile=str(stack.secrets / "ca.pem"))
     token = (stack.secrets / "cli" / "api-token").read_text().strip()
-    url = f"https://localhost:{stack.environment['API_PORT']}/v1/search?q=action:login"
+    url = f"https://localhost:{stack.port('API')}/v1/search?q=action:login"
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(asked, context=context, timeout=60) as answer:
         assert json.load(answer)
@@ -207,7 +216,7 @@ def test_the_api_and_the_collector_answer_over_tls_to_who_has_a_credential(stack
     event = {"action": "read", "resource_type": "r", "resource_id": "1", "actor_id": "a", "actor_type": "user"}
     event |= {"id": "0193a8f2-7c1e-7000-8000-0123456789ac", "timestamp": "2026-11-24T09:30:00Z", "result": "success"}
     sent = urllib.request.Request(
-        f"https://localhost:{stack.environment['COLLECT_PORT']}/v1/events",
+        f"https://localhost:{stack.port('COLLECT')}/v1/events",
         data=json.dumps(event).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
@@ -216,7 +225,7 @@ def test_the_api_and_the_collector_answer_over_tls_to_who_has_a_credential(stack
 
 
 def test_a_producer_is_slowed_down_to_its_quota(stack: Composed) -> None:
-    said = stack.inside("collect", "produce", RAW, "60", str(QUOTA // 2))
+    said = inside(stack, "collect", "produce", RAW, "60", str(QUOTA // 2))
     assert float(said.split()[2]) > 8  # thirty seconds' worth, and Kafka grants a window of some ten at once
 
 

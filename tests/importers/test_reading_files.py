@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from sealstream.events import MAX_EVENT_BYTES
 from sealstream.importers import IMPORTERS, BrokenFile, Composer, Event, Importer, Record, Unreadable, records_of
+from sealstream.sealing import canonical_json
 
 CLOUDTRAIL = IMPORTERS["cloudtrail"]
 VALUES = st.recursive(
@@ -161,6 +163,26 @@ def test_a_gzip_file_that_is_cut_off_and_one_that_is_filled_up() -> None:
     with pytest.raises(BrokenFile, match="cut off"):
         read(data[:-20])
     assert len(read(data + b"\0" * 512)) == 1_000
+
+
+@pytest.mark.parametrize("end", [b"]}", b"]}\n"])
+def test_of_a_document_in_one_line_that_is_cut_off_the_whole_records_are_read(end: bytes) -> None:
+    whole = [{"a": n, "b": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(1_000)]  # does not pack well
+    data = gzip.compress(b'{"Records":[' + b",".join(canonical_json(each) for each in whole) + end)
+    for cut in (b"", b"behind"):
+        found: list[Any] = []
+        with pytest.raises(BrokenFile, match="behind" if cut else "cut off"):
+            found.extend(records_of([data + cut if cut else data[: len(data) // 2]], CLOUDTRAIL))
+        read = [each.value for each in found if isinstance(each, Record)]
+        assert read == whole[: len(read)]
+        assert len(read) > 300
+        assert len(read) == 1_000 or isinstance(found[-1], Unreadable)
+    # A line of text does not say whether it is whole: a torn one is none.
+    torn = gzip.compress(b"".join(hashlib.sha256(b"%d" % n).hexdigest().encode() + b"\n" for n in range(1_000)))[:-200]
+    lines: list[Any] = []
+    with pytest.raises(BrokenFile, match="cut off"):
+        lines.extend(records_of([torn], Importer("lines", "lines", dict)))
+    assert {len(each.value) for each in lines} == {64}
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,6 @@ def slow() -> None:
     time.sleep(30)
 
 
-@app.task(name="leaves")
-def leaves() -> None:
-    raise SystemExit(3)
-
-
 @app.task(name="rejects", acks_late=True)
 def rejects() -> None:
     raise Reject("secret text", requeue=False)

@@ -106,7 +106,7 @@ for _ in range(6):
 
 @pytest.mark.parametrize(
     ("task", "error"),
-    [("dies", "WorkerLostError"), ("slow", "TimeLimitExceeded"), ("leaves", "WorkerLostError"), ("rejects", "Reject")],
+    [("dies", "WorkerLostError"), ("slow", "TimeLimitExceeded"), ("rejects", "Reject")],
 )
 def test_a_task_that_its_process_does_not_survive_has_one_end_and_no_good_one(
     worker: subprocess.Popen[bytes], environment: dict[str, str], raw: Callable[[], list[bytes]], task: str, error: str

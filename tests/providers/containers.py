@@ -56,18 +56,14 @@ class ContainerFaults:
         self._network = network
         self._made = made
 
-    def brokers(self) -> Mapping[int, str]:
-        return {node: str(container.get_wrapped_container().name) for node, container in self._made.items()}
-
     @contextmanager
     def cut_off(self, node: int) -> Iterator[None]:
-        network = self._network._network
         container = self._made[node].get_wrapped_container()
-        network.disconnect(container)
+        container.client.networks.get(self._network.id).disconnect(container)
         try:
             yield
         finally:
-            network.connect(container, aliases=[f"kafka-{node}"])
+            self._network.connect(container.id, [f"kafka-{node}"])
 
     @contextmanager
     def killed(self, node: int) -> Iterator[None]:

@@ -22,9 +22,6 @@ PROVIDERS = ("containers", "compose")
 class Faults(Protocol):
     """What can be done to servers in containers."""
 
-    def brokers(self) -> Mapping[int, str]:
-        """Each broker's container by its node's number."""
-
     def cut_off(self, node: int) -> AbstractContextManager[None]:
         """As long as it lasts, no byte reaches or leaves this broker: for clients as for the other brokers."""
 

@@ -144,6 +144,12 @@ def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:
         tenant = fields.get("tenant")
         if tenant is not None and tenant != key.tenant:
             raise InvalidEvent(f"tenant is not that of key {key.name}: expected {key.tenant!r}, or none", "tenant")
+        if tenant is None and fields.get("signature") is not None:
+            raise InvalidEvent(
+                f"tenant is missing, and its producer has signed the event so: expected {key.tenant!r}, that of key "
+                f"{key.name}, before it is signed",
+                "tenant",
+            )
         fields["tenant"] = key.tenant
     source = fields.get("source")
     if source is None or isinstance(source, dict):  # anything else is refused with the other fields

@@ -6,7 +6,7 @@ Making is repeatable: what exists is checked instead. A crash leaves some topics
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -38,15 +38,8 @@ def create_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig], replicati
     for name, answer in made.items():
         if isinstance(answer, KafkaError) and answer.code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise translated(answer, kafka, f"creating {name} with {replication} replicas")
-    _await_leaders(kafka, [topic.name for topic in topics])
-    deadline = time.monotonic() + ANSWER_S
-    while True:
-        try:
-            return check_topics(kafka, topics)
-        except TopicMissing:  # one broker knows it, and the one that was asked for its configuration not yet
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_S)
+    _until_settled(lambda: _check_leaders(kafka, [topic.name for topic in topics]))
+    _until_settled(lambda: check_topics(kafka, topics))
 
 
 def check_topics(kafka: KafkaSettings, topics: Sequence[TopicConfig]) -> None:
@@ -111,20 +104,25 @@ def trim(kafka: KafkaSettings, topic: str, before_offset: int) -> None:
         raise translated(answer, kafka, doing, topic)
 
 
-def _await_leaders(kafka: KafkaSettings, names: list[str]) -> None:
+class _Leaderless(Unavailable):
+    """A partition has no leader."""
+
+
+def _check_leaders(kafka: KafkaSettings, names: list[str]) -> None:
+    leaderless = [name for name, topic in describe(kafka, names).items() if not all(_leaders(topic))]
+    if leaderless:
+        raise _Leaderless(f"{', '.join(leaderless)}: no leader in {ANSWER_S:.0f} s at Kafka {kafka.bootstrap}")
+
+
+def _until_settled(ask: Callable[[], None]) -> None:
+    """Asks again while a broker has not heard of a topic that was made by another, or of its leader."""
     deadline = time.monotonic() + ANSWER_S
     while True:
         try:
-            described = describe(kafka, names)
-        except Misconfigured:  # made, but this broker has not heard of it yet
+            return ask()
+        except (TopicMissing, _Leaderless):
             if time.monotonic() > deadline:
                 raise
-        else:
-            leaderless = [name for name, topic in described.items() if not all(_leaders(topic))]
-            if not leaderless:
-                return
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{', '.join(leaderless)}: no leader in {ANSWER_S:.0f} s at Kafka {kafka.bootstrap}")
         time.sleep(_PAUSE_S)
 
 

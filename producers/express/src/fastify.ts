@@ -16,11 +16,14 @@ export interface AuditPluginOptions<R = any> extends RequestOptions<R> {
 }
 
 interface FastifyLike {
+  readonly server?: { on(event: "request", listener: (request: RawRequest, response: Answered) => void): unknown };
   addHook(name: any, hook: any): unknown;
 }
 
+type RawRequest = Asked & { readonly socket?: object };
+
 interface FastifyRequestLike extends Asked {
-  readonly raw: Asked & { readonly socket?: object };
+  readonly raw: RawRequest;
   readonly originalUrl?: string;
   readonly ip: string;
   readonly params: unknown;
@@ -35,7 +38,20 @@ interface FastifyReplyLike {
 function plugin(app: FastifyLike, options: AuditPluginOptions, done: (error?: Error) => void): void {
   const { client, ...rest } = options;
   const audit = new RequestAudit<FastifyRequestLike>(client, rest as RequestOptions<FastifyRequestLike>, "fastify");
+  const seen = new WeakSet<object>();
+  // No hook runs for a path that can't be decoded, and none of ours where an earlier one answers.
+  app.server?.on("request", (raw, response) => {
+    const end = (): void => {
+      if (seen.has(raw)) return;
+      seen.add(raw);
+      const route = () => ({ template: undefined, params: {} });
+      audit.missed(raw, response, { path: pathOf(raw.url), ip: undefined, peer: raw.socket, route });
+    };
+    response.once("finish", end);
+    response.once("close", end);
+  });
   app.addHook("onRequest", (request: FastifyRequestLike, reply: FastifyReplyLike, next: () => void) => {
+    seen.add(request.raw);
     let ip: unknown;
     try {
       ip = request.ip;

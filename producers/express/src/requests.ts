@@ -92,6 +92,14 @@ export class RequestAudit<R extends object> {
     }
   }
 
+  /** A request that was answered before anybody of the framework's could watch it. Never throws. */
+  missed(asked: Asked, response: Answered, facts: Facts): void {
+    this.#attempt("emitting", () => {
+      if (this.#isExcluded(asked as unknown as R, facts.path)) return;
+      this.#emit(asked, response, facts, new RequestContext(known(asked, facts), () => ({})), response.writableFinished);
+    });
+  }
+
   #isExcluded(request: R, path: string): boolean {
     const { exclude } = this.#options;
     if (typeof exclude !== "function") return this.#excluded.has(path);

@@ -93,6 +93,28 @@ for (const version of ["fastify4", "fastify5"]) {
       assert.ok(!JSON.stringify(events).includes("patient") && !JSON.stringify(events).includes("secret"));
     });
 
+    test("a request that no hook sees is recorded, too", async () => {
+      const events = await recorded(
+        async (app) => {
+          app.get("/teams/:teamId", async () => ({}));
+        },
+        async (get) => {
+          assert.equal((await get("/teams/%ff?token=secret")).status, 400);
+          assert.equal((await get("/health%ff")).status, 400);
+          assert.equal((await get("/teams/7")).status, 200);
+        },
+        {},
+        { exclude: (request) => request.url.startsWith("/health") },
+      );
+      assert.deepEqual(
+        events.map((each) => [each.action, each.resource_id, each.result, each.metadata.http_status, each.ip_address]),
+        [
+          ["get:unmatched", "/teams/%ff", "failure", 400, "127.0.0.1"],
+          ["get:/teams/{teamId}", "7", "success", 200, "127.0.0.1"],
+        ],
+      );
+    });
+
     test("a client that goes away is a failure", async () => {
       const events = await recorded(
         (app) => app.get("/slow", () => new Promise(() => undefined)),

@@ -37,16 +37,22 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record | Unreadable]:
     """All records of a file in their order. `chunks`: its bytes, plain or gzip. Raises `BrokenFile`."""
+    if importer.form == "json":
+        # Of a torn document, unlike of a torn line of text, it shows which records are whole.
+        told = _ToTheBreak(_lines(gunzipped(chunks), torn=True))
+        if importer.within is None:
+            yield from _json(told, importer.lists)
+        else:
+            begin = list(itertools.islice(told, 1))
+            whole = itertools.chain(begin, told)
+            rows = any(_names_column(raw, importer.within) for _, raw in begin)
+            for found in _csv(whole, importer.delimiter) if rows else _json(whole, importer.lists):
+                yield _inner(found, importer.within)
+        if told.broken is not None:
+            raise told.broken
+        return
     lines = _lines(gunzipped(chunks))
-    if importer.form == "json" and importer.within is not None:
-        begin = list(itertools.islice(lines, 1))
-        lines = itertools.chain(begin, lines)
-        rows = any(_names_column(raw, importer.within) for _, raw in begin)
-        for found in _csv(lines, importer.delimiter) if rows else _json(lines, importer.lists):
-            yield _inner(found, importer.within)
-    elif importer.form == "json":
-        yield from _json(lines, importer.lists)
-    elif importer.form == "csv":
+    if importer.form == "csv":
         yield from _csv(lines, importer.delimiter)
     else:
         number = 0
@@ -56,11 +62,38 @@ def records_of(chunks: Iterable[bytes], importer: Importer) -> Iterator[Record |
                 yield Record(line, number, raw.decode("utf-8", "backslashreplace"), raw)
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers, without their ends; the last one may have none."""
+class _ToTheBreak:
+    """Lines up to where the file is broken, and then why."""
+
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
+        self.broken: BrokenFile | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return self
+
+    def __next__(self) -> tuple[int, bytes]:
+        try:
+            return next(self._lines)
+        except BrokenFile as error:
+            self.broken = error
+            raise StopIteration from None
+
+
+def _lines(chunks: Iterable[bytes], *, torn: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers, without their ends; the last one may have none. `torn`: so may one that is cut off."""
     held: list[bytes] = []
     size = line = 0
-    for chunk in chunks:
+    coming, broken = iter(chunks), None
+    while True:
+        try:
+            chunk = next(coming, None)
+        except BrokenFile as error:
+            if not torn:
+                raise
+            chunk, broken = None, error
+        if chunk is None:
+            break
         pieces = chunk.split(b"\n")
         for piece in pieces[:-1]:
             line += 1
@@ -73,6 +106,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
                 raise BrokenFile(f"line {line + 1} is longer than {MAX_DOCUMENT_BYTES:,} bytes")
     if held:
         yield line + 1, b"".join(held).removesuffix(b"\r")
+    if broken is not None:
+        raise broken
 
 
 def _names_column(raw: bytes, name: str) -> bool:

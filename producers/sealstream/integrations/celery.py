@@ -10,7 +10,7 @@ into the broker can thus name any actor, as whoever can call the tasks can: the 
     task.start    when a worker begins it
     task.end      success, denied or failure by `sealstream.client.results`; with its duration and the exception's class
     task.retry    it will be tried again
-    task.revoked  it was revoked, or killed for its time limit
+    task.revoked  it was revoked, also while it ran, or has expired
 
 A worker that is killed in the middle leaves a start without an end; where the pool notices, its main process says it
 (`WorkerLostError`, `TimeLimitExceeded`), once, and for whom. Safe with the prefork pool: each child has a stream of its
