@@ -47,7 +47,6 @@ T = TypeVar("T")
 
 _NEWEST = 1_000
 _RUNS, _RUN = 20, 50
-_SEALED_WITHIN_S = 20.0
 _ONE_LOOK_S = 0.2
 _KAFKA_SPAN = 3_000
 
@@ -158,7 +157,8 @@ class Asking:
         needle = b'"id":"' + said.stream.begin_id.encode() + b'"'
         end = end_offset(self.system.kafka, topic, committed=True)
         first = max(start_offset(self.system.kafka, topic), end - _KAFKA_SPAN)
-        deadline = time.monotonic() + _SEALED_WITHIN_S
+        within_s = self.system.sealed_within_s
+        deadline = time.monotonic() + within_s
         with CommittedReader(self.system.kafka, topic, first, fetch_wait_s=0.05) as reader:
             while time.monotonic() < deadline:
                 for record in reader.read(10_000, _ONE_LOOK_S):
@@ -168,7 +168,7 @@ class Asking:
                         sequenced = parse_timestamp(written.sequenced_at)
                         seen_at = self.system.clock()
                         return OwnRead(written.seq, said.at, said.acknowledged_at, seen_at, received, sequenced)
-        raise Unavailable(f"not sealed within {_SEALED_WITHIN_S:.0f} s: does the sequencer of {chain.name} run?")
+        raise Unavailable(f"not sealed within {within_s:.0f} s: does the sequencer of {chain.name} run?")
 
     def _stores(self) -> str:
         stores = ["kafka"]

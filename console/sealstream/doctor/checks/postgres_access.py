@@ -23,13 +23,13 @@ _TLS = (
 )
 _SSL = "SELECT s.ssl, s.version FROM pg_stat_ssl s WHERE s.pid = pg_backend_pid()"
 _ROLE = f"""
-    SELECT current_user AS role, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication,
+    SELECT current_user AS role, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolbypassrls, r.rolreplication,
         pg_has_role(c.relowner, 'MEMBER') AS owns, owner.rolname AS owner, owner.rolcanlogin AS owner_logs_in,
         ARRAY(SELECT privilege FROM unnest($1::text[]) privilege WHERE has_table_privilege(c.oid, privilege)) AS may
-    FROM pg_roles r, pg_class c JOIN pg_roles owner_role ON owner_role.oid = c.relowner
-        CROSS JOIN LATERAL (SELECT owner_role.rolname, owner_role.rolcanlogin) owner
+    FROM pg_roles r, pg_class c JOIN pg_roles owner ON owner.oid = c.relowner
     WHERE r.rolname = current_user AND c.oid = '{_LOG}'::regclass
 """
+_MIGHTY = ("super", "createrole", "createdb", "bypassrls", "replication")
 _MUST_NOT = {
     "sink": ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
     "reader": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
@@ -92,7 +92,7 @@ def _privileges(asking: Asking) -> Outcome:
             found.append((role, _not_given(role)))
             continue
         (row,) = asking.fetch(role, _ROLE, list(must_not))
-        mighty = [name.removeprefix("rol") for name in row if name.startswith("rol") and row[name] is True]
+        mighty = [name for name in _MIGHTY if row[f"rol{name}"]]
         if mighty or row["owns"]:
             what = [*mighty, *(["a member of the owner"] if row["owns"] else [])]
             found.append((role, failed(f"{row['role']} is {', '.join(what)}", to_do=_MIGRATED)))
