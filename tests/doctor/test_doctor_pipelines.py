@@ -110,7 +110,7 @@ def test_what_is_late_by_the_clock_fails(healthy: Pipeline) -> None:
 def test_a_policy_is_held_against_each_regulation(healthy: Pipeline) -> None:
     system = system_for(healthy)
     failing("retention.year", system)
-    failing("retention.pci", with_retention(system, named_retention("hipaa")._replace(archive_days=400)))
+    failing("retention.pci", with_retention(system, named_retention("pci")._replace(online_days=31)))
     failing("retention.six_years", with_retention(system, named_retention("pci")))
     failing("retention.limited", system)
     passing("retention.year", with_retention(system, named_retention("soc2")))

@@ -82,8 +82,8 @@ _SOC2 = ControlSet(
         ),
         Control(
             "CC7.3",
-            "security events are evaluated, and acted upon",
-            ("alerts.forwarded", "alerts.acknowledged", "reviews.signed"),
+            "security events are evaluated, and acted upon; what was recorded of them lasts (a year is usual)",
+            ("alerts.forwarded", "alerts.acknowledged", "reviews.signed", "retention.year"),
             "the procedure for incidents, and that those who judge alerts are able to",
         ),
     ),
@@ -180,7 +180,7 @@ _PCI = ControlSet(
         Control(
             "10.5.1",
             "twelve months are kept, three of them at hand",
-            ("retention.year", "retention.online", "retention.promised", "archive.locks"),
+            ("retention.pci", "retention.online", "retention.promised", "archive.locks"),
         ),
         Control("10.6.1", "clocks are synchronised", _CLOCKS, "each host's own time service; this one's was asked"),
         Control(

@@ -26,8 +26,8 @@ class System(NamedTuple):
     `cadences`: by chain, without those that nobody has to review. `targets`: of the forward sink. `key_files`: of
     chains whose signing key is on this machine. `secret_files`: those that hold secrets of the settings;
     `secret_variables`: variables that do. `token_file`, `key_file`: of the API and the collector; they need not exist.
-    `state_dir`: where this verifier keeps its checkpoints. `clock`: of this machine, UTC. `sealed_within_s`: how long it
-    is waited for until the doctor's own reading is sealed.
+    `state_dir`: where this verifier keeps its checkpoints. `clock`: of this machine, UTC. `sealed_within_s`: how long
+    it is waited for until the doctor's own reading is sealed.
     """
 
     reader: Reader

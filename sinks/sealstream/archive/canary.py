@@ -9,6 +9,7 @@ which is some hundred bytes; those whose lock has ended are removed by the next 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def _put(bucket: Bucket, key: str, until: datetime) -> tuple[str, str]:
     lock = bucket.lock(key, version) if version else None
     if lock is not None and lock.holds(until):
         return version, ""
-    with s3_faults(bucket.settings, f"removing {key}"):
+    with s3_faults(bucket.settings, f"removing {key}"), suppress(ClientError):  # a weaker lock may hold it
         if version:
             bucket.client.delete_object(Bucket=name, Key=key, VersionId=version)
         else:
