@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 from tests.doctor.looking import failing, passing, system_at, unasked
 from tests.long_runs import long_run
 from tests.pipeline import sql
-from tests.settings.secured_servers import Secured, secured_servers
+from tests.settings.secured_servers import secured_servers
 from tests.settings.world import CHAIN, World, make_world
 
 from sealstream.doctor import System
@@ -45,10 +45,6 @@ def with_rules(world: World) -> System:
     return as_user(world, "verifier")._replace(kafka=KafkaSettings(world.servers.kafka["plain"]))
 
 
-def admin(world: World) -> AdminClient:
-    return AdminClient({"bootstrap.servers": world.servers.kafka["plain"], "log_level": 0})
-
-
 def test_servers_that_ask_for_tls_and_passwords_pass(world: World) -> None:
     system = as_user(world, "verifier")
     passing("kafka.tls", system)
@@ -72,29 +68,26 @@ def test_an_open_listener_beside_the_closed_one_fails(world: World) -> None:
 
 
 def test_the_acls_that_the_clients_are_given_pass_and_one_too_many_fails(world: World) -> None:
-    passing("kafka.authorization", as_user(world, "verifier"))  # who may not ask, sees that there is somebody who refuses
+    passing(
+        "kafka.authorization", as_user(world, "verifier")
+    )  # who may not ask, sees that there is somebody who refuses
     unasked("kafka.separation", as_user(world, "verifier"))
     system = with_rules(world)
     passing("kafka.authorization", system)
     assert "User:sequencer" in passing("kafka.separation", system)
     topic = ChainTopics.of(CHAIN, world.prefix).chain
     given = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:producer", "*", AclOperation.WRITE)
-    admin(world).create_acls([AclBinding(*given, AclPermissionType.ALLOW)])
+    admin = AdminClient({"bootstrap.servers": world.servers.kafka["plain"], "log_level": 0})
+    next(iter(admin.create_acls([AclBinding(*given, AclPermissionType.ALLOW)]).values())).result(10)
     try:
-        assert "User:producer may write" in failing("kafka.separation", _when_known(system))
+        time.sleep(1.0)  # the broker's authorizer hears of it by the metadata log
+        assert "User:producer may write" in failing("kafka.separation", system)
         own = as_user(world, "producer")
         assert topic in failing("kafka.forbidden", own)
         assert end_offset(KafkaSettings(world.servers.kafka["plain"]), topic, committed=False) == 0
     finally:
-        gone = admin(world).delete_acls([AclBindingFilter(*given, AclPermissionType.ALLOW)])
-        next(iter(gone.values())).result(10)
-
-
-def _when_known(system: System) -> System:
-    import time
-
-    time.sleep(1.0)  # the authorizer hears of it by the metadata log
-    return system
+        next(iter(admin.delete_acls([AclBindingFilter(*given, AclPermissionType.ALLOW)]).values())).result(10)
+        time.sleep(1.0)
 
 
 def test_a_record_for_the_chain_is_refused_to_all_but_its_writers(world: World) -> None:
