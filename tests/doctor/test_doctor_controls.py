@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import say
 
 from sealstream.cli.doctor_view import screen
@@ -148,6 +149,7 @@ def test_the_list_asks_nothing_and_a_set_that_there_is_not_is_named(tmp_path: Pa
     assert "expected one of checklist, soc2" in wrong.err
 
 
+@long_run
 def test_of_a_system_where_nobody_answers_everything_is_unknown_or_fails(tmp_path: Path) -> None:
     config = tmp_path / "sealstream.toml"
     nowhere = "postgresql://nobody:no@127.0.0.1:1/no"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sealstream.doctor.controls import CONTROL_SETS
 from sealstream.doctor.registry import CHECKS
 
@@ -23,12 +25,12 @@ def markdown() -> str:
             for control in each.controls
         ]
         parts += [_table(("control", "asks for", "checks", "not testable by software"), rows)]
-    rows = [(f"`{check.id}`", check.title, check.how) for check in CHECKS.values()]
-    parts += ["**Checks**", "", _table(("check", "holds when it passes", "how it is obtained"), rows)]
+    checks = [(f"`{check.id}`", check.title, check.how) for check in CHECKS.values()]
+    parts += ["**Checks**", "", _table(("check", "holds when it passes", "how it is obtained"), checks)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(each)} |\n" for each in (heads, ("---",) * len(heads), *rows))
 
 
