@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express frameworks simulate demo examples rebuild drills faults bench growth up down clean
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -61,6 +61,14 @@ frameworks: setup ## the integrations with the oldest versions that they promise
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OLDEST) -r tests/integrations/oldest.txt
 	PYTHONPATH=$(CURDIR)/$(OLDEST) SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/integrations
 
+lake: setup ## deploy/tables in DuckDB, Spark and Iceberg, which it installs (500 MB), on an archive that the real sink wrote
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lake]'
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/deploy/tables
+
+checkov: setup ## deploy/terraform and the Helm chart by checkov, in an environment of its own (.checkov), and all their other tests
+	@test -x .checkov/bin/checkov || { $(BIN)/python -m venv .checkov && .checkov/bin/python -m pip install --quiet 'checkov>=3.3,<4'; }
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs tests/deploy/terraform tests/deploy/test_chart.py
+
 HISTORIES ?= 10000
 simulate: setup ## simulated histories, as many as HISTORIES says, from a new seed (or FROM=seed)
 	$(BIN)/python -m tests.simulation --histories $(HISTORIES) --jobs 2 $(if $(FROM),--from $(FROM))
@@ -82,6 +90,9 @@ bench: setup ## every figure in benchmarks/results.md, measured anew
 
 growth: setup ## one chain to ten million entries, and what an entry costs on the way (35 GB, a quarter of an hour)
 	$(BIN)/python benchmarks/growth.py
+
+site: setup ## the documentation as a site, in build/site; SERVE=1 shows it on this machine while pages change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve,build)
 
 up: setup ## start the local stack and all processes in the background
 	$(BIN)/sealstream up --detach

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.anomaly.bench import CHAIN, WatchBench, logins, read_all
+from tests.long_runs import long_run
 
 from sealstream.anomaly.warming import warm_up_from
 from sealstream.anomaly.worker_beginning import begin
@@ -75,6 +76,7 @@ def test_a_worker_that_talks_while_its_offset_stands_is_ended(bench: WatchBench)
         stepped(dog, 30)
 
 
+@long_run
 def test_a_partition_may_wait_while_the_worker_empties_another(bench: WatchBench) -> None:
     dog, group = watchdog(bench), worker_group(bench.prefix)
     bench.send([record for n in range(12) for record in logins(f"user-{n}", 20)])
@@ -93,6 +95,7 @@ def test_a_partition_may_wait_while_the_worker_empties_another(bench: WatchBench
         dog.close()
 
 
+@long_run
 def test_nobody_is_judged_by_what_was_aborted_nor_by_markers_nor_while_it_recovers(bench: WatchBench) -> None:
     bench.send(logins("user-1", 3), commit=False)
     tally = Figures()

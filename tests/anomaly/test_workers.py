@@ -127,6 +127,7 @@ def test_sigterm_ends_both_in_time(watched: WatchBench) -> None:
     assert not worker.is_running()
 
 
+@long_run
 def test_a_killed_worker_is_replaced_and_goes_on_from_its_states(bench: WatchBench) -> None:
     story = Story(7)
     bench.start()
@@ -142,6 +143,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_its_states(bench: WatchBen
     assert bench.check() > 0
 
 
+@long_run
 def test_a_worker_that_stands_is_ended_and_another_started(bench: WatchBench) -> None:
     bench.write_settings(silent_s=4, still_s=30)
     bench.start()

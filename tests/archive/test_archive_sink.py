@@ -346,7 +346,13 @@ def test_a_delete_marker_does_not_make_the_sink_write_a_second_version(stage) ->
     assert s.archived()[0]["object_version"] == stored.versions[0].version_id
 
 
-@pytest.mark.parametrize("member", ["object_sha256", "first_hash", "last_sequenced_at", "retain_until", "checkpoint"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("object_sha256", "checkpoint"),
+        *(pytest.param(member, marks=long_run) for member in ("first_hash", "last_sequenced_at", "retain_until")),
+    ],
+)
 def test_a_manifest_that_says_something_else_is_an_alarm(stage, member: str) -> None:
     s = stage()
     s.chain.events(25)
@@ -485,6 +491,7 @@ def test_a_note_that_was_signed_again_is_passed_over(stage) -> None:
     s.check()
 
 
+@long_run
 @pytest.mark.parametrize("steps", [4, 7, 10, 1000])
 def test_a_note_that_was_lost_and_signed_again_later_is_found(stage, steps: int) -> None:
     """Whether the sink is started again behind it or not; each segment is archived once, in order."""

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,9 @@ from tests.deploy.charts import (
     render,
     settings_of,
 )
+from tests.deploy.checkov import checkov
 from tests.deploy.queries import RULES
+from tests.long_runs import long_run
 from tests.pipeline import say
 
 from sealstream.cli.check_files import check_files, check_keys
@@ -475,10 +475,10 @@ def test_prometheus_finds_each_process_under_the_name_that_the_rules_know(everyt
     assert all(port["name"] == endpoint["port"] for each in found for port in each["spec"]["ports"])
 
 
+@long_run
+@pytest.mark.timeout(300)
 def test_checkov_has_nothing_against_it(tmp_path: Path) -> None:
-    program = os.environ.get("CHECKOV") or shutil.which("checkov")
-    if program is None:
-        pytest.skip("checkov is not installed; it wants other versions of our packages, so it is in no extra of ours")
+    program = checkov()
     file = tmp_path / "rendered.yaml"
     file.write_text(render(EVERYTHING).text)
     # CKV_K8S_15 wants the image fetched at each start: it is named by its digest, which never means another.

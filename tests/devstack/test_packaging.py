@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.long_runs import long_run
 
 ROOT = Path(__file__).parents[2]
 IMPORT_ROOTS = [str(path.parent) for path in ROOT.glob("*/sealstream")]
@@ -55,6 +56,7 @@ def test_the_wheel_adds_one_name_with_types_and_the_files_that_are_no_code(wheel
     assert not [name for name in names if name.endswith((".pyc", ".toml", ".key"))]
 
 
+@long_run
 def test_a_bare_install_is_thin(bare: Path) -> None:
     listed = json.loads(run(bare / "python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"))
     distributions = {each["name"] for each in listed} - {"pip", "setuptools"}

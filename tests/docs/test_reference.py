@@ -24,6 +24,13 @@ def test_the_reference_is_made_from_the_command_line() -> None:
     assert written == maker().reference(), "make it anew: python docs/reference/make.py"
 
 
+def test_the_reference_of_events_is_made_from_the_schemas() -> None:
+    written = PATH.with_name("events.md").read_text()
+    assert written == maker().events_page(), "make it anew: python docs/reference/make.py"
+    assert "| `actor_id`* | string, 1 to 512 |" in written
+    assert "| `chain.created` | log | `origin`" in written
+
+
 def test_the_tables_of_other_schemas_are_made_from_the_mappings() -> None:
     module = maker()
     written = module.SCHEMAS_PAGE.read_text()

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.deploy.queries import RULES, Series, expressions_of_rules, faults_of, series_of
 from tests.deploy.test_dashboards import FILES, queries_of
 from tests.health.conftest import PROCESSES, Away, Watched
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, sql, wait_until
 
 from sealstream import errors
@@ -156,6 +157,7 @@ def test_each_stops_in_order_and_goes_on_where_it_was(watched: Running) -> None:
         each.close()
 
 
+@long_run
 def test_a_process_whose_servers_are_away_says_so_and_still_stops_in_time(tmp_path: Path) -> None:
     key = new_signing_key("audit.example.com/away")
     (tmp_path / "away.key").write_text(key)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.importers.listed_keys import ListedKeys
 from tests.importers.trails import ACCOUNT, BEGIN, HOUR, NAME, REGION, Trail, new_key
+from tests.long_runs import long_run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -126,6 +127,7 @@ def test_where_both_find_the_same(
     assert not theirs - ours
 
 
+@long_run
 @pytest.mark.parametrize(
     ("happens", "theirs", "ours"),
     [

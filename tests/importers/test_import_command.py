@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.importers.conftest import STRATUS
 from tests.importers.trails import Trail, new_key, pkcs1
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, say
 
 from sealstream.cli.import_known import KnownEvents
@@ -99,6 +100,7 @@ def test_a_second_run_adds_nothing_wherever_it_runs(pipeline: Pipeline, tmp_path
     assert not any(entry["action"] == "producer.conflict" for entry in pipeline.entries())
 
 
+@long_run
 def test_what_waits_for_the_sequencer_is_not_sent_again(pipeline: Pipeline, tmp_path: Path) -> None:
     before = len(sealed_ids(pipeline))
     file = str(trail(tmp_path / "waiting.json.gz", 40))
@@ -127,6 +129,7 @@ def test_another_record_with_the_same_id_is_no_repeat(pipeline: Pipeline, tmp_pa
     assert imported(pipeline, "cloudtrail", str(tmp_path / "changed.json"), "--again")["sent"] == 0
 
 
+@long_run
 def test_a_killed_import_goes_on_and_a_stopped_one_ends_in_order(pipeline: Pipeline, tmp_path: Path) -> None:
     before = sealed_ids(pipeline)
     folder = tmp_path / "trail"

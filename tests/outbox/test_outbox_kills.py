@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, make_pipeline, pipeline_roles, wait_until
 
 from sealstream.client import Outbox
@@ -222,6 +223,7 @@ def wait_relayed(pipeline: Pipeline, postgres: OwnPostgres, relays: list[Relay])
     pipeline.wait_sealed()
 
 
+@long_run
 def test_killed_relays_and_a_killed_postgres_lose_and_double_nothing(
     pipeline: Pipeline, postgres: OwnPostgres, relays: list[Relay]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from tests.long_runs import long_run
 
 from sealstream.errors import ChainBroken, ChainStopped, Fenced, Forked, InputLost, Misconfigured, Unavailable
 from sealstream.kafka import create_topics, trim
@@ -111,12 +112,12 @@ def test_aborted_entries_are_never_stored(in_kafka, migrated, make_chain):
 @pytest.mark.parametrize(
     ("trigger", "nth"),
     [
-        (b"BEGIN", 2),
+        pytest.param(b"BEGIN", 2, marks=long_run),
         (b"UPDATE public.audit_position", 1),  # its text is sent once; later only its name
-        (b"PGCOPY", 1),
+        pytest.param(b"PGCOPY", 1, marks=long_run),
         (b"PGCOPY", 3),
-        (b"\xff\xffc\x00\x00\x00\x04", 3),  # the end of COPY
-        (b"COMMIT", 1),
+        pytest.param(b"\xff\xffc\x00\x00\x00\x04", 3, marks=long_run),  # the end of COPY
+        pytest.param(b"COMMIT", 1, marks=long_run),
         (b"COMMIT", 3),
     ],
 )
@@ -138,6 +139,7 @@ def test_a_connection_cut_anywhere_in_a_batch_neither_loses_nor_repeats_an_entry
         ]
 
 
+@long_run
 @pytest.mark.parametrize("what", [b"audit_log_add_month", b"audit_log_last", b"audit_checkpoint", b"audit_migration"])
 def test_a_connection_cut_while_starting_or_at_a_rare_statement_is_mended_by_starting_anew(in_kafka, migrated, what):
     in_kafka.chain.add_many(50)
@@ -245,6 +247,7 @@ def test_many_sinks_at_once_store_each_entry_once(in_kafka, migrated):
     assert_stored(migrated, in_kafka.chain)
 
 
+@long_run
 @pytest.mark.parametrize("hint", ["0", "1", "chain_offset - 7", "chain_offset + 9", "1000000000", "chain_offset - 1"])
 def test_a_wrong_offset_hint_is_seen_and_the_entry_found(in_kafka, migrated, run_sql, hint):
     in_kafka.chain.add_many(40)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said
 from tests.pipeline_past import seal_in_the_past
 
@@ -85,6 +86,7 @@ def dying(function: Callable[..., Any], call: int = 1) -> Callable[..., Any]:
     return killed
 
 
+@long_run
 def test_a_review_that_is_killed_at_any_write_is_begun_once(
     pipeline: Pipeline, day: Period, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +159,7 @@ def test_what_can_not_be_signed_is_refused_in_one_sentence(pipeline: Pipeline, d
     assert said(pipeline, "review.signed") == []
 
 
+@long_run
 def test_who_judged_an_alert_since_looks_again_and_signs_once(
     pipeline: Pipeline, day: Period, monkeypatch: pytest.MonkeyPatch
 ) -> None:

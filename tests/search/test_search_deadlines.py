@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from tests.faults.proxy import Link, Network
+from tests.long_runs import long_run
 from tests.pipeline import say, wait_until
 from tests.search.conftest import Searchable
 from tests.web.conftest import start_service
@@ -43,6 +44,7 @@ def distant(searchable: Searchable, tmp_path: Path) -> Iterator[tuple[httpx.Clie
     network.close()
 
 
+@long_run
 def test_a_search_of_the_archive_over_http_ends_when_its_time_is_over(distant, searchable) -> None:
     client, link = distant
     place = f"/v1/chains/{searchable.chains[0]}/entries/5"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 
 from sealstream.errors import Fenced, Unavailable
 from sealstream.kafka import KafkaSettings, TransactionalProducer
@@ -77,7 +78,7 @@ def settled(log: Log, sequencer: Sequencer, raw_offset: int) -> bool:
     return sequencer.tip is not None and sequencer.tip.raw_offset >= raw_offset
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=long_run) for seed in range(1, 4))])
 def test_a_fault_before_or_after_any_call_neither_loses_nor_repeats_an_event(log: Log, seed: int) -> None:
     schedule = Schedule(seed)
     values = [log.event(n) if n % 10 else b"malformed %d" % n for n in range(600)]
@@ -235,6 +236,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> float:
     raise AssertionError(f"not within {timeout_s} s")
 
 
+@long_run
 @pytest.mark.slow
 def test_a_killed_sequencer_neither_loses_nor_repeats_an_event(
     log: Log, process: Callable[[], subprocess.Popen[bytes]]
@@ -259,6 +261,7 @@ def test_a_killed_sequencer_neither_loses_nor_repeats_an_event(
     assert [e["producer_seq"] for e in entries if e["action"] == "read"] == list(range(count))
 
 
+@long_run
 @pytest.mark.slow
 def test_a_standby_takes_over_from_a_killed_owner_in_under_ten_seconds(
     log: Log, process: Callable[[], subprocess.Popen[bytes]]
@@ -286,6 +289,7 @@ def test_a_standby_takes_over_from_a_killed_owner_in_under_ten_seconds(
     assert entries[-1]["action"] == "sequencer.stopped"
 
 
+@long_run
 @pytest.mark.slow
 def test_an_owner_that_was_frozen_and_comes_back_breaks_nothing(
     log: Log, process: Callable[[], subprocess.Popen[bytes]]

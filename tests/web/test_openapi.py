@@ -13,6 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.failures import Failure
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from tests.long_runs import long_run
 from tests.web.conftest import Served
 
 BEYOND_A_SCHEMA = {"bad-query", "bad-cursor"}
@@ -59,6 +60,7 @@ def test_the_document_describes_every_route_with_examples_and_problems(served: S
     assert found["parameters"][0]["examples"]["one person, not reading"]["value"] == "actor:user-123 -action:read"
 
 
+@long_run
 def test_schemathesis_finds_nothing(served: Served) -> None:
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     found: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.long_runs import long_run
 from tests.pipeline import wait_until
 
 from sealstream.errors import Misconfigured
@@ -82,6 +83,7 @@ def test_a_damaged_result_is_none_and_the_schedule_goes_on(tmp_path: Path, damag
     assert "a verification's result can't be read" in {each["event"] for each in logged}
 
 
+@long_run
 def test_the_schedule_outlives_a_verification_that_does_not_begin_and_does_not_hammer(
     tmp_path: Path, logged: list[Any]
 ) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sealstream.cli.forward_sections import ForwardSection
 from sealstream.cli.review_sections import ReviewsSection, WatchSection
@@ -76,11 +76,26 @@ OTHER_VARIABLES = {
 """Variables that begin like settings and are none."""
 
 
+SETTINGS_VERSION = 1
+
+
+def _known_version(version: int) -> int:
+    if version != SETTINGS_VERSION:
+        raise ValueError(
+            f"this Sealstream reads settings of version {SETTINGS_VERSION}: use the release that they were written "
+            "for, or follow docs/upgrading.md"
+        )
+    return version
+
+
 class Settings(BaseModel):
     """Everything, checked. Names in the environment: `SEALSTREAM_KAFKA__BOOTSTRAP`, `SEALSTREAM_LOG`, ..."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
+    version: Annotated[int, AfterValidator(_known_version)] = SETTINGS_VERSION
+    """What these settings are written for. It changes when a setting is renamed or means something else; no new
+    setting changes it."""
     log: str = "localhost/sealstream"
     """The log's name, a URL without scheme; each chain's origin is `<log>/<chain>`. Sealed in entry 0."""
     kafka: KafkaSection = Field(default_factory=KafkaSection)
