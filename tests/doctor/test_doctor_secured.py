@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -18,11 +17,11 @@ from confluent_kafka.admin import (
 )
 from tests.doctor.looking import failing, passing, system_at, unasked
 from tests.long_runs import long_run
-from tests.pipeline import sql
+from tests.pipeline import sql, wait_until
 from tests.settings.secured_servers import secured_servers
 from tests.settings.world import CHAIN, World, make_world
 
-from sealstream.doctor import System
+from sealstream.doctor import CHECKS, State, System, outcome_of
 from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.layout import ChainTopics
 
@@ -80,14 +79,40 @@ def test_the_acls_that_the_clients_are_given_pass_and_one_too_many_fails(world: 
     admin = AdminClient({"bootstrap.servers": world.servers.kafka["plain"], "log_level": 0})
     next(iter(admin.create_acls([AclBinding(*given, AclPermissionType.ALLOW)]).values())).result(10)
     try:
-        time.sleep(1.0)  # the broker's authorizer hears of it by the metadata log
+        hears_of_it("kafka.separation", system, State.FAIL)
         assert "User:producer may write" in failing("kafka.separation", system)
         own = as_user(world, "producer")
         assert topic in failing("kafka.forbidden", own)
         assert end_offset(KafkaSettings(world.servers.kafka["plain"]), topic, committed=False) == 0
     finally:
         next(iter(admin.delete_acls([AclBindingFilter(*given, AclPermissionType.ALLOW)]).values())).result(10)
-        time.sleep(1.0)
+        hears_of_it("kafka.separation", system, State.PASS)
+
+
+def hears_of_it(check_id: str, system: System, state: State) -> None:
+    """The broker's authorizer, by the metadata log."""
+    wait_until(lambda: outcome_of(check_id, system).state is state, 60)
+
+
+def test_the_doctors_own_user_may_ask_everything_and_write_no_more_than_its_reading(world: World) -> None:
+    system = as_user(world, "doctor")
+    assert not [check for check in CHECKS if check.startswith("kafka.") and _is_unknown(check, system)]
+    passing("kafka.separation", system)
+    passing("kafka.forbidden", system)
+    failing("watch.activity", system)
+    failing("watch.detectors", system)
+    failing("watch.pipeline", system)
+    failing("alerts.forwarded", system._replace(targets=("soc",)))
+    failing("chain.alive", system)
+    assert end_offset(KafkaSettings(world.servers.kafka["plain"]), system_topics(world).control, committed=False) > 0
+
+
+def _is_unknown(check_id: str, system: System) -> bool:
+    return outcome_of(check_id, system).state is State.UNKNOWN
+
+
+def system_topics(world: World) -> ChainTopics:
+    return ChainTopics.of(CHAIN, world.prefix)
 
 
 def test_a_record_for_the_chain_is_refused_to_all_but_its_writers(world: World) -> None:
