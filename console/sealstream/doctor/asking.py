@@ -213,7 +213,7 @@ class Asking:
 
     def fetch(self, role: str, query: str, *arguments: object) -> list[Any]:
         """All rows of a query of the catalogue, as this role."""
-        with Session(self.dsn(role), "sealstream doctor", connect_timeout_s=5, command_timeout_s=20) as session:
+        with Session(self.dsn(role), "sealstream doctor", command_timeout_s=20) as session:
             return session.fetch("asking the catalogue", query, *arguments)
 
     def stored(self, chain: ChainSettings) -> Stored:

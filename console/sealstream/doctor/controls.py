@@ -51,7 +51,7 @@ _CHECKLIST = ControlSet(
         Control(
             "5",
             "retention as the regulation wants it",
-            ("retention.promised", "retention.online", "archive.locks"),
+            ("retention.year", "retention.promised", "retention.online", "archive.locks"),
             "which regulation applies: choose its set (hipaa, pci, soc2), which asks for its own time",
         ),
         Control("6", "alerts for what is unusual", (*_WATCH, "alerts.forwarded")),

@@ -15,7 +15,7 @@ from sealstream.postgres.trying import Tried, try_forbidden
 __all__ = ["CHECKS", "judged_tries"]
 
 _LOG = f"{SCHEMA}.{AUDIT_LOG}"
-_CONNECT_S = 5.0
+_CONNECT_S = 10.0
 _MODES = ("require", "verify-ca", "verify-full")
 _MIGRATED = "`sealstream migrate` makes the roles; take from them what they have beyond it (REVOKE, ALTER ROLE)"
 _TLS = (
