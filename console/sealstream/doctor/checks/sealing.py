@@ -8,7 +8,7 @@ from datetime import timedelta
 from sealstream.checkpointing import load_signer
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
-from sealstream.errors import Misconfigured
+from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.health.judging import said_age
 from sealstream.layout import ChainSettings
 from sealstream.verify import (
@@ -28,6 +28,7 @@ _UNSIGNED_S = 120.0
 _SILENT_S = 180.0
 _OPERATING = "docs/operating.md"
 _RUNBOOKS = "docs/runbooks/README.md"
+_LOST_KEY = "docs/runbooks/lost-signing-key.md"
 
 
 def _verified(asking: Asking) -> Outcome:
@@ -95,15 +96,24 @@ def _key(asking: Asking) -> Outcome:
         try:
             vkey = load_signer(path, chain.origin).vkey
         except Misconfigured as error:
-            to_do = f"chmod 600 {path}, owned by checkpointing's user; if others had it: {_RUNBOOKS}"
+            to_do = f"chmod 600 {path}, owned by checkpointing's user; if others had it: {_LOST_KEY}"
             found.append((f"chain {chain.name}", failed(str(error), to_do=to_do)))
             continue
         if vkey != chain.vkey:
             to_do = "put the right key file back: signing with another key would be a fork"
             found.append((f"chain {chain.name}", failed(f"{path} is not the key of the chain's vkey", to_do=to_do)))
         else:
-            found.append((f"chain {chain.name}", passed(f"{path}: mode 0600, and it fits the chain's vkey")))
+            since = _since(asking, chain)
+            found.append((f"chain {chain.name}", passed(f"{path}: mode 0600, and it fits the chain's vkey{since}")))
     return folded(found)
+
+
+def _since(asking: Asking, chain: ChainSettings) -> str:
+    """A chain keeps its key for life: it is sealed in entry 0, and a chain with another is another chain."""
+    try:
+        return f"; in use since {asking.entry_0(chain).written.sequenced_at[:10]}, when the chain began"
+    except SealstreamError:
+        return ""
 
 
 def _alive(asking: Asking) -> Outcome:
