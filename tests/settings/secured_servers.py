@@ -148,7 +148,7 @@ class Secured(NamedTuple):
         made = admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, credential, PASSWORD.encode())])
         bindings = [
             AclBinding(
-                ResourceType[permission.resource.replace("-", "_").upper()],
+                _resource_type(permission.resource),
                 permission.name,
                 ResourcePatternType.LITERAL,
                 f"User:{user}",
@@ -161,6 +161,11 @@ class Secured(NamedTuple):
         ]
         for future in (*made.values(), *(admin.create_acls(bindings).values() if bindings else ())):
             future.result(10)
+
+
+def _resource_type(resource: str) -> ResourceType:
+    """The driver calls the cluster a broker."""
+    return ResourceType.BROKER if resource == "cluster" else ResourceType[resource.replace("-", "_").upper()]
 
 
 @contextmanager

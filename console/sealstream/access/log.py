@@ -106,16 +106,25 @@ class AccessLog:
         )
         return stream
 
-    def end(self, reader: Reader, access: Access, stream: Streamed, *, complete: bool) -> None:
-        """A stream's end with its count. May be said twice: it is one."""
-        facts = {
+    def end(
+        self,
+        reader: Reader,
+        access: Access,
+        stream: Streamed,
+        *,
+        complete: bool,
+        facts: Mapping[str, object] = _NONE_CLOSED,
+    ) -> None:
+        """A stream's end with its count, and further facts. May be said twice: it is one."""
+        told = {
             "rows": stream.rows,
             "begin_id": stream.begin_id,
             "outcome": "complete" if complete else "cut short",
+            **facts,
         }
         timestamp = format_timestamp(self._now())
         statement = read_statement(
-            reader, access, id=end_id(stream.begin_id), timestamp=timestamp, phase="end", facts=facts
+            reader, access, id=end_id(stream.begin_id), timestamp=timestamp, phase="end", facts=told
         )
         self._say(access, statement, shown=True)
 

@@ -180,7 +180,7 @@ def acls(
             operations = " ".join(f"--operation {each.title().replace('_', '')}" for each in needed.operations)
             print(
                 f"kafka-acls.sh --bootstrap-server {settings.kafka.bootstrap} --add --allow-principal User:{client} "
-                f"{operations} --{needed.resource} {needed.name}"
+                f"{operations} --{needed.resource}{'' if needed.resource == 'cluster' else f' {needed.name}'}"
             )
 
 

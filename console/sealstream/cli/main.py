@@ -27,6 +27,7 @@ from sealstream.cli import (
     continuing,
     deadletters,
     dismissing,
+    doctor,
     forward,
     holds,
     importing,
@@ -119,6 +120,7 @@ app.add_typer(collect.app, name="collect")
 app.command("up")(stack.up_command)
 app.command("down")(stack.down_command)
 app.command("status")(status.status_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("logs")(stack.logs_command)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import re
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sealstream.reports.charts import bars
 from sealstream.reports.figures import PeriodReport, Question, Series
 
-__all__ = ["render"]
+__all__ = ["page_environment", "render"]
 
 # A term of a search, whole with what it has in quotes; a quote that is never closed is a character like others.
 _TERM = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*"|")+')
@@ -33,17 +33,26 @@ def render(report: PeriodReport) -> str:
     def chart(series: Series) -> Markup:
         return Markup(bars(series, next(names)))  # made by matplotlib, which escapes its labels
 
+    return (
+        page_environment("sealstream.reports")
+        .get_template("page.html.j2")
+        .render(report=report, questions=questions, number=number, chart=chart)
+    )
+
+
+def page_environment(package: str) -> Environment:
+    """What draws a page for an auditor: the templates of this package, and the style that all pages share
+    (`style.html.j2`; it wants a `footer`).
+    """
     environment = Environment(
-        loader=PackageLoader("sealstream.reports", "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("sealstream.reports", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"shown": _shown, "css_text": _css_text, "told": _told, "command": _command}
-    return environment.get_template("page.html.j2").render(
-        report=report, questions=questions, number=number, chart=chart
-    )
+    return environment
 
 
 def _shown(value: int | str) -> str:

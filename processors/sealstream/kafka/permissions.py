@@ -21,12 +21,12 @@ from sealstream.layout.workers import WorkerTopics, worker_group
 
 __all__ = ["CLIENTS", "Permission", "permissions"]
 
-READ, WRITE, DELETE = "READ", "WRITE", "DELETE"
+READ, WRITE, DELETE, DESCRIBE = "READ", "WRITE", "DELETE", "DESCRIBE"
 DESCRIBE_CONFIGS = "DESCRIBE_CONFIGS"
 
 
 class Permission(NamedTuple):
-    """`resource`: topic, group or transactional-id. `operations`: as Kafka spells them, in capitals."""
+    """`resource`: topic, group, transactional-id or cluster. `operations`: as Kafka spells them, in capitals."""
 
     resource: str
     name: str
@@ -69,6 +69,9 @@ _ON_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
     # Each read is recorded in control; `tail` follows the chain; the API shows the newest checkpoint.
     "reader": {"control": (WRITE,), "chain": (READ,), "checkpoints": (READ,)},
     "import": {"raw": (READ, WRITE), "chain": (READ,)},  # it looks what is there already
+    # It reads what all others write, and each reading is recorded in control.
+    "doctor": dict.fromkeys(ChainTopics._fields, (READ, DESCRIBE_CONFIGS))
+    | {"control": (READ, WRITE, DESCRIBE_CONFIGS)},
 }
 # Topics that all chains of a prefix share.
 _ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -78,6 +81,7 @@ _ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
         "positions": (READ, WRITE, DESCRIBE_CONFIGS),
     },
     "verifier": {"positions": (READ,)},  # `sealstream status`
+    "doctor": {"activity": (READ,), "alerts": (READ,), "positions": (READ,)},
     "anomaly": {
         "activity": (READ, DESCRIBE_CONFIGS),
         "addresses": (READ, DESCRIBE_CONFIGS),
@@ -88,8 +92,10 @@ _ON_SHARED_TOPICS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 CLIENTS = tuple(_ON_TOPICS)
 """Who connects to Kafka: applications (`producer`), the processes, `sealstream verify` and `reconcile`
-(`verifier`), and whoever searches the log, by command or through the API (`reader`).
+(`verifier`), whoever searches the log, by command or through the API (`reader`), and `sealstream doctor`.
 """
+CLUSTER = "kafka-cluster"
+"""What Kafka calls the cluster as a resource, whatever its name."""
 
 
 def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
@@ -120,6 +126,13 @@ def permissions(client: str, chain: str, prefix: str) -> list[Permission]:
         ]
     if client == "checkpointing":
         needed.append(Permission("transactional-id", checkpointing_transactional_id(chain), (WRITE,)))
+    if client == "doctor":
+        own, watch = ForwardTopics.of(prefix), watch_topic(prefix).name
+        needed += [Permission("topic", name, (READ,)) for name in (own.positions, own.deadletter, watch)]
+        needed += [
+            Permission("group", worker_group(prefix), (DESCRIBE,)),
+            Permission("cluster", CLUSTER, (DESCRIBE, DESCRIBE_CONFIGS)),  # the ACLs, and the brokers' settings
+        ]
     if client == "activity":
         needed.append(Permission("transactional-id", activity_transactional_id(prefix), (WRITE,)))
     return needed

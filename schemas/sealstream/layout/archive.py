@@ -15,17 +15,21 @@ from typing import NamedTuple
 
 __all__ = [
     "ARCHIVED_ACTION",
+    "CANARIES",
     "DESTROYED_ACTION",
     "ENTRIES",
     "MANIFESTS",
     "SegmentName",
     "archive_prefix",
     "archived_statement_id",
+    "canary_key",
     "parse_archive_key",
 ]
 
 ENTRIES = "entries"
 MANIFESTS = "manifests"
+CANARIES = "doctor"
+"""Of `sealstream doctor`: objects on which it tries what must be refused. No entry, and no part of any chain."""
 ARCHIVED_ACTION = "segment.archived"
 DESTROYED_ACTION = "archive.destroyed"
 _SUFFIX = {ENTRIES: "parquet", MANIFESTS: "json"}
@@ -67,6 +71,11 @@ def archive_prefix(kind: str, chain: str, date: str | None = None) -> str:
     """What the keys of one chain (or of one of its days) begin with; `kind` is `ENTRIES` or `MANIFESTS`."""
     prefix = f"{kind}/chain={chain}/"
     return prefix if date is None else f"{prefix}date={date}/"
+
+
+def canary_key(canary_id: str) -> str:
+    """The key of one canary, under a prefix that no reader of the archive looks at."""
+    return f"{CANARIES}/{canary_id}"
 
 
 def parse_archive_key(key: str) -> tuple[str, SegmentName] | None:

@@ -20,9 +20,10 @@ from sealstream.archive.settings import ArchiveSettings
 from sealstream.errors import Forked, Misconfigured
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["Bucket", "Lock", "Stored", "Version"]
+__all__ = ["Bucket", "Lock", "Stored", "Version", "connect"]
 
 # What S3 and SeaweedFS answer for a version without a lock in a bucket that can lock (`check` has seen that it can).
 _NOT_LOCKED = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
@@ -101,10 +102,15 @@ class Bucket:
 
     def clock_skew_s(self) -> float:
         """How far this machine's clock is ahead of the server's, in seconds; whole ones, as HTTP tells them."""
+        told = self.clock()
+        return (datetime.now(UTC) - told).total_seconds() if told else 0.0
+
+    def clock(self) -> datetime | None:
+        """The server's time, in whole seconds; None where it does not tell."""
         with self._doing("asking for the time"):
             answer = self.client.get_bucket_versioning(Bucket=self.settings.bucket)
         told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        return (datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds() if told else 0.0
+        return parsedate_to_datetime(told) if told else None
 
     def put_once(self, key: str, body: bytes, retain_until: datetime, *, held: bool = False) -> bool:
         """Puts `body` under COMPLIANCE lock, if the key has no current version. False: it has one.
@@ -265,8 +271,10 @@ class Bucket:
         self.client.close()
 
 
-def connect(settings: ArchiveSettings) -> S3Client:
-    """A client for these settings. Raises `Misconfigured` for an endpoint that is no URL."""
+def connect(settings: ArchiveSettings, more: Config | None = None) -> S3Client:
+    """A client for these settings, and `more` of the driver's own. Raises `Misconfigured` for an endpoint that is no
+    URL.
+    """
     import boto3
     from botocore.config import Config
 
@@ -278,6 +286,8 @@ def connect(settings: ArchiveSettings) -> S3Client:
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
         user_agent_extra="sealstream-archive",
     )
+    if more is not None:
+        config = config.merge(more)
     if settings.ca_file is not None and not Path(settings.ca_file).is_file():
         raise Misconfigured(f"archive.ca_file {settings.ca_file} does not exist: expected certificates (PEM)")
     with s3_faults(settings, "connecting"):

@@ -1,0 +1,1 @@
+"""The checks, one idea a module; `sealstream.doctor.registry` lists them."""

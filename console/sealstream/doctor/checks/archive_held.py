@@ -1,0 +1,217 @@
+"""What the archive holds: all that it should, without a hole, under locks as long as the promise, in another place."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import timedelta
+from itertools import islice, pairwise, takewhile
+from urllib.parse import urlsplit
+
+from sealstream.archive import ArchiveStore, Bucket, StoredSegment
+from sealstream.doctor.asking import Asking
+from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
+from sealstream.errors import Unavailable
+from sealstream.events import parse_timestamp
+from sealstream.health.judging import said_age
+from sealstream.layout import ChainSettings
+from sealstream.layout.archive import MANIFESTS, archive_prefix
+from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
+
+__all__ = ["CHECKS", "judged_hosts"]
+
+_LATE_S = 600.0
+_RECENT_DAYS = 100
+_LOCKS_READ = 12
+_SECOND = timedelta(seconds=1)  # S3 keeps whole seconds
+_LAGGING = "docs/runbooks/lagging-sink.md"
+
+
+def _complete(asking: Asking) -> Outcome:
+    return folded((f"chain {chain.name}", _complete_of(asking, chain)) for chain in asking.system.chains)
+
+
+def _complete_of(asking: Asking, chain: ChainSettings) -> Outcome:
+    signed, held, now = asking.signed(chain), asking.archived(chain), asking.system.clock().timestamp()
+    said = f"{held.size:,} entries are in the archive, of {signed.segment_size:,} in segments that have ended"
+    if "reader" in asking.system.dsns:
+        said += f"; Postgres holds {asking.stored(chain).size:,}, those of the open segment among them"
+    behind = signed.segment_size - held.size
+    if behind > 0 and now - (signed.segment_at or 0.0) > _LATE_S:
+        ended = said_age(now - (signed.segment_at or now))
+        return failed(f"{said}; the newest segment ended {ended} ago", to_do=f"start the archive sink: {_LAGGING}")
+    if not held.size:
+        to_do = "a segment ends with its number of entries, or within a day: ask again then"
+        return unknown("nothing is archived yet: no segment has ended", to_do=to_do)
+    if held.sequenced_at is not None and now - held.sequenced_at > 25 * 3600:
+        old = said_age(now - held.sequenced_at)
+        return failed(
+            f"{said}; its newest entry is {old} old, and even an idle chain ends a segment each day",
+            to_do=f"start checkpointing and the archive sink: {_LAGGING}",
+        )
+    return passed(said)
+
+
+def _whole(asking: Asking) -> Outcome:
+    return folded((f"chain {chain.name}", _whole_of(asking, chain)) for chain in asking.system.chains)
+
+
+def _whole_of(asking: Asking, chain: ChainSettings) -> Outcome:
+    days = _days(asking, chain)
+    if not days:
+        return unknown("the archive holds nothing of it yet", to_do="ask again when a segment has ended")
+    with closing(ArchiveStore(asking.archive(), chain.name)) as store:
+        recent = list(store.segments(days[-_RECENT_DAYS:][0]))
+        foreign = list(store.foreign)
+        first = next(store.segments()).name.first_seq
+    wrong = [f"{key} names no segment" for key in foreign[:3]]
+    if first != 0 and not _may_be_over(asking, chain):
+        wrong.append(f"the archive begins with entry {first:,}, and not with entry 0")
+    for segment in recent:
+        wrong += _wrong_with(segment)
+    for before, after in pairwise(segment.name for segment in recent):
+        if after.first_seq != before.last_seq + 1:
+            wrong.append(f"entries {before.last_seq + 1:,} to {after.first_seq - 1:,} are in no segment")
+    if wrong:
+        more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
+        return failed(*wrong[:5], *more, to_do="`sealstream verify archive` names every fault: docs/runbooks/README.md")
+    return passed(
+        f"{len(recent):,} segments of the newest {min(len(days), _RECENT_DAYS)} days follow each other without a hole, "
+        f"each with its manifest, none hidden; the first begins with entry {first:,}"
+    )
+
+
+def _may_be_over(asking: Asking, chain: ChainSettings) -> bool:
+    """Whether the chain is so old that the locks of its first entries have ended."""
+    try:
+        began = parse_timestamp(asking.entry_0(chain).written.sequenced_at)
+    except Unavailable:
+        return True
+    return asking.system.clock() - began > timedelta(days=chain.retention.archive_days)
+
+
+def _wrong_with(segment: StoredSegment) -> list[str]:
+    wrong = []
+    for stored in (segment.object, segment.manifest):
+        if stored.delete_markers:
+            wrong.append(f"{stored.key} is hidden by a delete marker")
+        if len(stored.versions) > 1:
+            wrong.append(f"{stored.key} has {len(stored.versions)} versions: expected one")
+    if not segment.object.versions:
+        wrong.append(f"{segment.object.key} is missing")
+    return wrong
+
+
+def _locks(asking: Asking) -> Outcome:
+    return folded((f"chain {chain.name}", _locks_of(asking, chain)) for chain in asking.system.chains)
+
+
+def _locks_of(asking: Asking, chain: ChainSettings) -> Outcome:
+    days = _days(asking, chain)
+    if not days:
+        return unknown("the archive holds nothing of it yet", to_do="ask again when a segment has ended")
+    promised = timedelta(days=chain.retention.archive_days)
+    chosen = [days[round(place * (len(days) - 1) / 3)] for place in range(4)]
+    looked, wrong = 0, []
+    with closing(ArchiveStore(asking.archive(), chain.name)) as store, closing(Bucket(asking.archive())) as bucket:
+        for segment in _some_of(store, dict.fromkeys(chosen)):
+            if not segment.manifest.versions or not segment.object.versions:
+                continue
+            manifest = parse_manifest(
+                store.read(segment.name.manifest_key, segment.manifest.versions[0], MAX_MANIFEST_BYTES)
+            )
+            until = parse_timestamp(manifest.last_sequenced_at) + promised
+            for stored in (segment.object, segment.manifest):
+                lock = bucket.lock(stored.key, stored.versions[0].version_id or "")
+                looked += 1
+                if lock is None or not lock.holds(until.replace(microsecond=0) - _SECOND):
+                    found = (
+                        "has no lock" if lock is None else f"is locked in {lock.mode} until {lock.until:%Y-%m-%d %H:%M}"
+                    )
+                    wrong.append(f"{stored.key} {found}: expected COMPLIANCE until {until:%Y-%m-%d %H:%M}")
+    if wrong:
+        return failed(
+            *wrong[:5],
+            to_do=f"`sealstream chain retention {chain.name} --extend-objects` lengthens locks: docs/retention.md",
+        )
+    return passed(
+        f"{looked} objects and manifests, of the oldest, the newest and days between, are locked in COMPLIANCE mode "
+        f"for {chain.retention.archive_days:,} days after their last entry, or longer"
+    )
+
+
+def _some_of(store: ArchiveStore, dates: Sequence[str] | dict[str, None]) -> list[StoredSegment]:
+    """Of each of these days the first segments."""
+    found: list[StoredSegment] = []
+    each = max(1, _LOCKS_READ // max(1, len(dates)))
+    for date in dates:
+        of_day = takewhile(lambda segment: segment.name.date == date, store.segments(date))  # noqa: B023 - used at once
+        found += islice(of_day, each)
+    return found
+
+
+def _days(asking: Asking, chain: ChainSettings) -> list[str]:
+    """The days of which the archive holds something, in order."""
+
+    def ask() -> list[str]:
+        with closing(Bucket(asking.archive())) as bucket:
+            return [name.removeprefix("date=") for name in bucket.list_folders(archive_prefix(MANIFESTS, chain.name))]
+
+    return asking.once(f"days {chain.name}", ask)
+
+
+def _separate(asking: Asking) -> Outcome:
+    archive = asking.archive()
+    primary = {"Kafka": [each.strip() for each in asking.system.kafka.bootstrap.split(",")]}
+    if "reader" in asking.system.dsns:
+        primary["Postgres"] = [asking.dsn("reader")]
+    hosts = {name: set().union(*(_addresses(each) for each in places)) for name, places in primary.items()}
+    return judged_hosts(archive.endpoint, _addresses(archive.endpoint_url) if archive.endpoint_url else set(), hosts)
+
+
+def judged_hosts(endpoint: str, archive: set[str], primary: dict[str, set[str]]) -> Outcome:
+    """Whether the archive answers at other addresses than Kafka and Postgres. No addresses: it is AWS's own S3."""
+    shared = [name for name, addresses in primary.items() if addresses & archive]
+    if shared:
+        return failed(
+            f"{endpoint} is on the same host as {' and '.join(shared)}: what takes that host takes the archive, too",
+            to_do="put the archive elsewhere: S3 of another account, or a store in another building",
+        )
+    return passed(f"{endpoint} is on another host than {' and '.join(primary)}")
+
+
+def _addresses(place: str) -> set[str]:
+    host = urlsplit(place if "//" in place else f"//{place}").hostname or ""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return {host}
+
+
+CHECKS = (
+    Check(
+        "archive.complete",
+        "the archive holds all that has ended, soon after",
+        "the newest manifest is held against the newest signed end of a segment",
+        _complete,
+    ),
+    Check(
+        "archive.whole",
+        "the archive's segments follow each other from entry 0 on, none missing or hidden",
+        "all versions of the newest hundred days are listed, and the first",
+        _whole,
+    ),
+    Check(
+        "archive.locks",
+        "what is archived is locked for as long as was promised",
+        "GetObjectRetention of a sample",
+        _locks,
+    ),
+    Check(
+        "archive.separate",
+        "the archive is not where Kafka and Postgres are",
+        "the addresses of their hosts are compared",
+        _separate,
+    ),
+)

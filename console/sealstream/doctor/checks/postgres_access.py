@@ -1,0 +1,198 @@
+"""Who gets into Postgres, and what each role may do: read from its catalogue, and tried in rolled-back transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
+
+from sealstream.doctor.asking import Asking
+from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
+from sealstream.errors import Misconfigured
+from sealstream.layout.tables import AUDIT_LOG, SCHEMA
+from sealstream.postgres.driver import Session
+from sealstream.postgres.trying import Tried, try_forbidden
+
+__all__ = ["CHECKS", "judged_tries"]
+
+_LOG = f"{SCHEMA}.{AUDIT_LOG}"
+_CONNECT_S = 10.0
+_MODES = ("require", "verify-ca", "verify-full")
+_MIGRATED = "`sealstream migrate` makes the roles; take from them what they have beyond it (REVOKE, ALTER ROLE)"
+_TLS = (
+    "turn `ssl` on in Postgres, and end each DSN with `?sslmode=verify-full&sslrootcert=FILE` (docs/configuration.md)"
+)
+_SSL = "SELECT s.ssl, s.version FROM pg_stat_ssl s WHERE s.pid = pg_backend_pid()"
+_ROLE = f"""
+    SELECT current_user AS role, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolbypassrls, r.rolreplication,
+        pg_has_role(c.relowner, 'MEMBER') AS owns, owner.rolname AS owner, owner.rolcanlogin AS owner_logs_in,
+        ARRAY(SELECT privilege FROM unnest($1::text[]) privilege WHERE has_table_privilege(c.oid, privilege)) AS may
+    FROM pg_roles r, pg_class c JOIN pg_roles owner ON owner.oid = c.relowner
+    WHERE r.rolname = current_user AND c.oid = '{_LOG}'::regclass
+"""
+_MIGHTY = ("super", "createrole", "createdb", "bypassrls", "replication")
+_MUST_NOT = {
+    "sink": ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
+    "reader": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
+    "keeper": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
+}
+_TRIGGERS = f"""
+    SELECT c.oid::regclass::text AS name, coalesce(array_agg(t.tgname::text || ':' || t.tgenabled::text)
+        FILTER (WHERE NOT t.tgisinternal), '{{}}') AS triggers
+    FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid
+    WHERE c.oid = '{_LOG}'::regclass OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass)
+    GROUP BY c.oid
+"""
+_NEEDED = ("append_only", "no_truncate")
+_NEWEST = f"SELECT chain, seq FROM {_LOG} ORDER BY sequenced_at DESC LIMIT 1"
+
+
+def _tls(asking: Asking) -> Outcome:
+    return folded((f"postgres.{role}_dsn", _tls_of(dsn)) for role, dsn in _given(asking).items())
+
+
+def _tls_of(dsn: str) -> Outcome:
+    with Session(dsn, "sealstream doctor", connect_timeout_s=_CONNECT_S) as session:
+        (row,) = session.fetch("asking about TLS", _SSL)
+    mode = parse_qs(urlsplit(dsn).query).get("sslmode", ["prefer"])[-1]
+    if not row["ssl"]:
+        return failed("connected without TLS: passwords and events can be read on the way", to_do=_TLS)
+    if mode != "verify-full":
+        return failed(f"{row['version']}, but whose certificate it is is not checked (sslmode={mode})", to_do=_TLS)
+    return passed(f"{row['version']}, certificate and name checked (sslmode=verify-full)")
+
+
+def _authentication(asking: Asking) -> Outcome:
+    return folded((f"postgres.{role}_dsn", _wrong_password(dsn)) for role, dsn in _given(asking).items())
+
+
+def _wrong_password(dsn: str) -> Outcome:
+    parts = urlsplit(dsn)
+    if not parts.password:
+        return unknown(
+            "names no password, so a wrong one can't be tried",
+            to_do="look into pg_hba.conf that no line for this role says trust",
+        )
+    credentials, _, where = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0]
+    wrong = urlunsplit(parts._replace(netloc=f"{user}:{quote('no password at all, by sealstream doctor')}@{where}"))
+    Session(dsn, "sealstream doctor", connect_timeout_s=_CONNECT_S).close()  # else a refusal would prove nothing
+    try:
+        Session(wrong, "sealstream doctor", connect_timeout_s=_CONNECT_S).close()
+    except Misconfigured as error:
+        return passed(f"a wrong password was refused: {str(error).rpartition('Postgres says ')[2]}")
+    return failed(
+        "a wrong password was let in", to_do="set scram-sha-256 for this role in pg_hba.conf, in the place of trust"
+    )
+
+
+def _privileges(asking: Asking) -> Outcome:
+    found = []
+    for role, must_not in _MUST_NOT.items():
+        if role not in asking.system.dsns:
+            found.append((role, _not_given(role)))
+            continue
+        (row,) = asking.fetch(role, _ROLE, list(must_not))
+        mighty = [name for name in _MIGHTY if row[f"rol{name}"]]
+        if mighty or row["owns"]:
+            what = [*mighty, *(["a member of the owner"] if row["owns"] else [])]
+            found.append((role, failed(f"{row['role']} is {', '.join(what)}", to_do=_MIGRATED)))
+        elif row["may"]:
+            found.append((role, failed(f"{row['role']} may {', '.join(row['may'])} on {_LOG}", to_do=_MIGRATED)))
+        elif row["owner_logs_in"]:
+            to_do = f"ALTER ROLE {row['owner']} NOLOGIN"
+            found.append((role, failed(f"the owner {row['owner']} may log in", to_do=to_do)))
+        else:
+            said = f"{row['role']} may not {', '.join(must_not)}; the owner {row['owner']} can't log in"
+            found.append((role, passed(said)))
+    return folded(found)
+
+
+def _forbidden(asking: Asking) -> Outcome:
+    rows = asking.fetch("reader", _NEWEST)
+    if not rows:
+        return unknown("Postgres holds no entry to try it on", to_do="send an event, and ask again")
+    entry = str(rows[0]["chain"]), int(rows[0]["seq"])
+    found = []
+    for role in ("sink", "reader", "keeper", "admin"):
+        if role not in asking.system.dsns:
+            if role != "admin":  # it belongs where migrations are run, and nowhere else
+                found.append((role, _not_given(role)))
+            continue
+        with Session(asking.dsn(role), "sealstream doctor", connect_timeout_s=_CONNECT_S) as session:
+            found.append((role, judged_tries(try_forbidden(session, *entry))))
+    return folded(found)
+
+
+def judged_tries(tries: Sequence[Tried]) -> Outcome:
+    """Whether all of it was refused."""
+    through = [f"{tried.what} ({tried.rows} rows)" for tried in tries if not tried.refusal]
+    if through:
+        return failed(
+            f"went through, and was rolled back: {', '.join(through)}",
+            to_do=f"{_MIGRATED}; enable its triggers again: ALTER TABLE {_LOG} ENABLE ALWAYS TRIGGER append_only",
+        )
+    return passed(f"refused: {', '.join(tried.what for tried in tries)}", f"Postgres said: {tries[0].refusal}")
+
+
+def _triggers(asking: Asking) -> Outcome:
+    rows = asking.fetch("reader", _TRIGGERS)
+    lacking = [
+        f"{row['name']} lacks {name} (ENABLE ALWAYS)"
+        for row in rows
+        for name in _NEEDED
+        if f"{name}:A" not in row["triggers"]
+    ]
+    if lacking:
+        return failed(
+            *lacking,
+            to_do="find out who took them away (docs/runbooks/README.md), verify Postgres, and enable them again: "
+            f"ALTER TABLE {_LOG} ENABLE ALWAYS TRIGGER append_only",
+        )
+    return passed(f"{' and '.join(_NEEDED)} fire always, on {_LOG} and its {len(rows) - 1} months")
+
+
+def _given(asking: Asking) -> dict[str, str]:
+    asking.dsn("reader")
+    return dict(asking.system.dsns)
+
+
+def _not_given(role: str) -> Outcome:
+    return unknown(
+        f"postgres.{role}_dsn is not set here",
+        to_do=f"run the doctor where postgres.{role}_dsn is set, or give it for this run alone "
+        f"(SEALSTREAM_POSTGRES__{role.upper()}_DSN_FILE)",
+    )
+
+
+CHECKS = (
+    Check(
+        "postgres.tls",
+        "Postgres is reached over TLS, certificate and name checked",
+        "a connection by each DSN; pg_stat_ssl",
+        _tls,
+    ),
+    Check(
+        "postgres.authentication",
+        "Postgres lets nobody in with a wrong password",
+        "a connection by each DSN with another password is tried",
+        _authentication,
+    ),
+    Check(
+        "postgres.privileges",
+        "no role that logs in may change entries, and the owner can't log in",
+        "pg_roles and has_table_privilege, asked as each role",
+        _privileges,
+    ),
+    Check(
+        "postgres.forbidden",
+        "UPDATE, DELETE and TRUNCATE of entries are refused",
+        "each is tried as each role, in a transaction that is rolled back (TRUNCATE and DDL not as a superuser)",
+        _forbidden,
+    ),
+    Check(
+        "postgres.triggers",
+        "the append-only triggers stand on the log and each of its months, for everybody",
+        "pg_trigger",
+        _triggers,
+    ),
+)

@@ -1,0 +1,297 @@
+"""The doctor on two real pipelines: what it says of one that runs, and of one that was let go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from urllib.parse import urlsplit
+
+import boto3
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from tests.doctor.looking import failing, later, passing, system_for, unasked
+from tests.pipeline import Pipeline, sql
+
+from sealstream.doctor import CHECKS, System
+from sealstream.events import control_statement, format_timestamp, new_event_id
+from sealstream.health.asking import archived
+from sealstream.layout import Retention, named_retention
+from sealstream.reviews import Cadence
+
+LOG = "public.audit_log"
+
+
+def with_retention(system: System, retention: Retention) -> System:
+    return system._replace(chains=tuple(chain._replace(retention=retention) for chain in system.chains))
+
+
+# --- a pipeline that runs -------------------------------------------------------------------------------------------
+
+
+def test_of_a_pipeline_that_runs_the_chain_passes(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    assert "holds" in passing("chain.verified", system)
+    passing("chain.signed", system)
+    passing("chain.key", system)
+    passing("chain.alive", system)
+    passing("retention.promised", system)
+    passing("retention.online", system)
+    passing("input.accounted", system)
+    passing("input.whole", system)
+    passing("clocks.agree", system)
+    passing("alerts.acknowledged", system)
+
+
+def test_of_its_entries_what_is_asked_of_entries_passes(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    passing("entries.complete", system)
+    passing("entries.ordered", system)
+    passing("entries.redacted", system)
+    passing("recorded.failures", system)
+    passing("recorded.logins", system)
+    passing("recorded.administrators", system)
+    passing("recorded.life", system)
+
+
+def test_of_its_archive_what_needs_no_other_machine_passes(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    passing("archive.object_lock", system)
+    passing("archive.versioning", system)
+    assert passing("archive.forbidden", system).count("was refused") == 4
+    passing("archive.private", system)
+    passing("archive.complete", system)
+    passing("archive.whole", system)
+    passing("archive.locks", system)
+    assert healthy.verify("archive").exit_code == 0, "a canary is no part of the archive"
+    assert archived(healthy.archive, healthy.chain).size >= 40
+
+
+def test_what_postgres_refuses_it_is_seen_to_refuse(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    said = passing("postgres.forbidden", system._replace(dsns={**system.dsns, "admin": healthy.admin_dsn}))
+    for role in ("sink", "reader", "keeper"):
+        assert f"{role}: refused: UPDATE of an entry, DELETE of an entry, TRUNCATE of the log" in said
+    assert "admin: refused: UPDATE of an entry, DELETE of an entry; admin: Postgres said" in said
+    passing("postgres.privileges", system)
+    passing("postgres.triggers", system)
+    passing("postgres.authentication", system)
+
+
+def test_that_the_doctor_looks_is_sealed_with_its_verdict(healthy: Pipeline) -> None:
+    passing("access.recorded", system_for(healthy))
+    said = healthy.command("doctor", "--control", "gdpr", "--json")
+    assert said.code == 1, said.err
+    healthy.wait_sealed()
+    reads = [entry for entry in healthy.entries() if entry.get("metadata", {}).get("what") == "doctor"]
+    begin, end = reads[-2:]
+    assert (begin["metadata"]["phase"], end["metadata"]["phase"]) == ("begin", "end")
+    assert begin["metadata"]["query"] == "--control gdpr"
+    assert end["metadata"]["verdict"] == json.loads(said.out)["verdict"]
+    assert end["metadata"]["rows"] > 100
+
+
+def test_a_review_that_nobody_has_to_do_or_that_is_late_fails(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    passing("reviews.signed", system)
+    passing("reviews.daily", system)
+    assert "nobody has to review it" in failing("reviews.signed", system._replace(cadences={}))
+    assert "overdue" in failing("reviews.signed", system._replace(**later(days=10)))
+    failing("reviews.daily", system._replace(cadences={healthy.name: Cadence("month", 3, date(2026, 1, 1))}))
+
+
+def test_what_is_late_by_the_clock_fails(healthy: Pipeline) -> None:
+    ahead = system_for(healthy, **later(minutes=20))
+    failing("chain.alive", ahead)
+    failing("chain.signed", ahead)
+    assert "Postgres: -1200" in failing("clocks.agree", ahead)
+
+
+def test_a_policy_is_held_against_each_regulation(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    failing("retention.year", system)
+    failing("retention.pci", with_retention(system, named_retention("pci")._replace(online_days=31)))
+    failing("retention.six_years", with_retention(system, named_retention("pci")))
+    failing("retention.limited", system)
+    passing("retention.year", with_retention(system, named_retention("soc2")))
+    passing("retention.pci", with_retention(system, named_retention("pci")))
+    passing("retention.six_years", with_retention(system, named_retention("hipaa")))
+    passing("retention.limited", with_retention(system, named_retention("pci")))
+
+
+def test_settings_that_keep_less_than_the_chain_promised_fail(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    failing("retention.promised", with_retention(system, Retention("own", archive_days=1, online_days=1)))
+    assert "expected COMPLIANCE until" in failing("archive.locks", with_retention(system, named_retention("hipaa")))
+
+
+def test_what_can_not_be_asked_is_unknown_and_never_a_pass(healthy: Pipeline) -> None:
+    system = system_for(healthy, sealed_within_s=1.0)
+    no_postgres = system._replace(dsns=dict.fromkeys(system.dsns, "postgresql://nobody@127.0.0.1:1/no"))
+    no_archive = system._replace(archive=system.archive._replace(endpoint_url="http://127.0.0.1:1"))  # type: ignore[union-attr]
+    for check in CHECKS:
+        if check.startswith("postgres.") or check in ("retention.online", "recorded.life", "alerts.acknowledged"):
+            unasked(check, no_postgres)
+    for check in CHECKS:
+        if check.startswith("archive.") and check != "archive.separate":
+            unasked(check, no_archive)
+    assert "is not set" in unasked("postgres.tls", system._replace(dsns={}))
+    assert "is not set" in unasked("postgres.privileges", system._replace(dsns={"reader": system.dsns["reader"]}))
+    assert "not on this machine" in unasked("chain.key", system._replace(key_files={}))
+
+
+# --- a pipeline that was let go -------------------------------------------------------------------------------------
+
+
+def test_what_its_applications_say_too_little_or_too_much_fails(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    assert "neither from which address" in failing("entries.complete", system)
+    assert "clocks are ahead" in failing("entries.ordered", system)
+    said = failing("entries.redacted", system)
+    assert "in metadata" in said
+    assert "4111" not in said
+    failing("recorded.failures", system)
+    failing("recorded.logins", system)
+    failing("recorded.administrators", system)
+
+
+def test_what_was_refused_or_never_came_fails(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    assert "1 wait for somebody" in failing("input.accounted", system)
+    assert "1 numbers are missing" in failing("input.whole", system)
+
+
+def test_a_reading_that_is_not_sealed_fails(let_go: Pipeline) -> None:
+    assert "not sealed within 1 s" in failing("access.recorded", system_for(let_go, sealed_within_s=1.0))
+
+
+def test_that_nobody_watches_fails(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    failing("watch.activity", system)
+    failing("watch.detectors", system)
+    failing("watch.pipeline", system)
+    assert "no target" in failing("alerts.forwarded", system)
+    failing("alerts.forwarded", system._replace(targets=("siem",)))
+
+
+def test_an_archive_that_lags_or_in_which_something_is_hidden_fails(let_go: Pipeline) -> None:
+    system = system_for(let_go, **later(hours=1))
+    failing("archive.complete", system)
+    archive = let_go.archive
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=archive.endpoint_url,
+        region_name=archive.region,
+        aws_access_key_id=archive.access_key,
+        aws_secret_access_key=archive.secret_key,
+    )
+    key = next(each["Key"] for each in s3.list_objects_v2(Bucket=archive.bucket, Prefix="manifests/")["Contents"])
+    s3.delete_object(Bucket=archive.bucket, Key=key)
+    assert "hidden by a delete marker" in failing("archive.whole", system)
+
+
+def test_a_row_that_was_changed_fails_verification(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    with changed(let_go, "UPDATE {log} SET actor_id = actor_id || '!' WHERE seq = 9", undo="rtrim(actor_id, '!')"):
+        assert "edited 9" in failing("chain.verified", system)
+
+
+@contextmanager
+def changed(pipeline: Pipeline, statement: str, undo: str) -> Iterator[None]:
+    """By a superuser, who puts the triggers aside."""
+    aside = f"ALTER TABLE {LOG} {{}} TRIGGER append_only"
+    sql(pipeline.admin_dsn, aside.format("DISABLE"))
+    sql(pipeline.admin_dsn, statement.format(log=LOG))
+    try:
+        yield
+    finally:
+        sql(pipeline.admin_dsn, f"UPDATE {LOG} SET actor_id = {undo} WHERE seq = 9")
+        sql(pipeline.admin_dsn, aside.format("ENABLE ALWAYS"))
+
+
+def test_a_trigger_that_is_put_aside_and_a_right_that_was_given_fail(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    reader = urlsplit(let_go.reader_dsn).username
+    sql(let_go.admin_dsn, f"GRANT UPDATE, DELETE ON {LOG} TO {reader}")
+    try:
+        assert f"{reader} may UPDATE, DELETE" in failing("postgres.privileges", system)
+        passing("postgres.forbidden", system)  # the triggers refuse it all the same
+        sql(let_go.admin_dsn, f"ALTER TABLE {LOG} DISABLE TRIGGER append_only")
+        assert "lacks append_only" in failing("postgres.triggers", system)
+        before = sql(let_go.admin_dsn, f"SELECT count(*), sum(hashtext(body::text)) FROM {LOG}")
+        said = failing("postgres.forbidden", system)
+        assert "reader: went through, and was rolled back: UPDATE of an entry (1 rows), DELETE of an entry" in said
+        assert sql(let_go.admin_dsn, f"SELECT count(*), sum(hashtext(body::text)) FROM {LOG}") == before
+    finally:
+        sql(let_go.admin_dsn, f"REVOKE UPDATE, DELETE ON {LOG} FROM {reader}")
+        sql(let_go.admin_dsn, f"ALTER TABLE {LOG} ENABLE ALWAYS TRIGGER append_only")
+    failing("postgres.privileges", system._replace(dsns={**system.dsns, "sink": let_go.admin_dsn}))
+
+
+def test_a_topic_that_deletes_by_itself_and_rows_that_are_gone_fail(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    admin = AdminClient({"bootstrap.servers": let_go.kafka.bootstrap})
+
+    def set_retention(value: str) -> None:
+        entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, let_go.topics.raw, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(10)
+
+    set_retention("86400000")
+    assert "deletes by itself" in failing("retention.online", system)
+    set_retention("-1")
+    passing("retention.online", system)
+    sql(let_go.admin_dsn, f"ALTER TABLE {LOG} DISABLE TRIGGER append_only")
+    sql(let_go.admin_dsn, f"DELETE FROM {LOG} WHERE seq < 3")
+    sql(let_go.admin_dsn, f"ALTER TABLE {LOG} ENABLE ALWAYS TRIGGER append_only")
+    assert "from 3 on" in failing("retention.online", system)
+    failing("recorded.life", system)
+
+
+def test_an_alert_that_nobody_looks_into_fails_in_time(healthy: Pipeline) -> None:
+    statement = control_statement(
+        "alert.raised",
+        id=new_event_id(),
+        timestamp=format_timestamp(system_for(healthy).clock()),
+        actor_id="sealstream/anomaly",
+        resource_type="actor",
+        resource_id="user-1",
+        metadata={
+            "detector": "mass_read",
+            "subject_kind": "actor",
+            "severity": "high",
+            "confidence": 0.9,
+            "summary": "read 900 records",
+            "window": ["2026-11-24T03:00:00.000000Z", "2026-11-24T04:00:00.000000Z"],
+            "incident": new_event_id(),
+        },
+    )
+    healthy.send([statement], healthy.topics.control)
+    healthy.wait_stored(healthy.wait_sealed())
+    system = system_for(healthy)
+    passing("alerts.acknowledged", system)
+    assert "1 for too long" in failing("alerts.acknowledged", system._replace(**later(days=2)))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_that_others_can_read_fail(let_go: Pipeline) -> None:
+    system = system_for(let_go)
+    passing("secrets.files", system)
+    let_go.config.chmod(0o644)
+    assert "mode 0644" in failing("secrets.files", system)
+    let_go.config.chmod(0o600)
+    failing("secrets.files", system._replace(secret_variables=("SEALSTREAM_KAFKA__PASSWORD",)))
+    (key,) = system.key_files.values()
+    key.chmod(0o640)
+    failing("chain.key", system)
+    key.chmod(0o600)
+
+
+def test_a_token_that_never_ends_fails(healthy: Pipeline) -> None:
+    system = system_for(healthy)
+    passing("secrets.credentials", system)
+    said = healthy.command("tokens", "create", "siem", "--chain", healthy.name, "--expires", "never")
+    assert said.code == 0, said.err
+    assert "token siem" in failing("secrets.credentials", system)
