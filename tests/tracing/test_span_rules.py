@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealstream.events import canonical_event, control_statement
@@ -154,6 +154,7 @@ def test_what_the_log_says_itself_and_what_is_old_is_not_told_of() -> None:
     assert world.spans == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["traced", "plain", "refused", "skipped"]), max_size=60), st.data())
 def test_each_traced_record_of_any_batch_has_the_span_of_its_own_entry(kinds: list[str], data: st.DataObject) -> None:
     world = World()
