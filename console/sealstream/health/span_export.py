@@ -88,14 +88,14 @@ class _Count:
         tally.set(figures.SPANS_SENT, 0)
         tally.set(figures.SPANS_DROPPED, 0)
 
-    def wait(self) -> bool:
-        """Whether there is room for one more."""
+    def wait(self, count: int) -> int:
+        """For how many of these there is room; they wait from now on, and the others are dropped."""
         with self._lock:
-            if self.waiting >= _QUEUE:
-                self._drop(1)
-                return False
-            self.waiting += 1
-            return True
+            room = min(count, _QUEUE - self.waiting)
+            self.waiting += room
+            if room < count:
+                self._drop(count - room)
+            return room
 
     def done(self, count: int, *, taken: bool) -> None:
         """So many wait no longer."""
@@ -106,11 +106,6 @@ class _Count:
                 self._tally.set(figures.SPANS_SENT, self._sent)
             else:
                 self._drop(count)
-
-    def drop(self, count: int) -> None:
-        """So many can't be made."""
-        with self._lock:
-            self._drop(count)
 
     def _drop(self, count: int) -> None:
         self._dropped += count
@@ -127,7 +122,7 @@ class _Export:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+        from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
         from opentelemetry.sdk.trace.id_generator import IdGenerator
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -160,18 +155,11 @@ class _Export:
 
         batches = BatchSpanProcessor(Counting(), _QUEUE, _EVERY_MS, _AT_ONCE, _GIVE_UP_S * 1_000)
 
-        class Bounded(SpanProcessor):
-            """In front of the SDK's queue, which would push the oldest out in silence."""
-
-            def on_end(self, span: ReadableSpan) -> None:
-                if count.wait():
-                    batches.on_end(span)
-
         _silence()
         named = {"service.name": f"sealstream-{process}", "service.version": version("sealstream")}
         self._ids = Ids()
         provider = TracerProvider(ALWAYS_ON, Resource.create(named), shutdown_on_exit=False, id_generator=self._ids)
-        provider.add_span_processor(Bounded())
+        provider.add_span_processor(batches)
         self._tracer = provider.get_tracer("sealstream", version("sealstream"))
         self._trace = trace
         self._count = count
@@ -179,12 +167,13 @@ class _Export:
         self._lock = threading.Lock()
 
     def send(self, spans: Sequence[Span]) -> None:
-        """From any thread."""
-        for at, span in enumerate(spans):
+        """From any thread. What there is no room for is not made: the SDK's queue would drop the oldest in silence."""
+        room = self._count.wait(len(spans))
+        for at, span in enumerate(spans[:room]):
             try:
                 self._send(span)
             except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the pipeline goes on
-                self._count.drop(len(spans) - at)
+                self._count.done(room - at, taken=False)
                 structlog.get_logger().warning("a span can't be made", reason=repr(error))
                 return
 
