@@ -87,7 +87,7 @@ class Receiver:
             found[span.trace_id][span.name] = span
         return found
 
-    def wait(self, count: int, timeout_s: float = 30) -> None:
+    def wait(self, count: int, timeout_s: float = 120) -> None:
         """Until so many spans have come."""
         begun = time.monotonic()
         while len(self.spans) < count:
