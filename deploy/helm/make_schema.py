@@ -35,9 +35,9 @@ _KNOWN = {"metrics": ("host", "ports", "targets", "stay_after_alarm")}
 _READER = r"postgres\.reader_dsn"
 # Which files each may be given, as patterns of settings' names; all may have those of Kafka.
 _MAY_HAVE = {
-    "sequencer": (),
+    "sequencer": (r"tracing\.",),
     "checkpointing": (r"chains\.",),
-    "postgres-sink": (r"postgres\.sink_dsn",),
+    "postgres-sink": (r"postgres\.sink_dsn", r"tracing\."),
     "archive-sink": (r"archive\.",),
     "activity": (),
     "watch": (_READER, r"archive\."),
@@ -268,7 +268,7 @@ def schema() -> Schema:
                     "scrapers": _LIST,
                     "collectFrom": _LIST,
                     "serveFrom": _LIST,
-                    **dict.fromkeys(("dns", "kafka", "postgres", "archive", "targets", "tokens"), reached),
+                    **dict.fromkeys(("dns", "kafka", "postgres", "archive", "targets", "tokens", "traces"), reached),
                 }
             ),
             "podDisruptionBudget": _object({"enabled": _YES_OR_NO}),

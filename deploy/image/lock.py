@@ -32,7 +32,7 @@ class Locked(NamedTuple):
 
 
 LOCKED = (
-    Locked("requirements.txt", "what runs in the image", extras=("console", "anomaly")),
+    Locked("requirements.txt", "what runs in the image", extras=("console", "anomaly", "otel")),
     Locked("requirements-build.txt", "what builds the package", requirements=("hatchling",)),
     Locked("requirements-sbom.txt", "what writes the SBOM", requirements=("cyclonedx-bom",)),
     Locked("requirements-clinic.txt", "what the example needs beside", requirements=("httpx",)),

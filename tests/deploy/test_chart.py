@@ -440,6 +440,13 @@ def test_nobody_is_reached_and_reaches_but_as_needed(everything: Rendered) -> No
     assert ports_to(everything, "migrate", "ingress") == set()
 
 
+def test_spans_go_out_from_who_makes_them_and_only_where_they_are_asked_for() -> None:
+    made = render(MINIMAL, {"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
+    assert not made.refused
+    ports = {kind: ports_to(made, kind, "egress") for kind in ("sequencer", "postgres-sink", "checkpointing")}
+    assert {kind for kind, reached in ports.items() if 4318 in reached} == {"sequencer", "postgres-sink"}
+
+
 def test_without_an_archive_nothing_goes_to_one() -> None:
     made = render(MINIMAL, {"settings": {"archive": {"bucket": ""}}})
     assert not made.refused

@@ -71,7 +71,7 @@ def test_each_package_has_its_version_and_hashes_and_no_address(file: Path) -> N
 def test_the_image_has_all_that_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["server"], *extras["console"], *extras["anomaly"]]
+    asked = [*project["dependencies"], *extras["server"], *extras["console"], *extras["anomaly"], *extras["otel"]]
     names = {normal(re.match(r"[A-Za-z0-9._-]+", each)[0]) for each in asked} - {"sealstream"}  # type: ignore[index]
     assert names <= locked(IMAGE / "requirements.txt").keys(), "renew it: python deploy/image/lock.py"
 

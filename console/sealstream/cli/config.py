@@ -17,6 +17,7 @@ from sealstream.cli.check_files import check_files, check_keys
 from sealstream.cli.check_forward import forward_checks
 from sealstream.cli.check_kafka import check_kafka
 from sealstream.cli.check_postgres import check_role
+from sealstream.cli.check_tracing import check_tracing
 from sealstream.cli.context import Context, context_of, out, warn
 from sealstream.cli.findings import Finding, any_wrong, found_by, ok, warning, wrong
 from sealstream.cli.harmless import harmless, told
@@ -122,6 +123,7 @@ def check(
                 ("kafka", lambda: check_kafka(settings, clients or ())),
                 *roles,
                 ("archive", lambda: check_archive(settings)),
+                ("tracing", lambda: check_tracing(settings.tracing.receiver())),
                 *forward_checks(settings.forward_targets()),
             ]
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,9 @@ from sealstream.cli.stores import archive_settings
 from sealstream.cli.watch_process import serve_watch
 from sealstream.cli.watched import MetricsPortOption, questions_of, watched_process
 from sealstream.errors import Misconfigured
+from sealstream.health.span_export import exporting
 from sealstream.layout import Figures
+from sealstream.layout.spans import Tracing
 from sealstream.postgres import PostgresSink
 from sealstream.sequencer import SequencerGroup
 
@@ -90,12 +93,15 @@ def run_command(
         def build() -> Process:
             decided = decisions.pop() if decisions else False
             if process is ProcessName.SEQUENCER:
-                return SequencerGroup(kafka, chains, accept_input_lost=decided, tally=tally)
+                return SequencerGroup(kafka, chains, accept_input_lost=decided, tally=tally, tracing=tracing)
             partitions = settings.activity.partitions
             return ActivityRollUp(kafka, served, partitions=partitions, accept_lost=decided, tally=tally)
 
         questions = questions_of(process, kafka, served, tally)
-        with watched_process(settings, process, served, metrics_port, questions, tally) as health:
+        with (
+            _traces(settings, process, tally) as tracing,
+            watched_process(settings, process, served, metrics_port, questions, tally) as health,
+        ):
             code = serve(process, build, vitals=health.vitals)
     elif process is ProcessName.FORWARD:
         if chain:
@@ -137,10 +143,20 @@ def _serve_chain(
     elif process is ProcessName.POSTGRES_SINK:
         if not dsn:
             raise Misconfigured("postgres.sink_dsn is not set: the sink needs a DSN with the role sealstream_sink")
-        build = lambda: PostgresSink(kafka, chain, dsn, tally=tally)  # noqa: E731
+        build = lambda: PostgresSink(kafka, chain, dsn, tally=tally, tracing=tracing)  # noqa: E731
     else:
         archive = archive_settings(settings)
         build = lambda: ArchiveSink(kafka, chain, archive_settings(settings), tally=tally)  # noqa: E731
     questions = questions_of(process, kafka, [chain], tally, dsn=dsn, archive=archive)
-    with watched_process(settings, process, [chain], metrics_port, questions, tally) as health:
+    with (
+        _traces(settings, process, tally) as tracing,
+        watched_process(settings, process, [chain], metrics_port, questions, tally) as health,
+    ):
         return serve(process, build, vitals=health.vitals)
+
+
+def _traces(settings: Settings, process: ProcessName, tally: Figures) -> AbstractContextManager[Tracing | None]:
+    """For the processes that make spans."""
+    if process in (ProcessName.SEQUENCER, ProcessName.POSTGRES_SINK):
+        return exporting(settings.tracing.receiver(), process, tally)
+    return nullcontext()

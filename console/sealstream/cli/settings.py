@@ -25,6 +25,7 @@ from sealstream.cli.settings_sections import (
     KafkaSection,
     PostgresSection,
 )
+from sealstream.cli.tracing_section import TracingSection
 from sealstream.cli.whole_file import write_whole
 from sealstream.collect.settings import CollectSection
 from sealstream.errors import Misconfigured
@@ -107,6 +108,7 @@ class Settings(BaseModel):
     forward: ForwardSection = Field(default_factory=ForwardSection)
     anomaly: AnomalySection = Field(default_factory=AnomalySection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    tracing: TracingSection = Field(default_factory=TracingSection)
     report: ReportSection = Field(default_factory=ReportSection)
     reviews: ReviewsSection = Field(default_factory=ReviewsSection)
     serve: ServeSection = Field(default_factory=ServeSection)

@@ -22,6 +22,7 @@ import structlog
 from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailable
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import Alarm, ChainSettings, ChainTopics, Figures, figures, sequencer_group
+from sealstream.layout.spans import Tracing
 from sealstream.sequencer.owned import Pace
 from sealstream.sequencer.ownership import Ownership
 from sealstream.sequencer.sequencer import Sequencer
@@ -117,7 +118,8 @@ class SequencerGroup:
     """The sequencer process for `chains` (by name), sharing them with every other process of the same group.
 
     All chains have one prefix. `accept_input_lost` is a decision about what is found now: it counts until a chain was
-    taken once, so that a later loss stops the chain again. `tally`: counts what its chains do.
+    taken once, so that a later loss stops the chain again. `tally`: counts what its chains do. `tracing`: tells of each
+    event that somebody looks at.
     """
 
     def __init__(
@@ -130,8 +132,10 @@ class SequencerGroup:
         accept_input_lost: bool = False,
         pace: Pace | None = None,
         tally: Figures | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._kafka = kafka
+        self._tracing = tracing
         self._tally = tally or Figures()
         self._by_topic = {ChainTopics.of(chain.name, chain.prefix).raw: chain for chain in chains.values()}
         if not chains:
@@ -191,6 +195,7 @@ class SequencerGroup:
             pace=self._pace,
             report_offsets=lambda offsets: self._ownership.report(raw, offsets),
             tally=self._tally,
+            tracing=self._tracing,
         )
 
     def _taken(self, name: str) -> None:

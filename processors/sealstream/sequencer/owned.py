@@ -37,6 +37,7 @@ from sealstream.sequencer.producers import (
 from sealstream.sequencer.publishing import Publication, Publisher
 from sealstream.sequencer.replay import Memory
 from sealstream.sequencer.taking import Taken
+from sealstream.sequencer.tracing import SealSpans
 
 __all__ = ["OwnedChain", "Pace", "Speaker"]
 
@@ -84,6 +85,7 @@ class OwnedChain:
         pace: Pace,
         tally: Figures,
         check_inputs: Callable[[], None],
+        spans: SealSpans | None = None,
     ) -> None:
         self._chain = chain
         self._topics = ChainTopics.of(chain.name, chain.prefix)
@@ -107,6 +109,7 @@ class OwnedChain:
             randomness=randomness,
         )
         self._check_inputs = check_inputs
+        self._spans = spans
         self._entry_ns = self._review_ns = self._came_ns = self._looked_ns = clock()
         self._begin(taken, randomness)
 
@@ -193,6 +196,8 @@ class OwnedChain:
             events = self._raw.read(pace.max_records - records - len(controls), wait_s)
             came = len(controls) + len(events)
             if came:
+                if self._spans is not None:
+                    self._spans.read(events)
                 self._scribe.begin(self._clock())
                 self._scribe.take("control", controls)
                 self._scribe.take("event", events)

@@ -97,8 +97,8 @@ class Publication(NamedTuple):
 class Publisher:
     """Writes publications in the order in which they are given, through a producer that is open already.
 
-    `report`, `count`: told, in a thread of this object's, the offsets and the batch of each publication that was seen;
-    they must neither wait nor raise.
+    `report`, `count`, `trace`: told, in a thread of this object's, the offsets, the batch, and the batch with the time
+    of its commit (by the clock) of each publication that was seen; they must neither wait nor raise.
     """
 
     def __init__(
@@ -112,11 +112,13 @@ class Publisher:
         *,
         clock: Callable[[], int],
         max_apart_s: float,
+        trace: Callable[[Batch, int], None] | None = None,
     ) -> None:
         self._producer = producer
         self._topics = topics
         self._report = report
         self._count = count
+        self._trace = trace
         self._entries_seen = entries_seen
         self._states_seen = states_seen
         self._clock = clock
@@ -163,8 +165,9 @@ class Publisher:
         if (appended := self._producer.appended().get(self._topics.chain)) is not None:  # else committing says why
             self._check_clocks(publication.begun_ns, *appended)
         self._producer.commit()
+        committed_ns = self._clock()
         delivered = self._producer.delivered()
-        self._seen = self._watcher.submit(self._read_back, publication, delivered)
+        self._seen = self._watcher.submit(self._read_back, publication, delivered, committed_ns)
 
     def _check_clocks(self, begun_ns: int, first_ms: int, last_ms: int) -> None:
         """The broker took the entries between the batch's beginning and now by its own clock too, or nearly so."""
@@ -175,7 +178,7 @@ class Publisher:
                 "are allowed: nothing is sealed until they agree"
             )
 
-    def _read_back(self, publication: Publication, delivered: Mapping[str, tuple[int, int]]) -> None:
+    def _read_back(self, publication: Publication, delivered: Mapping[str, tuple[int, int]], committed_ns: int) -> None:
         """See the first and the last entry and the as-of record as a reader does, and what the broker's clock says."""
         entries = publication.batch.entries
         missing = {self._topics.chain, self._topics.producers} - set(delivered)
@@ -191,6 +194,8 @@ class Publisher:
         self.transactions_seen += 1
         self._report(publication.offsets)
         self._count(publication.batch)
+        if self._trace is not None:
+            self._trace(publication.batch, committed_ns)
 
     def close(self) -> None:
         """Wait for what is under way; the producer, closed after this, aborts what is not committed."""

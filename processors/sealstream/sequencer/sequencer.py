@@ -26,11 +26,13 @@ import structlog
 
 from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer, check_topics, end_offset
 from sealstream.layout import ChainSettings, ChainTopics, Figures, sequencer_transactional_id
+from sealstream.layout.spans import Tracing
 from sealstream.sealing import Tip
 from sealstream.sequencer.counting import count_batch
 from sealstream.sequencer.owned import OwnedChain, Pace, Speaker
 from sealstream.sequencer.publishing import Publisher, ReadBack
 from sealstream.sequencer.taking import check_same, take
+from sealstream.sequencer.tracing import SealSpans
 
 __all__ = ["Sequencer"]
 
@@ -42,8 +44,9 @@ class Sequencer:
 
     `accept_input_lost`: an operator's decision to go on where an input was recreated or trimmed too far. `clock`:
     nanoseconds since 1970. `report_offsets`: told, in another thread, how far each input topic is sealed, plus one, as
-    often as that was seen; it must neither wait nor raise. `tally`: counts what was sealed. `open_producer` and
-    `open_reader` make what writes and reads, so that tests can put faults between.
+    often as that was seen; it must neither wait nor raise. `tally`: counts what was sealed. `tracing`: makes a span of
+    each event whose record asks for it. `open_producer` and `open_reader` make what writes and reads, so that tests can
+    put faults between.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Sequencer:
         pace: Pace | None = None,
         report_offsets: Callable[[Mapping[str, int]], None] = lambda _offsets: None,
         tally: Figures | None = None,
+        tracing: Tracing | None = None,
         open_producer: Callable[[KafkaSettings, str], TransactionalProducer] = TransactionalProducer,
         open_reader: Callable[..., CommittedReader] = CommittedReader,
     ) -> None:
@@ -69,6 +73,7 @@ class Sequencer:
         self._pace = pace or Pace()
         self._report_offsets = report_offsets
         self._tally = tally or Figures()
+        self._tracing = tracing
         self._open_producer = open_producer
         self._open_reader = open_reader
         self._log = structlog.get_logger().bind(chain=chain.name)
@@ -147,6 +152,7 @@ class Sequencer:
             resume = {lost.kind: lost.next for lost in taken.lost}
             raw = read(topics.raw, resume.get("event", taken.tip.raw_offset + 1))
             control = read(topics.control, resume.get("control", taken.tip.control_offset + 1))
+            spans = None if self._tracing is None else SealSpans(chain.name, self._tracing)
             publisher = Publisher(
                 producer,
                 topics,
@@ -156,6 +162,7 @@ class Sequencer:
                 read_back(topics.producers, end_offset(kafka, topics.producers, committed=True), alone=False),
                 clock=self._clock,
                 max_apart_s=pace.max_apart_s,
+                trace=None if spans is None else spans.sealed,
             )
             held.callback(publisher.close)
             owned = OwnedChain(
@@ -170,6 +177,7 @@ class Sequencer:
                 pace=pace,
                 tally=self._tally,
                 check_inputs=lambda: check_same(kafka, topics, taken.topic_ids),
+                spans=spans,
             )
             self._held = held.pop_all()
         return owned

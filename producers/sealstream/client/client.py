@@ -38,6 +38,7 @@ from sealstream.client.spool_journal import Fsync, SpoolSettings
 from sealstream.client.spool_stream import SpooledStream
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import Stream
+from sealstream.client.tracing import EmitSpans
 from sealstream.errors import InvalidEvent, Misconfigured, SealstreamError, Unavailable
 from sealstream.events import new_event_id
 from sealstream.layout import DEFAULT_PREFIX, ChainTopics, check_chain_name
@@ -136,6 +137,7 @@ class AuditClient:
         self._composer = Composer(source, clock, new_id, spare_bytes, self.redaction)
         self._denials = tuple(denials)
         self._strict = strict
+        self._spans = EmitSpans(chain)
         self._new_id = new_id
         self._complaints: set[tuple[str, str]] = set()
         self._lock = RLock()
@@ -191,34 +193,34 @@ class AuditClient:
         a whole. Without any, the actor is `anonymous`; with an id and no type, a `user`. Values beyond JSON's are
         converted as `sealstream.client.values` says.
         """
+        span = self._spans.begin()
+        dropped: str | None = "not made"
         try:
             stream = self._stream
-            event_id, event = self._composer.event(
-                stream.producer_id,
-                {
-                    "action": action,
-                    "actor_id": actor_id,
-                    "actor_type": actor_type,
-                    "changed_fields": changed_fields,
-                    "id": id,
-                    "ip_address": ip_address,
-                    "metadata": metadata,
-                    "new_values": new_values,
-                    "old_values": old_values,
-                    "on_behalf_of": on_behalf_of,
-                    "reason": reason,
-                    "resource_id": resource_id,
-                    "resource_type": resource_type,
-                    "result": result,
-                    "session_id": session_id,
-                    "subject_id": subject_id,
-                    "tenant": tenant,
-                    "timestamp": timestamp,
-                    "trace_id": trace_id,
-                    "user_agent": user_agent,
-                },
-            )
-            dropped = stream.send(event)
+            given: dict[str, Any] = {
+                "action": action,
+                "actor_id": actor_id,
+                "actor_type": actor_type,
+                "changed_fields": changed_fields,
+                "id": id,
+                "ip_address": ip_address,
+                "metadata": metadata,
+                "new_values": new_values,
+                "old_values": old_values,
+                "on_behalf_of": on_behalf_of,
+                "reason": reason,
+                "resource_id": resource_id,
+                "resource_type": resource_type,
+                "result": result,
+                "session_id": session_id,
+                "subject_id": subject_id,
+                "tenant": tenant,
+                "timestamp": timestamp,
+                "trace_id": trace_id,
+                "user_agent": user_agent,
+            }
+            event_id, event = self._composer.event(stream.producer_id, given)
+            dropped = stream.send(event, None if span is None else span.headers(event_id, given["trace_id"]))
         except InvalidEvent as error:
             self._drop("invalid", error, f"{error.field} of {action}" if isinstance(action, str) else error.field)
         except SealstreamError as error:  # this process can have no producer
@@ -230,6 +232,9 @@ class AuditClient:
             if dropped is None:
                 return event_id
             self._drop(dropped, Unavailable(f"the audit event {action} was dropped: {dropped}"))
+        finally:
+            if span is not None:
+                span.end(dropped)
         return None
 
     def action(

@@ -17,9 +17,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from sealstream.client.authorities import with_authorities
 from sealstream.client.lifetimes import no_fork
+from sealstream.client.tracing import Headers
 from sealstream.errors import Misconfigured
 
-__all__ = ["Delivery", "give_up", "leak", "warn"]
+__all__ = ["Delivery", "OnFailure", "give_up", "hand_to", "leak", "warn"]
+
+OnFailure = Callable[[KafkaError, Any], None]
 
 _LOG = logging.getLogger("sealstream.client")
 
@@ -132,6 +135,16 @@ class Delivery:
         if renewing and error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             return "given up with its producer"
         return _WORDS.get(error.code()) or error.name().lower().strip("_").replace("_", " ")
+
+
+def hand_to(producer: Producer, topic: str, value: bytes, headers: Headers, on_failure: OnFailure | None) -> None:
+    """Into the driver's queue. Raises `BufferError` when it is full, and `KafkaException`."""
+    if on_failure is None and headers is None:
+        producer.produce(topic, value, partition=0)
+    elif on_failure is None:
+        producer.produce(topic, value, partition=0, headers=headers)
+    else:
+        producer.produce(topic, value, partition=0, on_delivery=on_failure, headers=headers)
 
 
 def leak(producer: Producer) -> None:

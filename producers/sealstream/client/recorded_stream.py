@@ -13,6 +13,7 @@ from typing import Any
 
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import Stream, numbered
+from sealstream.client.tracing import Headers
 
 __all__ = ["RecordedStream"]
 
@@ -29,7 +30,7 @@ class RecordedStream(Stream):
         self._ended = False
         self._producer = None
 
-    def send(self, event: bytes) -> str | None:
+    def send(self, event: bytes, headers: Headers = None) -> str | None:
         with self._lock:
             if self._ended:
                 return "closed"

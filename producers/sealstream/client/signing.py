@@ -19,9 +19,10 @@ from threading import Event
 
 from confluent_kafka import KafkaException, Producer
 
-from sealstream.client.delivery import Delivery
+from sealstream.client.delivery import Delivery, hand_to
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import OnFailure, Statement, Stream
+from sealstream.client.tracing import Headers
 from sealstream.errors import Misconfigured, NotCanonical
 from sealstream.sealing import BadNote, EventSigner, signer
 
@@ -85,12 +86,14 @@ class SignedStream(Stream):
         super().__init__(topic, delivery, producer_id, losses, statement)
         self._signer = signer
         self._max_waiting_bytes = max_waiting_bytes
-        self._waiting: deque[tuple[bytes, OnFailure | None]] = deque()
+        self._waiting: deque[tuple[bytes, Headers, OnFailure | None]] = deque()
         self._waiting_bytes = 0
         self._signed: bytes | None = None  # the first that waits, once it is signed
         self._wake = Event()
 
-    def _carry(self, number: int, value: bytes, on_failure: OnFailure | None, own: bool) -> str | None:
+    def _carry(
+        self, number: int, value: bytes, headers: Headers, on_failure: OnFailure | None, own: bool
+    ) -> str | None:
         if self._producer is None:
             return "no producer"
         size = len(value) + _BYTES_BESIDE
@@ -99,7 +102,7 @@ class SignedStream(Stream):
         # Taken before it is used: an interrupt between these lines loses the event, and the gap then tells the truth.
         self._next = number + 1
         self._waiting_bytes += size
-        self._waiting.append((value, on_failure))
+        self._waiting.append((value, headers, on_failure))
         if not self._wake.is_set():
             self._wake.set()
         return None
@@ -134,14 +137,12 @@ class SignedStream(Stream):
 
     def _queue_signed(self) -> str | None:
         """Under the lock: the first that waits goes into the driver's queue. Why it can't be; "": not yet."""
-        producer, on_failure = self._producer, self._waiting[0][1]
-        if producer is None:
+        producer, signed = self._producer, self._signed
+        _value, headers, on_failure = self._waiting[0]
+        if producer is None or signed is None:
             return ""
         try:
-            if on_failure is None:
-                producer.produce(self._topic, self._signed, partition=0)
-            else:
-                producer.produce(self._topic, self._signed, partition=0, on_delivery=on_failure)
+            hand_to(producer, self._topic, signed, headers, on_failure)
         except BufferError:
             return ""
         except KafkaException as error:

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from threading import RLock
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from sealstream.client import lifetimes
-from sealstream.client.delivery import Delivery, give_up, leak, warn
+from sealstream.client.delivery import Delivery, OnFailure, give_up, hand_to, leak, warn
+from sealstream.client.tracing import Headers
 from sealstream.errors import Misconfigured
 
-__all__ = ["Feed", "OnLoss"]
-
-OnLoss = Callable[[KafkaError, Any], None]
+__all__ = ["Feed"]
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -69,16 +67,13 @@ class Feed:
             self._failure = None
             self._producer = self._delivery.producer(self._on_failure, self._on_error)
 
-    def hand(self, number: int, value: bytes, on_loss: OnLoss | None = None) -> bool:
+    def hand(self, number: int, value: bytes, on_loss: OnFailure | None = None, headers: Headers = None) -> bool:
         """Under the lock: whether the driver has taken the event. `on_loss`: it is nowhere else, and failed."""
         producer = self._producer
         if producer is None or self._failure is not None:
             return False
         try:
-            if on_loss is None:
-                producer.produce(self._topic, value, partition=0)
-            else:
-                producer.produce(self._topic, value, partition=0, on_delivery=on_loss)
+            hand_to(producer, self._topic, value, headers, on_loss)
         except BufferError:
             return False
         except KafkaException as error:

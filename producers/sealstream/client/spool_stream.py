@@ -25,6 +25,7 @@ from sealstream.client.spool_journal import Journal, SpoolSettings
 from sealstream.client.spool_reader import Reader
 from sealstream.client.stats import Losses, Stats
 from sealstream.client.stream import OnFailure, Statement, Stream
+from sealstream.client.tracing import Headers
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.sealing import EventSigner
 
@@ -74,9 +75,12 @@ class SpooledStream(Stream):
 
     # --- events
 
-    def send(self, event: bytes) -> str | None:
-        """As `Stream.send`, and on disk when it returns None; with `fsync` `always`, through a loss of power, too."""
-        reason = super().send(event)
+    def send(self, event: bytes, headers: Headers = None) -> str | None:
+        """As `Stream.send`, and on disk when it returns None; with `fsync` `always`, through a loss of power, too.
+
+        `headers` are not on disk: an event that is sent from there goes without.
+        """
+        reason = super().send(event, headers)
         if self._always and reason is None:
             self._journal.sync(self._journal.end - 1)
         return reason
@@ -104,21 +108,23 @@ class SpooledStream(Stream):
         # An exception of a signal handler may have ended `send` right after the event was on disk.
         return max(self._next, self._journal.end)
 
-    def _carry(self, number: int, value: bytes, on_failure: OnFailure | None, own: bool) -> str | None:
+    def _carry(
+        self, number: int, value: bytes, headers: Headers, on_failure: OnFailure | None, own: bool
+    ) -> str | None:
         feed = self._feed
         if self._signer is not None:
             value = self._signer.signed(value)
         if self._journal.append(number, value, own=own):
             self._next = number + 1
             if feed.fed == number:
-                feed.hand(number, value)
+                feed.hand(number, value, headers=headers)
             return None
         if feed.fed != number:
             return "spool full"
         self._journal.admit_unspooled()
         self._next = number + 1
         self._unspooled.append(number)
-        if not feed.hand(number, value, on_failure or self._on_failure):
+        if not feed.hand(number, value, on_failure or self._on_failure, headers):
             self._unspooled.pop()
             self._next = number
             return "spool full"

@@ -22,8 +22,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from sealstream.client import lifetimes
 from sealstream.client.composing import UNNUMBERED
-from sealstream.client.delivery import Delivery, give_up, leak, warn
+from sealstream.client.delivery import Delivery, OnFailure, give_up, hand_to, leak, warn
 from sealstream.client.stats import Losses, Stats
+from sealstream.client.tracing import Headers
 from sealstream.errors import InvalidEvent, Misconfigured
 from sealstream.events import MAX_EVENT_BYTES
 
@@ -37,8 +38,6 @@ _REPORT_INTERVAL_S = 1.0
 _SAY_AGAIN_S = 3_600.0
 _LOOK_AGAIN_S = 5.0
 
-OnFailure = Callable[[KafkaError, Any], None]
-
 Statement = Callable[[str, dict[str, Any]], bytes]
 """Makes the canonical bytes of the client's own `audit.loss` and `producer.closed`, not yet numbered."""
 
@@ -46,10 +45,10 @@ Statement = Callable[[str, dict[str, Any]], bytes]
 class _Deferred:
     """An event that waits for its turn; `number`: the one that it was about to take."""
 
-    __slots__ = ("head", "number", "tail")
+    __slots__ = ("head", "headers", "number", "tail")
 
-    def __init__(self, head: bytes, tail: bytes) -> None:
-        self.head, self.tail = head, tail
+    def __init__(self, head: bytes, tail: bytes, headers: Headers) -> None:
+        self.head, self.tail, self.headers = head, tail, headers
         self.number: int | None = None
 
 
@@ -82,8 +81,10 @@ class Stream:
         self._producer: Producer | None = None
         self._thread: Thread | None = None
 
-    def send(self, event: bytes) -> str | None:
+    def send(self, event: bytes, headers: Headers = None) -> str | None:
         """Numbers and queues an event whose number is `UNNUMBERED`; the reason when it is dropped, else None.
+
+        `headers`: the record's; they are no part of the event, and Kafka may get it without them.
 
         Never waits for Kafka. Raises `InvalidEvent` when the number makes the event too large, and `Misconfigured` when
         this process can have no producer.
@@ -93,7 +94,7 @@ class Stream:
             if self._busy:
                 # A signal handler or finalizer has interrupted this very thread in the lines below: its event waits
                 # until they are done, for a number must not be taken twice.
-                self._deferred.append(_Deferred(head, tail))
+                self._deferred.append(_Deferred(head, tail, headers))
                 return None
             self._busy = True
             try:
@@ -101,7 +102,7 @@ class Stream:
                     self._begin_for_event()
                 if self._deferred:
                     self._queue_deferred()
-                return self._queue(head, tail)
+                return self._queue(head, tail, headers)
             finally:
                 try:
                     self._queue_deferred()
@@ -141,7 +142,9 @@ class Stream:
         if self._producer is None:
             self._producer = self._delivery.producer(self._on_failure, self._on_error)
 
-    def _queue(self, head: bytes, tail: bytes, on_failure: OnFailure | None = None, *, own: bool = False) -> str | None:
+    def _queue(
+        self, head: bytes, tail: bytes, headers: Headers, on_failure: OnFailure | None = None, *, own: bool = False
+    ) -> str | None:
         """Under the lock. Why it could not be queued, else None; the loss is not yet counted."""
         if self._ended:
             return "closed"
@@ -149,12 +152,14 @@ class Stream:
         value = b"%b%b%d%b" % (head, _NUMBER, number, tail)  # as `numbered`, with one copy less
         if len(value) > MAX_EVENT_BYTES:
             raise InvalidEvent(f"event is too large: expected at most {MAX_EVENT_BYTES} bytes, got {len(value)}")
-        return self._carry(number, value, on_failure, own)
+        return self._carry(number, value, headers, on_failure, own)
 
     def _next_number(self) -> int:
         return self._next
 
-    def _carry(self, number: int, value: bytes, on_failure: OnFailure | None, own: bool) -> str | None:
+    def _carry(
+        self, number: int, value: bytes, headers: Headers, on_failure: OnFailure | None, own: bool
+    ) -> str | None:
         """Takes the number together with a place in the queue. `own`: a statement of the client itself."""
         producer = self._producer
         if producer is None:
@@ -162,10 +167,7 @@ class Stream:
         # Taken before it is used: an interrupt between these lines loses the event, and the gap then tells the truth.
         self._next = number + 1
         try:
-            if on_failure is None:
-                producer.produce(self._topic, value, partition=0)
-            else:
-                producer.produce(self._topic, value, partition=0, on_delivery=on_failure)
+            hand_to(producer, self._topic, value, headers, on_failure)
         except BufferError:
             self._next = number
             return "queue full"
@@ -184,7 +186,7 @@ class Stream:
             if event.number is None or event.number >= self._next_number():
                 event.number = self._next_number()
                 try:
-                    reason = self._queue(event.head, event.tail)
+                    reason = self._queue(event.head, event.tail, event.headers)
                 except InvalidEvent:
                     reason = "invalid"
                 if reason is not None:
@@ -294,7 +296,7 @@ class Stream:
     def _state(self, action: str, metadata: dict[str, Any], on_failure: OnFailure | None = None) -> str | None:
         """Under the lock: queues a statement of the client itself."""
         head, _, tail = self._statement(action, metadata).rpartition(_PLACEHOLDER)
-        reason = self._queue(head, tail, on_failure, own=True)
+        reason = self._queue(head, tail, None, on_failure, own=True)
         if reason is None:
             self._statements += 1
         return reason

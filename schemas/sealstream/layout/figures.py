@@ -60,6 +60,8 @@ __all__ = [
     "RESTARTS",
     "REVIEWS_OVERDUE",
     "SEGMENTS",
+    "SPANS_DROPPED",
+    "SPANS_SENT",
     "STATEMENTS",
     "STEP_TIME",
     "STORE_REACHABLE",
@@ -248,6 +250,11 @@ COLLECT_REFUSED = Figure(
 COLLECT_MEMORY = Figure(
     "sealstream_collect_memory_bytes", "gauge", "What bodies under way have taken of `memory_bytes`.", (), _COLLECT
 )
+_TRACING = ("sequencer", "postgres-sink")
+SPANS_SENT = Figure("sealstream_spans_sent_total", "counter", "Spans that `tracing.endpoint` took.", (), _TRACING)
+SPANS_DROPPED = Figure(
+    "sealstream_spans_dropped_total", "counter", "Spans that it did not take, or that found no room.", (), _TRACING
+)
 
 FIGURES = (
     *(INFO, READY, STEP_TIME, RESTARTS, ALARMS, STORE_REACHABLE, BATCHES, ENTRIES),
@@ -259,6 +266,7 @@ FIGURES = (
     *(WORKER_READY, WORKER_PARTITIONS, WATCHED, MALFORMED, DETECTOR_FAILURES),
     *(ALERTS_RAISED, ALERTS_KNOWN, ALERTS_UNSEALED, REVIEWS_OVERDUE),
     *(COLLECT_ANSWERS, COLLECT_REFUSED, COLLECT_MEMORY),
+    *(SPANS_SENT, SPANS_DROPPED),
 )
 """All, in the order in which they are shown."""
 

@@ -11,7 +11,7 @@ COMMIT went through: the sink raises `Unavailable`, is closed, and is built anew
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
@@ -19,12 +19,14 @@ from typing import TypeVar
 from sealstream.errors import ChainBroken, Forked, SealstreamError, WrongRoot
 from sealstream.kafka import CommittedReader, KafkaSettings, Record, check_topics
 from sealstream.layout import ChainSettings, ChainTopics, Figures, figures
+from sealstream.layout.spans import Tracing
 from sealstream.postgres.driver import Session
 from sealstream.postgres.locating import open_at_entry
 from sealstream.postgres.migrating import check_schema
 from sealstream.postgres.rows import EncodedRows, encode_rows
 from sealstream.postgres.signed import SignedNote, SignedNotes
 from sealstream.postgres.stored import Batch, SinkStore, StoredNote
+from sealstream.postgres.tracing import StoreSpans
 from sealstream.postgres.tree import StoredTree
 from sealstream.sealing import (
     EMPTY_RANGE,
@@ -48,7 +50,8 @@ _READ_AT_ONCE = 500  # entries of 62 KB at most
 
 
 class PostgresSink:
-    """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries; `tally`: counts.
+    """One chain's sink. `dsn`: of the sink's role; `wait_s`: how long a step waits for entries; `tally`: counts;
+    `tracing`: tells of each row in a trace that is looked at.
 
     Building it connects and finds where to go on; raises `Unavailable`, `Misconfigured`, or a `ChainStopped` when what
     is stored does not fit the chain.
@@ -64,12 +67,14 @@ class PostgresSink:
         batch_bytes: int = 8_388_608,
         wait_s: float = 0.2,
         tally: Figures | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._chain = chain
         self._batch_entries = batch_entries
         self._batch_bytes = batch_bytes
         self._wait_s = wait_s
         self._tally = tally or Figures()
+        self._spans = None if tracing is None else StoreSpans(chain.name, tracing)
         self._tip: Tip = start_tip(chain.origin)
         self._storing: Future[None] | None = None
         self._counted_size = 0
@@ -92,6 +97,7 @@ class PostgresSink:
         False means that all that could be read is stored.
         """
         records = self._read()
+        read_ns = 0 if self._spans is None else self._spans.now_ns()
         expected, encoded = self._tip.size, EncodedRows(b"", [])
         if records:
             values = [record.value or b"" for record in records]
@@ -109,7 +115,8 @@ class PostgresSink:
         # The rows below `expected` are stored by now; of those above, the tree has the hashes in memory.
         notes = [self._checked_note(note) for note in due if note.size >= self._tree.segment_size]
         batch = Batch(expected, self._tip.size, self._next_offset, encoded, notes)
-        self._storing = self._database.submit(self._store_and_count, batch, self._tip)
+        told = records if self._spans is not None else []
+        self._storing = self._database.submit(self._store_and_count, batch, self._tip, told, read_ns)
         return True
 
     def close(self) -> None:
@@ -156,11 +163,13 @@ class PostgresSink:
         self._notes: SignedNotes = SignedNotes(kafka, chain, position.segment, position.newest)
         self._close_these.append(self._notes.close)
 
-    def _store_and_count(self, batch: Batch, tip: Tip) -> None:
+    def _store_and_count(self, batch: Batch, tip: Tip, records: Sequence[Record], read_ns: int) -> None:
         """On the thread of the database."""
         self._store.store(batch)
         self._tally.add(figures.BATCHES, 1, self._chain.name)
         self._count(batch.chain_offset, tip)
+        if self._spans is not None:
+            self._spans.stored(records, read_ns)
 
     def _count(self, next_offset: int, tip: Tip) -> None:
         name = self._chain.name

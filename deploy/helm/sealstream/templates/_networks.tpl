@@ -53,6 +53,9 @@ egress:
   {{- if or (eq (($root.Values.settings.kafka | default dict).sasl_mechanism | default "" | upper) "OAUTHBEARER") (.told.serviceAccount.annotations) }}
   {{- include "sealstream.towards" (dict "peers" $policy.tokens "ports" $policy.tokens.ports) | nindent 2 }}
   {{- end }}
+  {{- if and (has .kind (list "sequencer" "postgres-sink")) ($root.Values.settings.tracing | default dict).endpoint }}
+  {{- include "sealstream.towards" (dict "peers" $policy.traces "ports" $policy.traces.ports) | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- define "sealstream.towards" -}}
