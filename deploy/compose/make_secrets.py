@@ -19,14 +19,26 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["ARCHIVE_ACTIONS", "KAFKA_USERS", "READER_ACTIONS", "Owner", "folders", "main", "make"]
+from sealstream.layout.archive import CANARIES
+
+__all__ = [
+    "ARCHIVE_ACTIONS",
+    "CANARY_ACTIONS",
+    "DOCTOR_ACTIONS",
+    "KAFKA_USERS",
+    "READER_ACTIONS",
+    "Owner",
+    "folders",
+    "main",
+    "make",
+]
 
 KAFKA_USERS = {
     "clinic": "producer",
@@ -42,6 +54,8 @@ KAFKA_USERS = {
     "watch": "watch",
     "serve": "verifier",  # it verifies, too, when it is asked to
     "cli": "verifier",
+    "keeper": "verifier",
+    "doctor": "doctor",
 }
 """Kafka's users, and which of the clients of `sealstream config acls` each one is."""
 
@@ -54,8 +68,23 @@ READER_ACTIONS = (
     "s3:GetBucketVersioning",
     "s3:GetBucketObjectLockConfiguration",
 )
-ARCHIVE_ACTIONS = (*READER_ACTIONS, "s3:PutObject", "s3:PutObjectRetention")
-"""The archive sink writes and locks. No identity but the one that makes the bucket may delete or unlock anything."""
+ARCHIVE_ACTIONS = (
+    *READER_ACTIONS,
+    "s3:PutObject",
+    "s3:PutObjectRetention",
+    "s3:PutObjectLegalHold",
+    "s3:GetObjectLegalHold",
+)
+"""The archive sink writes, locks and holds. Only who makes the bucket may delete what is a chain's, or its lock."""
+DOCTOR_ACTIONS = (*READER_ACTIONS, "s3:GetBucketLogging")
+CANARY_ACTIONS = (
+    "s3:PutObject",
+    "s3:PutObjectRetention",
+    "s3:BypassGovernanceRetention",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+)
+"""On the doctor's own objects: all may be asked for that the store itself must refuse, and it must be the store."""
 
 _BUCKET = "audit-archive"
 _DATABASE, _APPLICATION = "sealstream", "application"
@@ -226,6 +255,14 @@ def folders(
     own["archive-sink"] = s3_keys("archive")
     own["anomaly"] = {"reader-dsn": dsns["reader-dsn"]}
     own["watch"] = own["cli"] = reading
+    own["keeper"] = {**dsns, **s3_keys("archive")}
+    own["doctor"] = {
+        **dsns,
+        **s3_keys("doctor"),
+        # an application's, as which it tries to write to the chain
+        "application.toml": _APPLICATION_SETTINGS.encode(),
+        "application-password": passwords["kafka-clinic"].encode(),
+    }
     own["serve"] = reading | _pair("tls", issued["serve"])
     own["collect"] = _pair("tls", issued["collect"])
     own["outbox-relay"] = {"outbox-dsn": dsn("sealstream_relay", passwords["postgres-relay"], _APPLICATION)}
@@ -274,13 +311,22 @@ ssl.truststore.type=PEM
 ssl.truststore.location=/run/secrets/ca.pem
 """
 
+_APPLICATION_SETTINGS = """[kafka]
+bootstrap = "kafka:9092"
+security_protocol = "SASL_SSL"
+sasl_mechanism = "SCRAM-SHA-512"
+ca_file = "/run/secrets/ca.pem"
+username = "clinic"
+password_file = "/run/secrets/application-password"
+"""
+
 
 def _pair(name: str, issued: tuple[bytes, bytes]) -> dict[str, bytes]:
     return {f"{name}.crt": issued[0], f"{name}.key": issued[1]}
 
 
-def identities(passwords: Passwords) -> Mapping[str, object]:
-    """SeaweedFS's identities: one makes the bucket, one writes and locks, one reads."""
+def identities(passwords: Passwords) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """SeaweedFS's identities: one makes the bucket, one writes and locks, one reads, and one tries the locks."""
 
     def credentials(name: str) -> dict[str, object]:
         return {
@@ -288,18 +334,30 @@ def identities(passwords: Passwords) -> Mapping[str, object]:
             "credentials": [{"accessKey": f"sealstream-{name}", "secretKey": passwords[f"s3-{name}"]}],
         }
 
-    def policy(name: str, actions: Sequence[str]) -> dict[str, str]:
-        where = [f"arn:aws:s3:::{_BUCKET}", f"arn:aws:s3:::{_BUCKET}/*"]
-        statement = {"Effect": "Allow", "Action": list(actions), "Resource": where}
-        return {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": [statement]})}
+    def statement(actions: Sequence[str], *where: str) -> dict[str, object]:
+        return {"Effect": "Allow", "Action": list(actions), "Resource": [f"arn:aws:s3:::{each}" for each in where]}
+
+    def policy(name: str, *statements: dict[str, object]) -> dict[str, str]:
+        return {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": list(statements)})}
+
+    everything = (_BUCKET, f"{_BUCKET}/*")
 
     return {
         "identities": [
             credentials("admin") | {"actions": ["Admin", "Read", "Write", "List"]},
             credentials("archive") | {"policyNames": ["archive"]},
             credentials("reader") | {"policyNames": ["reader"]},
+            credentials("doctor") | {"policyNames": ["doctor"]},
         ],
-        "policies": [policy("archive", ARCHIVE_ACTIONS), policy("reader", READER_ACTIONS)],
+        "policies": [
+            policy("archive", statement(ARCHIVE_ACTIONS, *everything)),
+            policy("reader", statement(READER_ACTIONS, *everything)),
+            policy(
+                "doctor",
+                statement(DOCTOR_ACTIONS, *everything),
+                statement(CANARY_ACTIONS, f"{_BUCKET}/{CANARIES}/*"),
+            ),
+        ],
     }
 
 

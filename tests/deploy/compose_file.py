@@ -13,7 +13,7 @@ __all__ = ["FOR_PEOPLE", "ONCE", "OURS", "ROOT", "read_compose", "services", "va
 ROOT = Path(__file__).resolve().parents[2]
 ONCE = ("secrets", "prepare", "quotas")
 """They end by themselves, and others wait for that."""
-FOR_PEOPLE = ("cli", "demo")
+FOR_PEOPLE = ("cli", "demo", "keeper", "doctor")
 """They are run by hand."""
 OURS = ("sealstream", "clinic")
 """Targets of the Dockerfile."""

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from tests.deploy.compose_file import FOR_PEOPLE, ONCE, ROOT, read_compose, services, variables
 
-from compose.make_secrets import ARCHIVE_ACTIONS, KAFKA_USERS, READER_ACTIONS
+from compose.make_secrets import (
+    ARCHIVE_ACTIONS,
+    CANARY_ACTIONS,
+    DOCTOR_ACTIONS,
+    KAFKA_USERS,
+    READER_ACTIONS,
+    Passwords,
+    identities,
+)
 from sealstream.cli.run_process import ProcessName
 from sealstream.kafka import CLIENTS
 
@@ -103,18 +113,37 @@ def test_networks_part_the_stores_from_who_has_no_business_there() -> None:
     assert [name for name, network in read_compose()["networks"].items() if not network.get("internal")] == ["outside"]
     reach = {name: set(service.get("networks") or ()) for name, service in SERVICES.items()}
     assert {name for name, where in reach.items() if "archive" in where} == {
-        *("prepare", "s3", "archive-sink", "watch", "serve", "cli", "demo")
+        *("prepare", "s3", "archive-sink", "watch", "serve", *FOR_PEOPLE)
     }
     assert {name for name, where in reach.items() if "postgres" in where} == {
-        *("prepare", "postgres", "postgres-sink", "anomaly", "watch", "outbox-relay", "serve", "cli", "demo")
+        *(
+            "prepare",
+            "postgres",
+            "postgres-sink",
+            "anomaly",
+            "watch",
+            "outbox-relay",
+            "serve",
+            "cli",
+            "demo",
+            "keeper",
+            "doctor",
+        )
     }
     assert SERVICES["secrets"]["network_mode"] == "none"
 
 
 def test_nobody_in_the_archive_may_delete_or_unlock() -> None:
     for actions in (ARCHIVE_ACTIONS, READER_ACTIONS):
-        assert not [action for action in actions if re.search(r"Delete|Bypass|\*|PutBucket|LegalHold", action)]
-    assert not [action for action in READER_ACTIONS if "Put" in action]
+        assert not [action for action in actions if re.search(r"Delete|Bypass|\*|PutBucket", action)]
+    assert not [action for action in (*READER_ACTIONS, *DOCTOR_ACTIONS) if "Put" in action]
+
+
+def test_the_doctor_may_all_that_the_store_must_refuse_on_its_own_objects_alone(tmp_path: Path) -> None:
+    policies = identities(Passwords(tmp_path / "passwords.json"))["policies"]
+    (statements,) = [json.loads(policy["content"])["Statement"] for policy in policies if policy["name"] == "doctor"]
+    (own,) = [each for each in statements if set(each["Action"]) & set(CANARY_ACTIONS)]
+    assert own["Resource"] == ["arn:aws:s3:::audit-archive/doctor/*"]
 
 
 def _compose_command() -> list[str]:

@@ -101,7 +101,7 @@ def test_a_database_without_tls_is_a_decision_that_can_be_taken_back(made: Path)
 
 def test_no_two_services_have_the_same_password(made: Path) -> None:
     passwords = json.loads((made / "authority" / "passwords.json").read_text())
-    assert len(set(passwords.values())) == len(passwords) == len(KAFKA_USERS) + 3 + 6
+    assert len(set(passwords.values())) == len(passwords) == len(KAFKA_USERS) + 4 + 6
     for user in KAFKA_USERS:
         kept = (made / user / "kafka-password").read_text()
         assert kept == passwords[f"kafka-{user}"] == (made / "init" / f"kafka-{user}.password").read_text()

@@ -79,7 +79,7 @@ def test_a_producer_writes_its_raw_topic_and_nothing_else_and_reads_nothing(stac
 
 
 def test_the_sequencer_alone_writes_the_chain_and_checkpointing_alone_what_is_signed(stack: Composed) -> None:
-    running = [user for user in KAFKA_USERS if user not in ("forward", "cli")]
+    running = [user for user in KAFKA_USERS if user not in ("forward", *FOR_PEOPLE)]
     others = [user for user in running if user != "sequencer"]
     assert {user: inside(stack, user, "produce", CHAIN)[:7] for user in others} == dict.fromkeys(others, "refused")
     for topic in (CHECKPOINTS, SEGMENTS):

@@ -58,7 +58,7 @@ def doctor_command(
         typer.Option(
             "--producer-config",
             help="A settings file with an application's Kafka user, as which it is tried to write to the chain. "
-            "Default: the settings' own user.",
+            "Variables of the environment don't count for it. Default: the settings' own user.",
             show_default=False,
         ),
     ] = None,

@@ -8,10 +8,11 @@ from pathlib import Path
 from sealstream.access import person_at_this_machine
 from sealstream.cli.collect import keys_file
 from sealstream.cli.serve import tokens_file
-from sealstream.cli.settings import Settings, load_settings
+from sealstream.cli.settings import Settings, read_settings
 from sealstream.cli.stores import archive_settings
 from sealstream.doctor import System
 from sealstream.errors import Misconfigured
+from sealstream.kafka import KafkaSettings
 from sealstream.settings import Loaded, shown
 
 __all__ = ["system_of"]
@@ -37,7 +38,7 @@ def system_of(
         state_dir=state_dir,
         token_file=tokens_file(settings, config).path,
         key_file=keys_file(settings, config).path,
-        producer=load_settings(producer_config).kafka_settings() if producer_config else None,
+        producer=_of_an_application(producer_config) if producer_config else None,
         cadences={name: cadence for name, cadence in cadences.items() if cadence},
         targets=tuple(target.name for target in settings.forward_targets()),
         key_files={
@@ -46,6 +47,11 @@ def system_of(
         secret_files=secret_files,
         secret_variables=secret_variables,
     )
+
+
+def _of_an_application(config: Path) -> KafkaSettings:
+    """By the file alone: the environment's variables are the doctor's own."""
+    return read_settings(config, variables={}).settings.kafka_settings()
 
 
 def _secrets(loaded: Loaded[Settings]) -> tuple[tuple[Path, ...], tuple[str, ...]]:

@@ -8,6 +8,7 @@ rename, so a crash leaves the old file or the new one; it holds passwords, so on
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -193,14 +194,17 @@ def load_settings(path: Path, *, must_exist: bool = True) -> Settings:
     return read_settings(path, must_exist=must_exist).settings
 
 
-def read_settings(path: Path, *, must_exist: bool = True) -> Loaded[Settings]:
-    """The same, with the place that each setting came from."""
+def read_settings(
+    path: Path, *, must_exist: bool = True, variables: Mapping[str, str] | None = None
+) -> Loaded[Settings]:
+    """The same, with the place that each setting came from. `variables`: instead of the environment's."""
     if must_exist and not path.exists():
         raise Misconfigured(
             f"no settings file at {path}: start the local stack with `sealstream up`, make a chain with "
             "`sealstream chain create main`, or name the file with --config"
         )
-    return read(Settings, path, os.environ, other_variables=OTHER_VARIABLES)
+    environment = os.environ if variables is None else variables
+    return read(Settings, path, environment, other_variables=OTHER_VARIABLES)
 
 
 def write_settings(path: Path, changes: dict[str, Any]) -> None:
