@@ -24,7 +24,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from sealstream.errors import SealstreamError, Unavailable
 from sealstream.kafka.admin import answers, describe
 from sealstream.kafka.reader import CommittedReader
-from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, translated
+from sealstream.kafka.settings import (
+    ANSWER_S,
+    NO_COORDINATOR_YET,
+    KafkaSettings,
+    client_config,
+    error_of,
+    translated,
+)
 
 __all__ = [
     "Place",
@@ -83,8 +90,24 @@ def committed_offsets(kafka: KafkaSettings, group: str, places: Iterable[Place])
     asked = [TopicPartition(*place) for place in places]
     doing = f"asking for the offsets of group {group}"
     with _unjoined(kafka, group, doing) as consumer:
-        found = _answered(consumer.committed(asked, ANSWER_S), kafka, doing)
+        found = _committed(consumer, asked)
+    _answered(found, kafka, doing)
     return {Place(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
+
+
+def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed(asked, ANSWER_S)
+            errors = [each.error for each in found if each.error is not None]
+        except KafkaException as error:
+            if error_of(error).code() not in NO_COORDINATOR_YET or time.monotonic() > deadline:
+                raise
+        else:
+            if not any(error.code() in NO_COORDINATOR_YET for error in errors) or time.monotonic() > deadline:
+                return found
+        time.sleep(_PAUSE_S)
 
 
 def set_offsets(kafka: KafkaSettings, group: str, offsets: Mapping[Place, int]) -> bool:

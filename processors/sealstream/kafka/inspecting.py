@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka.refusals import in_words, is_lasting, most_telling
-from sealstream.kafka.settings import KafkaSettings, client_config, error_of, translated
+from sealstream.kafka.settings import NO_COORDINATOR_YET, KafkaSettings, client_config, error_of, translated
 from sealstream.kafka.topics import differences
 from sealstream.layout import TopicConfig
 
@@ -24,9 +24,6 @@ __all__ = ["ClusterView", "TopicView", "inspect"]
 
 
 _ALL_DOWN_S = 1.0
-_NO_COORDINATOR_YET = frozenset(
-    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
-)
 
 
 class TopicView(NamedTuple):
@@ -80,14 +77,14 @@ def inspect(
 
 
 def _group_operations(client: AdminClient, group: str, timeout_s: float) -> frozenset[str]:
-    """None of them where the user may not ask. The first who asks about a group has the broker make its own topic."""
+    """None of them where the user may not ask."""
     deadline = time.monotonic() + timeout_s
     while True:
         asked = client.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=timeout_s)
         found = _answer(asked[group])
         if not isinstance(found, KafkaError):
             return _operations(found)
-        if found.code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+        if found.code() not in NO_COORDINATOR_YET or time.monotonic() > deadline:
             return frozenset()
         time.sleep(0.1)
 

@@ -16,6 +16,7 @@ from sealstream.errors import Fenced, Misconfigured, SealstreamError, Unavailabl
 
 __all__ = [
     "ANSWER_S",
+    "NO_COORDINATOR_YET",
     "KafkaSettings",
     "TopicMissing",
     "client_config",
@@ -26,6 +27,10 @@ __all__ = [
 
 ANSWER_S = 10.0
 """How long a broker may take to answer one question, in seconds."""
+NO_COORDINATOR_YET = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
+"""The same question again: the first who asks about a group has the broker make its own topic."""
 
 _NO_TOPIC = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION},
