@@ -145,6 +145,18 @@ def test_what_its_producer_has_signed_stays_as_it_was_signed(collected: Collecte
     assert collected.post(unnamed, "any").status_code == 202
 
 
+def test_a_tenant_adds_to_no_stream_but_its_own(collected: Collected) -> None:
+    others, own = event(producer_id="victim", producer_seq=7), event(producer_id="acme/mine", producer_seq=0)
+    for each in (others, own):
+        assert collected.post(json.dumps(each), "acme").status_code == 202
+    assert collected.written()[others["id"]][0]["producer_id"] == "acme/victim"
+    assert collected.written()[own["id"]][0]["producer_id"] == "acme/mine"
+    signs = EventSigner(signer(new_signing_key(producer_key_name("shop", collected.pipeline.chain.origin))))
+    forged = signs.signed(canonical_event(event(tenant="acme", producer_id="victim", producer_seq=7)))
+    refused = collected.post(forged, "acme")
+    assert (refused.status_code, refused.json()["refusals"][0]["field"]) == (422, "producer_id")
+
+
 def test_who_has_no_key_is_told_so(collected: Collected) -> None:
     assert collected.post(json.dumps(event()), None).status_code == 401
     assert collected.post(json.dumps(event()), "slk_000000000000_" + "0" * 48).status_code == 401

@@ -69,6 +69,36 @@ def test_status_finds_every_process_and_says_that_all_is_well(stack: Composed) -
     assert {each["name"] for each in shown["processes"]} >= {"sequencer", "checkpointing", "archive-sink", "anomaly"}
 
 
+# What the doctor must find wrong: what only an organisation can decide, what these images lack, and what one host can't
+# have. All else passes, and what it can't ask is somebody else's: the signing key is checkpointing's.
+RED = {
+    "alerts.forwarded": "the profile `forward`, and somebody who is told",
+    "archive.recorded": "this S3 keeps no log of who reads",
+    "archive.separate": "all stores are on this machine",
+    "postgres.pgaudit": "the image has no pgaudit",
+    "reviews.signed": "nobody has said how often somebody reviews",
+}
+UNASKED = {"chain.key"}
+
+
+def test_the_doctor_is_green_and_red_where_it_should_be(stack: Composed) -> None:
+    found = json.loads(stack.run("run", "--rm", "-T", "doctor", "--json", check=False, timeout=400))
+    state = {check["id"]: check["state"] for check in found["checks"]}
+    evidence = {check["id"]: check for check in found["checks"] if check["state"] != "pass"}
+    assert {name for name, each in state.items() if each == "fail"} == RED.keys(), evidence
+    assert {name for name, each in state.items() if each == "unknown"} == UNASKED, evidence
+    assert found["exit_code"] == 1
+    refused = " ".join(next(check for check in found["checks"] if check["id"] == "archive.forbidden")["evidence"])
+    assert refused.count("was refused") == 4
+
+
+def test_a_legal_hold_is_set_and_lifted_by_the_keeper_alone(stack: Composed) -> None:
+    hold = ("retention", "hold", "set", "main", "--reason", "a test's")
+    stack.run("run", "--rm", "-T", "keeper", *hold)
+    assert "a test's" in stack.run("run", "--rm", "-T", "cli", "retention", "hold", "list", "main")
+    assert "a test's" in stack.run("run", "--rm", "-T", "keeper", "retention", "plan", "main")
+
+
 def test_a_producer_writes_its_raw_topic_and_nothing_else_and_reads_nothing(stack: Composed) -> None:
     for user in ("clinic", "collect"):
         assert inside(stack, user, "produce", RAW).startswith("allowed")

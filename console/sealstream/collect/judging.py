@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -151,6 +152,7 @@ def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:
                 "tenant",
             )
         fields["tenant"] = key.tenant
+        _number_within(fields, key.tenant)
     source = fields.get("source")
     if source is None or isinstance(source, dict):  # anything else is refused with the other fields
         given = None if source is None else source.get("authenticated_as")
@@ -160,3 +162,17 @@ def _stamped(fields: dict[str, Any], key: Key) -> dict[str, Any]:
             )
         fields["source"] = {**(source or {}), "authenticated_as": key.identity}
     return fields
+
+
+def _number_within(fields: dict[str, Any], tenant: str) -> None:
+    """A tenant numbers its own streams alone: numbers that another had used up would make that one's events repeats."""
+    producer_id, own = fields.get("producer_id"), f"{quote(tenant, safe='')}/"
+    if not isinstance(producer_id, str) or producer_id.startswith(own):
+        return
+    if fields.get("signature") is not None:
+        raise InvalidEvent(
+            f"producer_id is not one of tenant {tenant!r}, and its producer has signed the event so: expected {own}... "
+            "before it is signed",
+            "producer_id",
+        )
+    fields["producer_id"] = own + producer_id
