@@ -51,6 +51,7 @@ RUN groupadd --system --gid 10001 sealstream \
     && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/sealstream --create-home --shell /usr/sbin/nologin \
         sealstream \
     && install -d -o sealstream -g sealstream /etc/sealstream /etc/sealstream/keys /etc/sealstream/verifications \
+        /etc/sealstream/pending \
         /var/lib/sealstream/credentials /var/lib/sealstream/spool /var/lib/sealstream/state
 COPY --from=build /opt/sealstream /opt/sealstream
 COPY deploy/image/healthcheck.py /opt/sealstream/bin/healthcheck

@@ -160,8 +160,9 @@ def _make_users(kafka: KafkaSettings, clients: Mapping[str, str], prefix: str) -
 
 
 def _binding(user: str, permission: Permission, operation: str) -> AclBinding:
+    kind = "BROKER" if permission.resource == "cluster" else permission.resource  # librdkafka's word for it
     return AclBinding(
-        ResourceType[permission.resource.replace("-", "_").upper()],
+        ResourceType[kind.replace("-", "_").upper()],
         permission.name,
         ResourcePatternType.LITERAL,
         f"User:{user}",

@@ -5,41 +5,48 @@
     healthcheck readyz                            another path there
     healthcheck https://127.0.0.1:8480/readyz     another address; its certificate is not checked: it is this container
 
-Without third-party packages, and fast: it runs every few seconds beside the process.
+It runs every few seconds in each container, so it imports next to nothing: with urllib it takes three times as long.
 """
 
 import os
+import socket
 import sys
-import urllib.error
-import urllib.request
 
 _TIMEOUT_S = 8
 
 
-def address(asked: str) -> str:
-    """A path, or an address, as an address. The port: HEALTHCHECK_PORT, 9464."""
-    if "://" in asked:
-        return asked
-    return f"http://127.0.0.1:{os.environ.get('HEALTHCHECK_PORT', '9464')}/{asked.lstrip('/')}"
+def address(asked: str) -> "tuple[bool, str, int, str]":
+    """Whether by TLS, host, port and path, of a path or a whole address. The port of a path: HEALTHCHECK_PORT, 9464."""
+    if "://" not in asked:
+        return False, "127.0.0.1", int(os.environ.get("HEALTHCHECK_PORT", "9464")), "/" + asked.lstrip("/")
+    scheme, _, rest = asked.partition("://")
+    place, _, path = rest.partition("/")
+    host, _, port = place.partition(":")
+    return scheme == "https", host, int(port or (443 if scheme == "https" else 80)), "/" + path
 
 
-def ask(url: str) -> "tuple[bool, str]":
-    """Whether the answer is 200, and what it says."""
-    context = None
-    if url.startswith("https:"):
-        import ssl  # half of the time that this takes
+def ask(tls: bool, host: str, port: int, path: str) -> "tuple[bool, str]":
+    """Whether the answer is 200, and what it says. HTTP/1.0: the answer ends with the connection."""
+    with socket.create_connection((host, port), timeout=_TIMEOUT_S) as plain:
+        connection = plain
+        if tls:
+            import ssl
 
-        context = ssl._create_unverified_context()
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S, context=context) as answer:
-            return answer.status == 200, answer.read(2_000).decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        return False, f"{error.code} {error.read(2_000).decode(errors='replace')}"
-    except OSError as error:
-        return False, f"{url} does not answer: {error}"
+            connection = ssl._create_unverified_context().wrap_socket(plain)
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while len(answer) < 4_000 and (part := connection.recv(4_000)):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, words = head.split(b" ", 2)[1].decode(), body.decode(errors="replace")
+    return status == "200", words if status == "200" else f"{status} {words}"
 
 
 if __name__ == "__main__":
-    well, words = ask(address(sys.argv[1] if len(sys.argv) > 1 else "healthz"))
+    asked = sys.argv[1] if len(sys.argv) > 1 else "healthz"
+    try:
+        well, words = ask(*address(asked))
+    except (OSError, IndexError) as error:
+        well, words = False, f"{asked} does not answer: {error}"
     print(words.strip())
     sys.exit(0 if well else 1)

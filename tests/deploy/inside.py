@@ -117,7 +117,7 @@ def s3(act: str) -> str:
 
     bucket = Bucket(archive_settings(load_settings(Path(os.environ["SEALSTREAM_CONFIG"]))))
     client, name = bucket.client, bucket.settings.bucket
-    version = client.list_object_versions(Bucket=name)["Versions"][0]
+    version = client.list_object_versions(Bucket=name, Prefix="entries/")["Versions"][0]
     key, version_id = version["Key"], version["VersionId"]
     tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
     acts = {

@@ -48,13 +48,14 @@ class Over:
         sink.close()
 
     def wait(self) -> None:
-        """Until every lock has ended."""
+        """Until every lock has ended, by S3's clock too, which it tells in whole seconds."""
         locks = [
             self.s.bucket.lock(each.key, each.versions[0].version_id)
             for segment in self.s.stored_segments()
             for each in (segment.object, segment.manifest)
         ]
-        while datetime.now(UTC) <= max(lock.until for lock in locks if lock is not None):
+        ends = max(lock.until for lock in locks if lock is not None) + timedelta(seconds=1)
+        while datetime.now(UTC) <= ends:
             time.sleep(0.5)
 
     def sealed(self, ids: Sequence[str]) -> dict[str, Mapping[str, object]]:

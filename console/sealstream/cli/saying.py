@@ -60,9 +60,15 @@ class Pending:
 
     def write(self, messages: list[Message]) -> None:
         """Written beside and renamed, on disk when this returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         document = {"messages": [each._asdict() | {"value": each.value.decode()} for each in messages]}
-        write_whole(self.path, json.dumps(document).encode())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, json.dumps(document).encode())
+        except OSError as error:
+            raise Misconfigured(
+                f"{self.path} can't be written ({error.strerror}): what is said in a chain is written down there first, "
+                "so that it is said once; let this user write there, or keep a copy of the settings where it may"
+            ) from error
 
     def remove(self) -> None:
         """It is said."""

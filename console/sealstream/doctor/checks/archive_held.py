@@ -178,7 +178,10 @@ def judged_hosts(endpoint: str, archive: set[str], primary: dict[str, set[str]])
             f"{endpoint} is on the same host as {' and '.join(shared)}: what takes that host takes the archive, too",
             to_do="put the archive elsewhere: S3 of another account, or a store in another building",
         )
-    return passed(f"{endpoint} is on another host than {' and '.join(primary)}")
+    return passed(
+        f"{endpoint} answers at another address than {' and '.join(primary)}; whether that is another machine, only who "
+        "runs them knows"
+    )
 
 
 def _addresses(place: str) -> set[str]:

@@ -89,7 +89,7 @@ def _key(asking: Asking) -> Outcome:
     found = []
     for chain in asking.system.chains:
         path = asking.system.key_files.get(chain.name)
-        if path is None:
+        if path is None or not path.exists():
             to_do = "run the doctor where checkpointing runs, too"
             found.append((f"chain {chain.name}", unknown("its signing key is not on this machine", to_do=to_do)))
             continue
