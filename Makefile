@@ -47,7 +47,7 @@ rebuild: setup ## every test of reconcile, repair and replay, the long ones too:
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
 long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express --ignore=tests/deploy/test_containers.py
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express --ignore-glob="tests/deploy/test_containers*.py"
 
 watch: setup ## all tests of the watch, the long ones too: workers and roll-up killed and rebalanced at random
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/anomaly tests/anomalies tests/lookout tests/reviews
@@ -100,7 +100,7 @@ image: ## the container image sealstream:local, and its SBOM in dist/; needs Doc
 	docker run --rm --network none --entrypoint cat sealstream:local /opt/sealstream/share/sealstream/sbom.cdx.json >dist/sbom.cdx.json
 
 containers: setup ## docker-compose.yml: comes up, refuses what is forbidden, its demo holds, the end-to-end tests on it; needs Docker
-	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long tests/deploy/test_containers.py
+	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -q -rs -m long tests/deploy/test_containers.py tests/deploy/test_containers_cluster.py
 	SEALSTREAM_LONG_TESTS=1 SEALSTREAM_TEST_SERVERS=compose $(BIN)/pytest -q -rs tests/e2e
 
 test-containers: setup ## the end-to-end tests on three brokers, Postgres and S3 of testcontainers, with brokers lost; needs Docker
