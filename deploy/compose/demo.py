@@ -27,7 +27,7 @@ from sealstream.cli.progress import ChainProgress, chain_progress
 from sealstream.cli.settings import Settings, load_settings
 from sealstream.errors import SealstreamError
 from sealstream.kafka import read_until_end
-from sealstream.layout import ChainTopics
+from sealstream.layout import ChainTopics, decode_entry
 
 __all__ = ["main"]
 
@@ -66,33 +66,40 @@ def work(settings: Settings, url: str, requests: int) -> int:
     return done.events
 
 
+def entries(settings: Settings) -> list[bytes]:
+    """All that is sealed, in order."""
+    kafka, topic = settings.kafka_settings(), ChainTopics.of(CHAIN, settings.kafka.prefix).chain
+    return [record.value for batch in read_until_end(kafka, topic) for record in batch if record.value is not None]
+
+
 def attacked(settings: Settings, url: str) -> bool:
     """An attack, and whether the watch raised it."""
     account = account_to_attack(settings, CHAIN, datetime.now(UTC))
     begins = datetime.now(UTC)
     done = attack(url, account)
     say(f"{done.guesses} wrong passwords for {account} from {ADDRESS}, then the right one, and {done.records} records")
-    kafka, topic = settings.kafka_settings(), ChainTopics.of(CHAIN, settings.kafka.prefix).chain
-
-    def entries() -> list[bytes]:
-        return [record.value for batch in read_until_end(kafka, topic) for record in batch if record.value is not None]
-
     until(
         "the watch to raise the attack",
-        lambda: raised_after(settings, CHAIN, done.account, begins, entries) is not None,
+        lambda: raised_after(settings, CHAIN, done.account, begins, lambda: entries(settings)) is not None,
     )
     return command("alerts", "list", "--subject", done.account) == 0
 
 
 def verified(settings: Settings) -> bool:
-    """Whether all three stores hold, once each has all that there is now."""
-    size = chain_progress(settings, CHAIN, stores=False).size or 0
+    """Whether all three stores hold, once each has every event, and all that there is now is signed and in Postgres."""
+    written = [decode_entry(entry).written for entry in entries(settings)]
+    size = written[-1].seq + 1
+    # What the log says of itself ends no segment: it is archived with the next event.
+    events = max(each.seq for each in written if each.kind == "event") + 1
 
     def everywhere() -> bool:
         now: ChainProgress = chain_progress(settings, CHAIN)
-        return all(each is not None and each >= size for each in (now.signed_size, now.postgres_size, now.archive_size))
+        stored = all(each is not None and each >= size for each in (now.signed_size, now.postgres_size))
+        return stored and now.archive_size is not None and now.archive_size >= events
 
-    say(f"\nwaiting for all {size} entries to be signed, in Postgres and in the archive (a segment ends in a minute)")
+    say(
+        f"\nwaiting for all {size} entries to be signed and in Postgres, all events in the archive (a segment's minute)"
+    )
     until("every store to have them", everywhere)
     asked = command("ask", "failures")
     return command("verify", "all") == 0 and asked == 0

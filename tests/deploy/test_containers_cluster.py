@@ -23,7 +23,9 @@ def test_every_topic_has_three_replicas(stack: Composed) -> None:
     brokers = [name for name, state in stack.states().items() if name.startswith("kafka-") and state == "healthy"]
     assert sorted(brokers) == ["kafka-1", "kafka-2", "kafka-3"]
     topics = ["exec", "-T", "kafka-1", "/opt/kafka/bin/kafka-topics.sh", "--bootstrap-server", "localhost:9094"]
-    said = stack.run(*topics, "--command-config", "/run/secrets/client.properties", "--describe", "--under-min-isr-partitions")
+    said = stack.run(
+        *topics, "--command-config", "/run/secrets/client.properties", "--describe", "--under-min-isr-partitions"
+    )
     assert said.strip() == ""
     said = stack.run(*topics, "--command-config", "/run/secrets/client.properties", "--describe")
     audit = [line for line in said.splitlines() if line.startswith("Topic: audit.")]
