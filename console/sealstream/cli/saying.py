@@ -66,8 +66,8 @@ class Pending:
             write_whole(self.path, json.dumps(document).encode())
         except OSError as error:
             raise Misconfigured(
-                f"{self.path} can't be written ({error.strerror}): what is said in a chain is written down there first, "
-                "so that it is said once; let this user write there, or keep a copy of the settings where it may"
+                f"{self.path} can't be written ({error.strerror}): what is said in a chain is written down there "
+                "first, so that it is said once; let this user write there, or keep a copy of the settings where it may"
             ) from error
 
     def remove(self) -> None:

@@ -179,8 +179,8 @@ def judged_hosts(endpoint: str, archive: set[str], primary: dict[str, set[str]])
             to_do="put the archive elsewhere: S3 of another account, or a store in another building",
         )
     return passed(
-        f"{endpoint} answers at another address than {' and '.join(primary)}; whether that is another machine, only who "
-        "runs them knows"
+        f"{endpoint} answers at another address than {' and '.join(primary)}; whether that is another machine, only "
+        "who runs them knows"
     )
 
 
