@@ -59,7 +59,7 @@ def draw(prometheus: str, span: Span, job: str = "sealstream") -> list[Path]:
     with tempfile.TemporaryDirectory(prefix="sealstream-pictures-") as name:
         folder = Path(name)
         _bundle(folder)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=name))
+        server = _Server(("127.0.0.1", 0), partial(_Files, directory=name))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             pictures = []
@@ -68,15 +68,29 @@ def draw(prometheus: str, span: Span, job: str = "sealstream") -> list[Path]:
                 page = _answered(dashboard, prometheus, span, job)
                 (folder / "page.json").write_text(json.dumps(page))
                 pictures.append(picture_of(file))
-                _photograph(f"http://127.0.0.1:{server.server_port}/", _height(dashboard), pictures[-1], folder)
+                _photograph(server, _height(dashboard), pictures[-1], folder)
             return pictures
         finally:
             server.shutdown()
             server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    """`said`: what the page has told since it was asked for: `drawn`, or errors."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.said: list[str] = []
+
+
 class _Files(SimpleHTTPRequestHandler):
     """The page, and the icons of Grafana's package where its components look for them."""
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, _Server)
+        self.server.said.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(204)
+        self.end_headers()
 
     def translate_path(self, path: str) -> str:
         asked = super().translate_path(path)
@@ -154,7 +168,7 @@ def _height(dashboard: dict[str, Any]) -> int:
     return _HEAD + _UNIT * units + _BELOW
 
 
-def _photograph(url: str, height: int, picture: Path, folder: Path) -> None:
+def _photograph(server: _Server, height: int, picture: Path, folder: Path) -> None:
     chromium = next((path for path in map(shutil.which, _CHROMIUM) if path), None)
     if chromium is None:
         raise RuntimeError(f"no browser: expected one of {', '.join(_CHROMIUM)} on the PATH")
@@ -162,10 +176,12 @@ def _photograph(url: str, height: int, picture: Path, folder: Path) -> None:
     picture.unlink(missing_ok=True)
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--lang=en-US"]
     command += [f"--user-data-dir={folder / 'browser'}", f"--window-size={_WIDTH},{height}"]
-    command += ["--virtual-time-budget=20000", f"--screenshot={picture}", url]
-    said = _run(command)
-    if not picture.exists():
-        raise RuntimeError(f"{chromium} took no picture: {said}")
+    command += ["--virtual-time-budget=20000", f"--screenshot={picture}"]
+    server.said.clear()
+    told = _run([*command, f"http://127.0.0.1:{server.server_port}/"])
+    if server.said != ["drawn"] or not picture.exists():
+        picture.unlink(missing_ok=True)
+        raise RuntimeError(f"{picture.name} was not drawn: {'; '.join(server.said) or told}")
     if picture.stat().st_size > MOST_BYTES:
         raise RuntimeError(f"{picture} has {picture.stat().st_size} bytes: expected at most {MOST_BYTES}")
 

@@ -19,8 +19,9 @@ import {
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
 import { LegendDisplayMode, VizOrientation } from '@grafana/schema';
-import { BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
-import { type JSX, useEffect, useState } from 'react';
+import { BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from '@grafana/ui';
+import { TableNG } from '@grafana/ui/unstable';
+import { type JSX, useEffect } from 'react';
 import { createRoot } from 'react-dom/client';
 import { type Answer, frames, type Target } from './frames';
 
@@ -78,7 +79,7 @@ function Stat({ panel, data, theme, width, height }: Drawn) {
     <VizRepeater
       source={data}
       getValues={() => values}
-      getAlignmentFactors={(all) => getDisplayValueAlignmentFactors(all.map((each) => each.display))}
+      getAlignmentFactors={getDisplayValueAlignmentFactors}
       renderCounter={1}
       orientation={VizOrientation.Auto}
       autoGrid
@@ -106,7 +107,7 @@ function Lines({ panel, data, range, width, height }: Drawn) {
 }
 
 function Rows({ data, width, height }: Drawn) {
-  return <Table data={data[0]} width={width} height={height} />;
+  return <TableNG data={data[0]} width={width} height={height} structureRev={1} />;
 }
 
 /** Each field with its panel's settings, as Grafana's "apply field overrides" leaves it where there are no overrides. */
@@ -180,12 +181,16 @@ function Dashboard({ page, theme, tables }: { page: Page; theme: GrafanaTheme2; 
   );
 }
 
-/** The frames of each panel by its number, transformed as the panel says. */
+/** The frames of each panel by its number, transformed as the panel says. Raises where a kind or transformation is new. */
 async function framesOf(page: Page, theme: GrafanaTheme2): Promise<Map<number, DataFrame[]>> {
   const made = new Map<number, DataFrame[]>();
   for (const panel of page.dashboard.panels) {
     if (panel.type === 'row') {
       continue;
+    }
+    const unknown = (panel.transformations ?? []).filter(({ id }) => !standardTransformersRegistry.getIfExists(id));
+    if (!DRAW[panel.type] || unknown.length) {
+      throw new Error(`${panel.title}: ${panel.type} ${unknown.map(({ id }) => id)} is none that page.tsx draws`);
     }
     const came = panel.targets.flatMap((target) => frames(target, page.answers[panel.id][target.refId], page.steps[panel.id] * 1000));
     const changed = await new Promise<DataFrame[]>((done) => {
@@ -197,20 +202,23 @@ async function framesOf(page: Page, theme: GrafanaTheme2): Promise<Map<number, D
 }
 
 function Whole(props: Parameters<typeof Dashboard>[0]) {
-  const [drawn, setDrawn] = useState(false);
-  useEffect(() => setDrawn(true), []);
+  useEffect(() => say('drawn'), []);
   return (
     <ThemeContext.Provider value={props.theme}>
       <GlobalStyles />
-      {drawn && <Dashboard {...props} />}
+      <Dashboard {...props} />
     </ThemeContext.Provider>
   );
 }
 
+/** To the driver: `drawn`, or what went wrong. */
+function say(what: string) {
+  void fetch('said', { method: 'POST', body: what });
+}
+
 async function main() {
-  standardTransformersRegistry.setInit(() => [
-    { ...standardTransformers.organizeFieldsTransformer, transformation: standardTransformers.organizeFieldsTransformer } as any,
-  ]);
+  const organize = standardTransformers.organizeFieldsTransformer;
+  standardTransformersRegistry.setInit(() => [{ ...organize, transformation: async () => organize } as any]);
   await initPluginTranslations('sealstream');
   const theme = createTheme({ colors: { mode: 'dark' } });
   theme.typography.fontFamily = '"Inter Variable", sans-serif';
@@ -220,4 +228,5 @@ async function main() {
   createRoot(document.getElementById('page')!).render(<Whole {...{ page, theme, tables }} />);
 }
 
-void main();
+window.addEventListener('error', (event) => say(String(event.error?.stack ?? event.message)));
+main().catch((error) => say(String(error?.stack ?? error)));

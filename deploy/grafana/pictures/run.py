@@ -84,7 +84,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"SEALSTREAM_HOME": str(self.folder)}
+        return os.environ | {"SEALSTREAM_HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
 
     def start(self, name: str, *command: str, **environment: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -359,15 +359,17 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Run a clinic's log, and draw the dashboards from it.")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--stay", action="store_true", help="keep Prometheus running until Enter, to draw again")
+    parser.add_argument("--stay", action="store_true", help="go on until Enter, so that draw.py can draw again")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="sealstream-pictures-") as name, _started(Path(name)) as run:
         span = _tell(run, given.minutes)
         print(f"from {run.url('prometheus')}, {datetime.fromtimestamp(span.start, UTC):%Y-%m-%dT%H:%M:%SZ} "
               f"to {datetime.fromtimestamp(span.end, UTC):%Y-%m-%dT%H:%M:%SZ}", flush=True)  # fmt: skip
-        for picture in draw(run.url("prometheus"), span):
-            print(picture)
+        try:
+            print("\n".join(str(picture) for picture in draw(run.url("prometheus"), span)))
+        except RuntimeError as error:
+            print(error)
         if given.stay:
             input("Enter ends it. ")
 
