@@ -105,7 +105,8 @@ def _bundle(folder: Path) -> None:
     esbuild = HERE / "node_modules/.bin/esbuild"
     if not esbuild.exists():
         raise RuntimeError(f"{esbuild} is missing: `npm install --ignore-scripts` in {HERE} fetches it")
-    options = ["--bundle", "--minify", "--jsx=automatic", "--loader:.woff2=dataurl", "--loader:.ttf=empty"]
+    options = ["--bundle", "--minify", "--jsx=automatic", "--loader:.woff2=dataurl"]
+    options += ["--loader:.woff=empty", "--loader:.ttf=empty"]
     options += ['--define:process.env.NODE_ENV="production"', f"--outfile={folder / 'page.js'}"]
     _run([str(esbuild), str(HERE / "page.tsx"), *options])
     (folder / "index.html").write_text(_PAGE)

@@ -1,6 +1,8 @@
 // A dashboard as Grafana draws it: its rows and panels at their `gridPos`, by Grafana's own components.
-import '@fontsource-variable/inter';
+import '@fontsource/inter/400.css';
+import '@fontsource/inter/500.css';
 import {
+  applyNullInsertThreshold,
   createTheme,
   type DataFrame,
   dateTime,
@@ -21,7 +23,7 @@ import { initPluginTranslations } from '@grafana/i18n';
 import { LegendDisplayMode, VizOrientation } from '@grafana/schema';
 import { BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
-import { type JSX, useEffect } from 'react';
+import { type JSX, useEffect, useMemo } from 'react';
 import { createRoot } from 'react-dom/client';
 import { type Answer, frames, type Target } from './frames';
 
@@ -101,9 +103,18 @@ function Stat({ panel, data, theme, width, height }: Drawn) {
   );
 }
 
+/** Gaps where a sample is missing or is no number, which Grafana's panel makes before it hands its data on. */
+function withGaps(frame: DataFrame, range: TimeRange): DataFrame {
+  const [min, max] = [range.from.valueOf(), range.to.valueOf()];
+  const filled = applyNullInsertThreshold({ frame, refFieldPseudoMin: min, refFieldPseudoMax: max });
+  const finite = (value: unknown) => (Number.isFinite(value) ? value : null);
+  return { ...filled, fields: filled.fields.map((field) => ({ ...field, values: field.values.map(finite) })) };
+}
+
 function Lines({ panel, data, range, width, height }: Drawn) {
+  const frames = useMemo(() => data.map((frame) => withGaps(frame, range)), [data, range]);
   const legend = { ...panel.options.legend, showLegend: true, calcs: [], displayMode: LegendDisplayMode.List };
-  return <TimeSeries frames={data} timeRange={range} timeZone={ZONE} legend={legend} width={width} height={height} />;
+  return <TimeSeries frames={frames} timeRange={range} timeZone={ZONE} legend={legend} width={width} height={height} />;
 }
 
 function Rows({ data, width, height }: Drawn) {
@@ -221,8 +232,7 @@ async function main() {
   standardTransformersRegistry.setInit(() => [{ ...organize, transformation: async () => organize } as any]);
   await initPluginTranslations('sealstream');
   const theme = createTheme({ colors: { mode: 'dark' } });
-  theme.typography.fontFamily = '"Inter Variable", sans-serif';
-  await document.fonts.load('12px "Inter Variable"'); // the charts' text is drawn once
+  await Promise.all([400, 500].map((weight) => document.fonts.load(`${weight} 12px Inter`))); // charts measure it once
   const page: Page = await (await fetch('page.json')).json();
   const tables = await framesOf(page, theme);
   createRoot(document.getElementById('page')!).render(<Whole {...{ page, theme, tables }} />);

@@ -102,7 +102,7 @@ class Run:
 
 
 class _Receiver(ThreadingHTTPServer):
-    """Takes what is forwarded; /siem is `away` for a while, and refuses every five-hundredth message."""
+    """Takes what is forwarded; /siem is `away` for a while, and refuses every two-thousandth message."""
 
     daemon_threads = True
 
@@ -123,7 +123,7 @@ class _Take(BaseHTTPRequestHandler):
         status = 204
         if self.path == "/siem":
             receiver.taken += 1
-            status = 503 if receiver.away else 422 if receiver.taken % 500 == 0 else 204
+            status = 503 if receiver.away else 422 if receiver.taken % 2000 == 0 else 204
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -138,7 +138,7 @@ def _started(folder: Path) -> Iterator[Run]:
     run = Run(folder)
     target = {"kind": "webhook", "allow_networks": ["127.0.0.0/8"]}
     run.config.write_text(
-        f"[collect]\nport = {run.ports['collect']}\n[metrics]\nask_every_seconds = {_SCRAPE_S}\n"
+        f'[collect]\nport = {run.ports["collect"]}\n[reviews]\nevery = "day"\n[metrics]\nask_every_seconds = {_SCRAPE_S}\n'
         + "".join(
             f'[forward.targets.{name}]\nkind = "{target["kind"]}"\nurl = "http://127.0.0.1:{run.receiver.server_port}/{name}"\n'
             f'secret = "whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"\nwhat = "{what}"\n'
@@ -287,15 +287,15 @@ def _write_rubbish(run: Run) -> None:
 
 
 def _lock_out(run: Run) -> None:
-    """Postgres lets the sink in no longer."""
-    asyncio.run(_as_admin(run, "ALTER ROLE sealstream_sink NOLOGIN"))
+    """Postgres lets the sink in no longer, as a server does that has too many connections."""
+    asyncio.run(_as_admin(run, "ALTER ROLE sealstream_sink CONNECTION LIMIT 0"))
     asyncio.run(
         _as_admin(run, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sealstream_sink'")
     )
 
 
 def _let_in(run: Run) -> None:
-    asyncio.run(_as_admin(run, "ALTER ROLE sealstream_sink LOGIN"))
+    asyncio.run(_as_admin(run, "ALTER ROLE sealstream_sink CONNECTION LIMIT -1"))
 
 
 async def _as_admin(run: Run, statement: str) -> None:
