@@ -15,7 +15,7 @@ from sealstream.health import Vitals
 from sealstream.health.collecting import registry_of
 from sealstream.health.lagging import lag_in_chain
 from sealstream.kafka import KafkaSettings
-from sealstream.layout import ChainSettings, Figures, Retention, figures
+from sealstream.layout import ChainSettings, Figures, figures, named_retention
 from sealstream.layout.figures import AGES, ALL, FIGURES, figures_of
 from sealstream.sequencer.counting import clock_skews
 
@@ -127,7 +127,7 @@ def test_a_clock_that_is_ahead_is_seen_in_any_of_many_entries() -> None:
 
 
 def test_a_process_that_has_not_found_its_place_yet_is_not_said_to_lag_by_the_whole_chain() -> None:
-    tally, chain = Figures(), ChainSettings("main", "localhost/test", "key", Retention("soc2"))
+    tally, chain = Figures(), ChainSettings("main", "localhost/test", "key", named_retention("soc2"))
     tally.set(figures.LAG_ENTRIES, 7, "main")  # of the life before
     lag_in_chain(KafkaSettings("127.0.0.1:1"), chain, tally, time.time)()
     assert tally.value(figures.LAG_ENTRIES, "main") is None
