@@ -20,10 +20,12 @@ _COLUMNS = 24
 _TALL = {"stat": 5, "timeseries": 8, "table": 8}  # in Grafana's units
 _MINE = 'job="$job"'
 _CHAIN = f'{_MINE}, chain=~"$chain"'
+_BUT_ARCHIVE = f'{_CHAIN}, process!="archive-sink"'
 
 
 class Panel(NamedTuple):
-    """One panel. `queries`: each with its legend; `columns`: of 24; `limits`: from which value on it is which colour."""
+    """One panel. `queries`: each with its legend; `columns`: of 24; `limits`: from which value on it is which colour;
+    `hidden`: columns of a table; `tall`: otherwise than its kind is."""
 
     title: str
     description: str
@@ -33,6 +35,8 @@ class Panel(NamedTuple):
     columns: int = 8
     limits: tuple[tuple[float, str], ...] = ()
     legend: Literal["bottom", "right"] = "bottom"
+    hidden: tuple[str, ...] = ()
+    tall: int | None = None
 
 
 class Dashboard(NamedTuple):
@@ -68,6 +72,11 @@ def _appeared(figure: str, matchers: str, *labels: str, over: str = "$__range") 
         f"round(sum by ({', '.join(labels)}) "
         f"(({counter} unless {counter} offset {over}) or increase({counter}[{over}])))"
     )
+
+
+def _named(machine: str) -> str:
+    """What the machine counts of a process (`process_*`), with the label `process`, which it lacks."""
+    return f"{machine} * on (job, instance) group_left (process) sealstream_process_info{{{_MINE}}}"
 
 
 _GOOD_BAD = ((0, "green"), (1, "red"))
@@ -141,12 +150,13 @@ _PIPELINE = Dashboard(
                 ),
                 Panel(
                     "Entries a batch",
-                    "How many a process takes at once. It grows when a process is behind, and costs less each.",
+                    "How many a process takes at once. It grows when a process is behind, and costs less each. The archive takes "
+                    "segments.",
                     "short",
                     (
                         (
-                            f"{_rate('sealstream_entries_total', _CHAIN, 'process', 'chain')} / "
-                            f"{_rate('sealstream_batches_total', _CHAIN, 'process', 'chain')}",
+                            f"{_rate('sealstream_entries_total', _BUT_ARCHIVE, 'process', 'chain')} / "
+                            f"{_rate('sealstream_batches_total', _BUT_ARCHIVE, 'process', 'chain')}",
                             "{{process}} {{chain}}",
                         ),
                     ),
@@ -181,7 +191,7 @@ _PIPELINE = Dashboard(
                         (
                             _by(
                                 "sealstream_last_seq_age_seconds",
-                                f'{_CHAIN}, process!="archive-sink"',
+                                _BUT_ARCHIVE,
                                 "process",
                                 "chain",
                                 over="min",
@@ -239,7 +249,12 @@ _PIPELINE = Dashboard(
                     "Processor",
                     "Cores that each process uses.",
                     "short",
-                    ((f"rate(process_cpu_seconds_total{{{_MINE}}}[$__rate_interval])", "{{process}} {{instance}}"),),
+                    (
+                        (
+                            _named(f"rate(process_cpu_seconds_total{{{_MINE}}}[$__rate_interval])"),
+                            "{{process}} {{instance}}",
+                        ),
+                    ),
                     columns=12,
                     legend="right",
                 ),
@@ -247,7 +262,7 @@ _PIPELINE = Dashboard(
                     "Memory",
                     "What each process holds.",
                     "bytes",
-                    ((f"process_resident_memory_bytes{{{_MINE}}}", "{{process}} {{instance}}"),),
+                    ((_named(f"process_resident_memory_bytes{{{_MINE}}}"), "{{process}} {{instance}}"),),
                     columns=12,
                     legend="right",
                 ),
@@ -258,6 +273,8 @@ _PIPELINE = Dashboard(
                     ((_by("sealstream_process_info", _MINE, "process", "instance", "version"), ""),),
                     "table",
                     24,
+                    hidden=("Value",),
+                    tall=12,
                 ),
             ),
         ),
@@ -807,7 +824,7 @@ def _document(dashboard: Dashboard) -> dict[str, Any]:
         )
         top += 1
         for line in _lines(row):
-            left, height = 0, max(_TALL[panel.kind] for panel in line)
+            left, height = 0, max(panel.tall or _TALL[panel.kind] for panel in line)
             for panel in line:
                 place = {"x": left, "y": top, "w": panel.columns, "h": height}
                 panels.append(_panel(panel, len(panels) + 1, place))
@@ -884,8 +901,9 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
             "graphMode": "none",
         }
     elif panel.kind == "table":
+        excluded = dict.fromkeys(("Time", *panel.hidden), True)
         made["transformations"] = [
-            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {}, "indexByName": {}}}
+            {"id": "organize", "options": {"excludeByName": excluded, "renameByName": {}, "indexByName": {}}}
         ]
     else:
         made["options"] = {"legend": {"displayMode": "list", "placement": panel.legend}, "tooltip": {"mode": "multi"}}

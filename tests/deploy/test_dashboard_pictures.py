@@ -1,4 +1,4 @@
-"""The dashboards' pictures in docs/images: one of each, shown in docs/operating.md; and what draws them can draw all."""
+"""The dashboards' pictures in docs/images: one of each, shown in docs/operating.md; what draws them can draw all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from grafana.pictures.draw import DASHBOARDS, IMAGES, MOST_BYTES, picture_of
 
 ROOT = Path(__file__).parents[2]

@@ -24,6 +24,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 __all__ = ["DASHBOARDS", "IMAGES", "MOST_BYTES", "Span", "draw", "picture_of"]
 
 HERE = Path(__file__).parent
@@ -183,6 +185,8 @@ def _photograph(server: _Server, height: int, picture: Path, folder: Path) -> No
     if server.said != ["drawn"] or not picture.exists():
         picture.unlink(missing_ok=True)
         raise RuntimeError(f"{picture.name} was not drawn: {'; '.join(server.said) or told}")
+    with Image.open(picture) as taken:
+        taken.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
     if picture.stat().st_size > MOST_BYTES:
         raise RuntimeError(f"{picture} has {picture.stat().st_size} bytes: expected at most {MOST_BYTES}")
 
