@@ -179,7 +179,7 @@ def _photograph(server: _Server, height: int, picture: Path, folder: Path) -> No
     picture.unlink(missing_ok=True)
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--lang=en-US"]
     command += [f"--user-data-dir={folder / 'browser'}", f"--window-size={_WIDTH},{height}"]
-    command += ["--virtual-time-budget=20000", f"--screenshot={picture}"]
+    command += ["--run-all-compositor-stages-before-draw", "--virtual-time-budget=30000", f"--screenshot={picture}"]
     server.said.clear()
     told = _run([*command, f"http://127.0.0.1:{server.server_port}/"])
     if server.said != ["drawn"] or not picture.exists():
