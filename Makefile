@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ROOTS := schemas producers processors sinks verifiers deploy console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site image containers test-containers up down clean
+.PHONY: help setup check test long watch express frameworks lake checkov simulate demo examples rebuild drills faults bench growth site pictures image containers test-containers up down clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -94,6 +94,10 @@ growth: setup ## one chain to ten million entries, and what an entry costs on th
 site: setup ## the documentation as a site, in build/site; SERVE=1 shows it on this machine while pages change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve,build)
 
+pictures: setup ## the dashboards' pictures in docs/images, from a run of its own: a quarter of an hour; needs Node, Chromium, Prometheus
+	cd deploy/grafana/pictures && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+	$(BIN)/python -m grafana.pictures.run
+
 image: ## the container image sealstream:local, and its SBOM in dist/; needs Docker
 	docker build --target sealstream --tag sealstream:local --build-arg "REVISION=$$(git rev-parse HEAD)" .
 	@mkdir -p dist
@@ -113,6 +117,6 @@ down: setup ## stop them; the data in .sealstream stays
 	$(BIN)/sealstream down
 
 clean: ## remove .venv, caches and builds; the data in .sealstream stays
-	rm -rf producers/express/node_modules producers/express/dist examples/apps/express_app/node_modules
+	rm -rf deploy/grafana/pictures/node_modules producers/express/node_modules producers/express/dist examples/apps/express_app/node_modules
 	rm -rf .venv .checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find $(ROOTS) tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,12 +17,15 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _COLUMNS = 24
+_TALL = {"stat": 5, "timeseries": 8, "table": 8}  # in Grafana's units
 _MINE = 'job="$job"'
 _CHAIN = f'{_MINE}, chain=~"$chain"'
+_BUT_ARCHIVE = f'{_CHAIN}, process!="archive-sink"'
 
 
 class Panel(NamedTuple):
-    """One panel. `queries`: each with its legend; `columns`: of 24; `limits`: from which value on it is which colour."""
+    """One panel. `queries`: each with its legend; `columns`: of 24; `limits`: from which value on it is which colour;
+    `hidden`: columns of a table; `tall`: otherwise than its kind is."""
 
     title: str
     description: str
@@ -31,6 +34,9 @@ class Panel(NamedTuple):
     kind: Literal["timeseries", "stat", "table"] = "timeseries"
     columns: int = 8
     limits: tuple[tuple[float, str], ...] = ()
+    legend: Literal["bottom", "right"] = "bottom"
+    hidden: tuple[str, ...] = ()
+    tall: int | None = None
 
 
 class Dashboard(NamedTuple):
@@ -50,8 +56,27 @@ def _rate(figure: str, matchers: str, *labels: str) -> str:
     return f"sum by ({', '.join(labels)}) (rate({figure}{{{matchers}}}[$__rate_interval]))"
 
 
-def _grown(figure: str, matchers: str, *labels: str) -> str:
-    return f"sum by ({', '.join(labels)}) (increase({figure}{{{matchers}}}[$__range]))"
+def _grown(figure: str, matchers: str, *labels: str, over: str = "$__range") -> str:
+    """How many more in that time, as whole numbers: Prometheus reckons beyond the first and last scrape in it."""
+    return f"round(sum by ({', '.join(labels)}) (increase({figure}{{{matchers}}}[{over}])))"
+
+
+def _hourly(figure: str, matchers: str, *labels: str) -> str:
+    return _grown(figure, matchers, *labels, over="1h")
+
+
+def _appeared(figure: str, matchers: str, *labels: str, over: str = "$__range") -> str:
+    """The same of a counter that is not there before its first 1, which `increase` passes over."""
+    counter = f"{figure}{{{matchers}}}"
+    return (
+        f"round(sum by ({', '.join(labels)}) "
+        f"(({counter} unless {counter} offset {over}) or increase({counter}[{over}])))"
+    )
+
+
+def _named(machine: str) -> str:
+    """What the machine counts of a process (`process_*`), with the label `process`, which it lacks."""
+    return f"{machine} * on (job, instance) group_left (process) sealstream_process_info{{{_MINE}}}"
 
 
 _GOOD_BAD = ((0, "green"), (1, "red"))
@@ -72,7 +97,7 @@ _PIPELINE = Dashboard(
                     "short",
                     ((f"count(sealstream_ready{{{_MINE}}} == 0) or vector(0)", "not ready"),),
                     "stat",
-                    4,
+                    6,
                     _GOOD_BAD,
                 ),
                 Panel(
@@ -86,7 +111,7 @@ _PIPELINE = Dashboard(
                         ),
                     ),
                     "stat",
-                    8,
+                    6,
                 ),
                 Panel(
                     "Checkpoint age",
@@ -125,12 +150,13 @@ _PIPELINE = Dashboard(
                 ),
                 Panel(
                     "Entries a batch",
-                    "How many a process takes at once. It grows when a process is behind, and costs less each.",
+                    "How many a process takes at once. It grows when a process is behind, and costs less each. The archive takes "
+                    "segments.",
                     "short",
                     (
                         (
-                            f"{_rate('sealstream_entries_total', _CHAIN, 'process', 'chain')} / "
-                            f"{_rate('sealstream_batches_total', _CHAIN, 'process', 'chain')}",
+                            f"{_rate('sealstream_entries_total', _BUT_ARCHIVE, 'process', 'chain')} / "
+                            f"{_rate('sealstream_batches_total', _BUT_ARCHIVE, 'process', 'chain')}",
                             "{{process}} {{chain}}",
                         ),
                     ),
@@ -147,12 +173,14 @@ _PIPELINE = Dashboard(
                     "segment's end.",
                     "s",
                     ((_by("sealstream_lag_seconds", _CHAIN, "process", "chain", over="max"), "{{process}} {{chain}}"),),
+                    columns=12,
                 ),
                 Panel(
                     "Lag in entries",
                     "How many wait for each process.",
                     "short",
                     ((_by("sealstream_lag_entries", _CHAIN, "process", "chain", over="max"), "{{process}} {{chain}}"),),
+                    columns=12,
                 ),
                 Panel(
                     "Age of the last entry",
@@ -163,7 +191,7 @@ _PIPELINE = Dashboard(
                         (
                             _by(
                                 "sealstream_last_seq_age_seconds",
-                                f'{_CHAIN}, process!="archive-sink"',
+                                _BUT_ARCHIVE,
                                 "process",
                                 "chain",
                                 over="min",
@@ -171,6 +199,7 @@ _PIPELINE = Dashboard(
                             "{{process}} {{chain}}",
                         ),
                     ),
+                    columns=12,
                 ),
                 Panel(
                     "Checkpoints a second, and their age",
@@ -183,6 +212,7 @@ _PIPELINE = Dashboard(
                             "age in seconds {{chain}}",
                         ),
                     ),
+                    columns=12,
                 ),
                 Panel(
                     "Time since each loop moved",
@@ -194,6 +224,8 @@ _PIPELINE = Dashboard(
                             "{{process}} {{instance}}",
                         ),
                     ),
+                    columns=12,
+                    legend="right",
                 ),
                 Panel(
                     "Built anew",
@@ -201,10 +233,12 @@ _PIPELINE = Dashboard(
                     "short",
                     (
                         (
-                            f"sum by (process, instance) (increase(sealstream_restarts_total{{{_MINE}}}[1h]))",
+                            _hourly("sealstream_restarts_total", _MINE, "process", "instance"),
                             "{{process}} {{instance}}",
                         ),
                     ),
+                    columns=12,
+                    legend="right",
                 ),
             ),
         ),
@@ -215,13 +249,22 @@ _PIPELINE = Dashboard(
                     "Processor",
                     "Cores that each process uses.",
                     "short",
-                    ((f"rate(process_cpu_seconds_total{{{_MINE}}}[$__rate_interval])", "{{instance}}"),),
+                    (
+                        (
+                            _named(f"rate(process_cpu_seconds_total{{{_MINE}}}[$__rate_interval])"),
+                            "{{process}} {{instance}}",
+                        ),
+                    ),
+                    columns=12,
+                    legend="right",
                 ),
                 Panel(
                     "Memory",
                     "What each process holds.",
                     "bytes",
-                    ((f"process_resident_memory_bytes{{{_MINE}}}", "{{instance}}"),),
+                    ((_named(f"process_resident_memory_bytes{{{_MINE}}}"), "{{process}} {{instance}}"),),
+                    columns=12,
+                    legend="right",
                 ),
                 Panel(
                     "Versions",
@@ -229,6 +272,9 @@ _PIPELINE = Dashboard(
                     "short",
                     ((_by("sealstream_process_info", _MINE, "process", "instance", "version"), ""),),
                     "table",
+                    24,
+                    hidden=("Value",),
+                    tall=12,
                 ),
             ),
         ),
@@ -314,9 +360,9 @@ _INTEGRITY = Dashboard(
                     "Ends of segments that were signed, and segments that were archived, by hour.",
                     "short",
                     (
-                        (f"sum by (chain) (increase(sealstream_segments_total{{{_CHAIN}}}[1h]))", "ended {{chain}}"),
+                        (_hourly("sealstream_segments_total", _CHAIN, "chain"), "ended {{chain}}"),
                         (
-                            f"sum by (chain) (increase(sealstream_archived_segments_total{{{_CHAIN}}}[1h]))",
+                            _hourly("sealstream_archived_segments_total", _CHAIN, "chain"),
                             "archived {{chain}}",
                         ),
                     ),
@@ -350,7 +396,7 @@ _INTEGRITY = Dashboard(
                     "short",
                     (
                         (
-                            _grown("sealstream_statements_total", f'{_CHAIN}, action="signature.refused"', "chain"),
+                            _appeared("sealstream_statements_total", f'{_CHAIN}, action="signature.refused"', "chain"),
                             "{{chain}}",
                         ),
                     ),
@@ -372,18 +418,19 @@ _INTEGRITY = Dashboard(
                     "short",
                     (
                         (
-                            f"sum by (chain) (increase(sealstream_refused_records_total{{{_CHAIN}}}[1h]))",
+                            _hourly("sealstream_refused_records_total", _CHAIN, "chain"),
                             "refused {{chain}}",
                         ),
                         (
-                            f"sum by (chain) (increase(sealstream_repeated_records_total{{{_CHAIN}}}[1h]))",
+                            _hourly("sealstream_repeated_records_total", _CHAIN, "chain"),
                             "repeated {{chain}}",
                         ),
                         (
-                            f"sum by (chain) (increase(sealstream_dead_letters_total{{{_CHAIN}}}[1h]))",
+                            _hourly("sealstream_dead_letters_total", _CHAIN, "chain"),
                             "dead letters {{chain}}",
                         ),
                     ),
+                    columns=6,
                 ),
                 Panel(
                     "Gaps",
@@ -391,11 +438,12 @@ _INTEGRITY = Dashboard(
                     "short",
                     (
                         (
-                            f"sum by (chain) (increase(sealstream_producer_gaps_total{{{_CHAIN}}}[1h]))",
+                            _hourly("sealstream_producer_gaps_total", _CHAIN, "chain"),
                             "gaps an hour {{chain}}",
                         ),
                         (_by("sealstream_missing_ranges", _CHAIN, "chain", over="max"), "missing {{chain}}"),
                     ),
+                    columns=6,
                 ),
                 Panel(
                     "What the log says itself",
@@ -403,10 +451,16 @@ _INTEGRITY = Dashboard(
                     "short",
                     (
                         (
-                            f'sum by (action) (increase(sealstream_statements_total{{{_CHAIN}, action!="chain.heartbeat"}}[1h]))',
+                            _appeared(
+                                "sealstream_statements_total",
+                                f'{_CHAIN}, action!="chain.heartbeat"',
+                                "action",
+                                over="1h",
+                            ),
                             "{{action}}",
                         ),
                     ),
+                    columns=6,
                 ),
                 Panel(
                     "Producers' clocks",
@@ -432,6 +486,7 @@ _INTEGRITY = Dashboard(
                             "greatest {{chain}}",
                         ),
                     ),
+                    columns=6,
                 ),
             ),
         ),
@@ -490,11 +545,11 @@ _WATCH = Dashboard(
                     "short",
                     (
                         (
-                            f"sum by (process) (increase(sealstream_alerts_raised_total{{{_MINE}}}[1h]))",
+                            _hourly("sealstream_alerts_raised_total", _MINE, "process"),
                             "raised by {{process}}",
                         ),
                         (
-                            f"sum by (process) (increase(sealstream_alerts_known_total{{{_MINE}}}[1h]))",
+                            _hourly("sealstream_alerts_known_total", _MINE, "process"),
                             "found again by {{process}}",
                         ),
                     ),
@@ -576,14 +631,14 @@ _WATCH = Dashboard(
                     "Attempts that failed",
                     "Tried again, at growing pauses.",
                     "short",
-                    ((f"sum by (target) (increase(sealstream_forward_failures_total{{{_MINE}}}[1h]))", "{{target}}"),),
+                    ((_hourly("sealstream_forward_failures_total", _MINE, "target"), "{{target}}"),),
                     columns=6,
                 ),
                 Panel(
                     "Letters",
                     "Messages that a target refused, by hour: `sealstream forward list` says why.",
                     "short",
-                    ((f"sum by (target) (increase(sealstream_forward_letters_total{{{_MINE}}}[1h]))", "{{target}}"),),
+                    ((_hourly("sealstream_forward_letters_total", _MINE, "target"), "{{target}}"),),
                     columns=6,
                 ),
                 Panel(
@@ -688,7 +743,7 @@ _STORES = Dashboard(
                     "Segments archived",
                     "By hour.",
                     "short",
-                    ((f"sum by (chain) (increase(sealstream_archived_segments_total{{{_CHAIN}}}[1h]))", "{{chain}}"),),
+                    ((_hourly("sealstream_archived_segments_total", _CHAIN, "chain"), "{{chain}}"),),
                 ),
                 Panel(
                     "Offsets",
@@ -713,7 +768,7 @@ _STORES = Dashboard(
                     "short",
                     (
                         (
-                            f"sum by (chain) (increase(sealstream_collect_refused_events_total{{{_CHAIN}}}[1h]))",
+                            _appeared("sealstream_collect_refused_events_total", _CHAIN, "chain", over="1h"),
                             "{{chain}}",
                         ),
                     ),
@@ -767,15 +822,14 @@ def _document(dashboard: Dashboard) -> dict[str, Any]:
                 "panels": [],
             }
         )
-        top, left, height = top + 1, 0, 0
-        for panel in row:
-            if left + panel.columns > _COLUMNS:
-                top, left, height = top + height, 0, 0
-            tall = 5 if panel.kind == "stat" else 8
-            place = {"x": left, "y": top, "w": panel.columns, "h": tall}
-            panels.append(_panel(panel, len(panels) + 1, place))
-            left, height = left + panel.columns, max(height, tall)
-        top += height
+        top += 1
+        for line in _lines(row):
+            left, height = 0, max(panel.tall or _TALL[panel.kind] for panel in line)
+            for panel in line:
+                place = {"x": left, "y": top, "w": panel.columns, "h": height}
+                panels.append(_panel(panel, len(panels) + 1, place))
+                left += panel.columns
+            top += height
     return {
         "uid": dashboard.uid,
         "title": dashboard.title,
@@ -801,6 +855,16 @@ def _document(dashboard: Dashboard) -> dict[str, Any]:
         "annotations": {"list": []},
         "panels": panels,
     }
+
+
+def _lines(row: tuple[Panel, ...]) -> list[list[Panel]]:
+    """The panels side by side, as many as there is room for; those of a line are equally tall."""
+    lines: list[list[Panel]] = [[]]
+    for panel in row:
+        if sum(each.columns for each in lines[-1]) + panel.columns > _COLUMNS:
+            lines.append([])
+        lines[-1].append(panel)
+    return lines
 
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
@@ -837,11 +901,12 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
             "graphMode": "none",
         }
     elif panel.kind == "table":
+        excluded = dict.fromkeys(("Time", *panel.hidden), True)
         made["transformations"] = [
-            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {}, "indexByName": {}}}
+            {"id": "organize", "options": {"excludeByName": excluded, "renameByName": {}, "indexByName": {}}}
         ]
     else:
-        made["options"] = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
+        made["options"] = {"legend": {"displayMode": "list", "placement": panel.legend}, "tooltip": {"mode": "multi"}}
     return made
 
 

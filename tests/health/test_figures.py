@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -12,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sealstream.events import canonical_event
 from sealstream.health import Vitals
 from sealstream.health.collecting import registry_of
-from sealstream.layout import Figures, figures
+from sealstream.health.lagging import lag_in_chain
+from sealstream.kafka import KafkaSettings
+from sealstream.layout import ChainSettings, Figures, figures, named_retention
 from sealstream.layout.figures import AGES, ALL, FIGURES, figures_of
 from sealstream.sequencer.counting import clock_skews
 
@@ -121,3 +124,11 @@ def test_a_clock_that_is_ahead_is_seen_in_any_of_many_entries() -> None:
     assert clock_skews([b"{}", behind]) == [10.0]
     skews = clock_skews([ahead, *[behind] * 9_999])
     assert (min(skews), max(skews), len(skews)) == (-3590.0, 10.0, 16)
+
+
+def test_a_process_that_has_not_found_its_place_yet_is_not_said_to_lag_by_the_whole_chain() -> None:
+    tally, chain = Figures(), ChainSettings("main", "localhost/test", "key", named_retention("soc2"))
+    tally.set(figures.LAG_ENTRIES, 7, "main")  # of the life before
+    lag_in_chain(KafkaSettings("127.0.0.1:1"), chain, tally, time.time)()
+    assert tally.value(figures.LAG_ENTRIES, "main") is None
+    assert tally.value(figures.LAG_SECONDS, "main") is None

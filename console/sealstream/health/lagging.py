@@ -47,11 +47,16 @@ def lag_in_raw(kafka: KafkaSettings, chains: Sequence[ChainSettings], tally: Fig
 
 
 def lag_in_chain(kafka: KafkaSettings, chain: ChainSettings, tally: Figures, wall: _Clock) -> Question:
-    """Of whatever follows the chain: the entries that it has not done with."""
+    """Of whatever follows the chain: the entries that it has not done with; none before it has found its place."""
 
     def ask() -> None:
         topic = ChainTopics.of(chain.name, chain.prefix).chain
-        at = int(tally.value(figures.NEXT_OFFSET, chain.name) or 0)
+        place = tally.value(figures.NEXT_OFFSET, chain.name)
+        if place is None:  # it has just started, and what waits is not the whole chain
+            tally.forget(figures.LAG_ENTRIES, chain.name)
+            tally.forget(figures.LAG_SECONDS, chain.name)
+            return
+        at = int(place)
         if end_offset(kafka, topic, committed=True) <= at:
             _set_lag(kafka, topic, chain.name, at, 0, tally, wall)
             return

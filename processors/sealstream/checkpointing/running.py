@@ -61,6 +61,8 @@ class Running:
         self._signed_size = signed.newest
         self._due_at = clock()
         tally.set(figures.NEXT_OFFSET, entries.position(), chain.name)
+        if growing is not None:
+            tally.reached(chain.name, growing.size, growing.sequenced_at)
         if signed.newest:
             tally.set(figures.CHECKPOINT_SIZE, signed.newest, chain.name)
 

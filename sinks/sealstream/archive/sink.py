@@ -167,6 +167,7 @@ class ArchiveSink:
         if found is None:
             self._segments = self._segments or SegmentReader(self._kafka, self._chain, None)
             self._position = _Position(Start(EMPTY_RANGE, genesis_hash(self._chain.origin)), None, None)
+            self._tally.set(figures.NEXT_OFFSET, 0, self._chain.name)
             return
         segment, holding = found
         check_newest_holding(self._kafka, self._chain, holding)
