@@ -123,8 +123,8 @@ class Breaking(Bucket):
     def check(self):
         return self._break(super().check)
 
-    def put_once(self, key, body, retain_until):
-        return self._break(lambda: Bucket.put_once(self, key, body, retain_until))
+    def put_once(self, key, body, retain_until, held=False):
+        return self._break(lambda: Bucket.put_once(self, key, body, retain_until, held=held))
 
     def stored(self, key):
         return self._break(lambda: Bucket.stored(self, key))
