@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from hypothesis import settings
 
 from sealstream.devstack import Endpoints, Stack, endpoints_of, status_of
 from sealstream.devstack.ports import free_port
@@ -36,6 +37,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that tests can import t
 
 from tests.long_runs import LONG
 from tests.providers.provided import Provided, chosen, in_containers
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("untimed")
 
 LOG = "audit.example.com/tests"
 SMALL_SEGMENTS = SegmentLimits(entries=100, bytes=1_000_000, seconds=300)

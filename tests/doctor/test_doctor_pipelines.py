@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -104,7 +105,7 @@ def test_what_is_late_by_the_clock_fails(healthy: Pipeline) -> None:
     ahead = system_for(healthy, **later(minutes=20))
     failing("chain.alive", ahead)
     failing("chain.signed", ahead)
-    assert "Postgres: -1200" in failing("clocks.agree", ahead)
+    assert re.search(r"Postgres: -(1199|1200)\.", failing("clocks.agree", ahead))
 
 
 def test_a_policy_is_held_against_each_regulation(healthy: Pipeline) -> None:

@@ -93,14 +93,21 @@ def _of_object(action: str) -> Callable[[str, Parameters], Iterator[Request]]:
     return needs
 
 
-def _public_keys(principal: str, _call: Parameters) -> Iterator[Request]:
-    yield Request(principal, "cloudtrail:ListPublicKeys", "*")
+def _of_cloudtrail(action: str) -> Callable[[str, Parameters], Iterator[Request]]:
+    def needs(principal: str, _call: Parameters) -> Iterator[Request]:
+        yield Request(principal, f"cloudtrail:{action}", "*")
+
+    return needs
 
 
 PERMISSIONS: dict[str, Callable[[str, Parameters], Iterator[Request]]] = {
     "create_bucket": _of_bucket("s3:CreateBucket"),
     "get_bucket_versioning": _of_bucket("s3:GetBucketVersioning"),
     "delete_object": _delete_object,
+    "describe_trails": _of_cloudtrail("DescribeTrails"),
+    "get_bucket_logging": _of_bucket("s3:GetBucketLogging"),
+    "get_event_selectors": _of_cloudtrail("GetEventSelectors"),
+    "get_trail_status": _of_cloudtrail("GetTrailStatus"),
     "get_object": _get_object,
     "get_object_legal_hold": _of_object("s3:GetObjectLegalHold"),
     "get_object_lock_configuration": _of_bucket("s3:GetBucketObjectLockConfiguration"),
@@ -108,7 +115,7 @@ PERMISSIONS: dict[str, Callable[[str, Parameters], Iterator[Request]]] = {
     "head_bucket": _of_bucket("s3:ListBucket"),
     "list_object_versions": _of_bucket("s3:ListBucketVersions"),
     "list_objects_v2": _of_bucket("s3:ListBucket"),
-    "list_public_keys": _public_keys,
+    "list_public_keys": _of_cloudtrail("ListPublicKeys"),
     "put_object": _put_object,
     "put_object_legal_hold": _of_object("s3:PutObjectLegalHold"),
     "put_object_lock_configuration": _of_bucket("s3:PutBucketObjectLockConfiguration"),

@@ -23,6 +23,7 @@ from tests.deploy.terraform.module import ACCOUNT, VALUES
 from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.archive.init import lengthen_default_retention
 from sealstream.archive.lengthening import lengthen_locks
+from sealstream.archive.watched import watched_by
 from sealstream.cli.import_sources import Objects
 from sealstream.errors import Misconfigured
 from sealstream.health.asking import archived
@@ -188,6 +189,8 @@ def test_an_operator_makes_chains_and_lengthens_locks_in_the_bucket_that_is_ther
     assert lengthen_locks(archive.bucket_settings, chain.name, Retention("2y", 732).archive_days).lengthened
     archived(archive.bucket_settings, chain)
     _hold(archive)
+    watched_by(archive.bucket)
+    calls += [(operation, {}) for operation in ("DescribeTrails", "GetTrailStatus", "GetEventSelectors")]  # AWS's alone
     judge = Judge(documents, archive.bucket_settings.bucket)
     assert judge.used("operator", calls) == judge.granted("operator")
 
