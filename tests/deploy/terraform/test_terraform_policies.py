@@ -97,7 +97,7 @@ def test_no_policy_of_a_role_has_a_wildcard_where_a_name_can_stand(documents: di
         actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
         assert not any("*" in action for action in actions), each
         resources = each["Resource"] if isinstance(each["Resource"], list) else [each["Resource"]]
-        # CloudTrail's public keys are no resource that could be named, and which trails record a bucket is what is asked.
+        # CloudTrail's public keys are no resource that could be named; which trails there are is what is asked.
         assert "*" not in resources or set(actions) <= UNNAMED, each
         assert each["Effect"] == "Allow"
 
