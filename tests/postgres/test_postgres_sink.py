@@ -395,8 +395,10 @@ def test_notes_are_taken_up_again_after_each_restart(in_kafka, migrated, monkeyp
         in_kafka.publish_note(first + 40, first)
     chain.add_many(3)
     in_kafka.publish().publish_note(203)
-    with sink_of(in_kafka, migrated.sink) as sink:
-        follow(sink)
+    with sink_of(in_kafka, migrated.sink) as sink, PostgresStore(migrated.reader) as view:
+        deadline = time.monotonic() + 30
+        while view.notes(chain.name)[-1].size < 203 and time.monotonic() < deadline:
+            sink.step()
     with PostgresStore(migrated.reader) as view:
         assert [(note.size, note.ends_segment) for note in view.notes(chain.name)] == [
             *((size, True) for size in range(40, 201, 40)),
