@@ -383,6 +383,11 @@ def test_a_note_that_is_ahead_waits_for_its_entries(in_kafka, migrated):
         assert [(note.size, note.ends_segment) for note in view.notes(chain.name)] == [(50, True), (61, False)]
 
 
+def newest_note(dsn, chain) -> int:
+    with PostgresStore(dsn) as view:
+        return view.notes(chain.name)[-1].size
+
+
 @pytest.mark.parametrize("in_memory", [10, 1_000])
 def test_notes_are_taken_up_again_after_each_restart(in_kafka, migrated, monkeypatch, in_memory):
     monkeypatch.setattr(tree_module, "MAX_IN_MEMORY", in_memory)
@@ -395,10 +400,10 @@ def test_notes_are_taken_up_again_after_each_restart(in_kafka, migrated, monkeyp
         in_kafka.publish_note(first + 40, first)
     chain.add_many(3)
     in_kafka.publish().publish_note(203)
-    with sink_of(in_kafka, migrated.sink) as sink, PostgresStore(migrated.reader) as view:
+    with sink_of(in_kafka, migrated.sink) as sink:
         deadline = time.monotonic() + 30
-        while view.notes(chain.name)[-1].size < 203 and time.monotonic() < deadline:
-            sink.step()
+        while newest_note(migrated.reader, chain) < 203 and time.monotonic() < deadline:
+            follow(sink)
     with PostgresStore(migrated.reader) as view:
         assert [(note.size, note.ends_segment) for note in view.notes(chain.name)] == [
             *((size, True) for size in range(40, 201, 40)),
