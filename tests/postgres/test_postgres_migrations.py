@@ -17,7 +17,7 @@ import pytest
 
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout.tables import LOG_COLUMNS, Roles, migrations
-from sealstream.postgres import migrate
+from sealstream.postgres import migrate, migrate_back
 from sealstream.postgres.driver import Session
 from sealstream.postgres.migrating import check_schema
 from sealstream.postgres.roles import scram_verifier
@@ -64,6 +64,20 @@ def test_migrating_step_by_step_gives_the_same_schema_as_at_once(empty_database,
         assert stepwise == schema_of(at_once)
     finally:
         run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_what_is_taken_back_leaves_the_schema_as_it_was_before_and_can_be_applied_again(empty_database):
+    migrate(empty_database, steps=6)
+    before = schema_of(empty_database)
+    assert migrate(empty_database) == NAMES[6:]
+    after = schema_of(empty_database)
+    assert migrate_back(empty_database, 6) == NAMES[:5:-1]
+    assert migrate_back(empty_database, 6) == []
+    assert schema_of(empty_database) == before != after
+    with pytest.raises(Misconfigured, match=r"0002_.*can't be taken back: nothing was changed"):
+        migrate_back(empty_database, 1)
+    assert migrate(empty_database) == NAMES[6:]
+    assert schema_of(empty_database) == after
 
 
 def test_many_migrations_at_once_apply_each_file_once(other_roles, empty_database):

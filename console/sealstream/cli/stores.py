@@ -27,7 +27,7 @@ from sealstream.cli.reading import access_log
 from sealstream.cli.settings import Settings
 from sealstream.errors import Misconfigured
 from sealstream.layout import named_retention
-from sealstream.postgres import Access, Action, AuditQueries, FailingActor, migrate
+from sealstream.postgres import Access, Action, AuditQueries, FailingActor, migrate, migrate_back
 
 __all__ = [
     "accesses_table",
@@ -48,6 +48,9 @@ ChainOption = Annotated[
     typer.Option("--chain", help="The chain. Default: main, or the only one in the settings.", show_default=False),
 ]
 
+_NO_ADMINISTRATOR = (
+    "postgres.admin_dsn is not set: migrating needs a superuser, or the database's owner with CREATEROLE"
+)
 _RESULT_STYLE = {"success": "green", "failure": "yellow", "denied": "red"}
 
 
@@ -68,9 +71,7 @@ def archive_settings(settings: Settings) -> ArchiveSettings:
 def migrate_postgres(settings: Settings) -> list[str]:
     """Bring the database to this version's schema; roles get the passwords that the settings' DSNs name."""
     if not settings.postgres.admin_dsn:
-        raise Misconfigured(
-            "postgres.admin_dsn is not set: migrating needs a superuser, or the database's owner with CREATEROLE"
-        )
+        raise Misconfigured(_NO_ADMINISTRATOR)
     return migrate(settings.postgres.admin_dsn, passwords=_passwords(settings))
 
 
@@ -84,9 +85,29 @@ def _passwords(settings: Settings) -> dict[str, str]:
     return passwords
 
 
-def migrate_command(context: typer.Context) -> None:
+def migrate_command(
+    context: typer.Context,
+    back_to: Annotated[
+        int | None,
+        typer.Option(
+            "--back-to",
+            help="Take back the steps behind this number, for the release before: its processes refuse a database "
+            "with steps that they do not know.",
+            metavar="NUMBER",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Bring Postgres to this version's schema: roles, tables, triggers. Repeatable; each step is a transaction."""
     settings = context_of(context).settings()
+    if back_to is not None:
+        if not settings.postgres.admin_dsn:
+            raise Misconfigured(_NO_ADMINISTRATOR)
+        for name in (taken := migrate_back(settings.postgres.admin_dsn, back_to)):
+            out.print(f"taken back {name}")
+        out.print("no step of the database is newer" if not taken else "the release before can go on with it")
+        return
     applied = migrate_postgres(settings)
     for name in applied:
         out.print(f"applied {name}")

@@ -65,12 +65,16 @@ class Roles(NamedTuple):
 
 
 class Migration(NamedTuple):
-    """One numbered step. `digest`: SHA-256 of the file, by which a changed file is told from the one applied."""
+    """One numbered step. `digest`: SHA-256 of the file, by which a changed file is told from the one applied.
+
+    `undo`: the SQL of `NAME.undo.sql`, that takes the step back; empty: nothing does.
+    """
 
     number: int
     name: str
     sql: str
     digest: bytes
+    undo: str = ""
 
     def for_roles(self, roles: Roles) -> str:
         """The SQL with `:"sink"` and the like, psql's spelling of a variable, replaced by the roles' names."""
@@ -80,12 +84,15 @@ class Migration(NamedTuple):
 def migrations() -> list[Migration]:
     """All migrations in their order, numbered from 1 without gaps."""
     listed = []
-    for file in sorted(resources.files("sealstream.layout").joinpath("postgres").iterdir(), key=lambda file: file.name):
+    folder = resources.files("sealstream.layout").joinpath("postgres")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
         named = _FILE.fullmatch(file.name)
         if named is None:
             continue
-        data = file.read_bytes()
-        listed.append(Migration(int(named[1]), file.name.removesuffix(".sql"), data.decode(), sha256(data).digest()))
+        data, name = file.read_bytes(), file.name.removesuffix(".sql")
+        back = folder.joinpath(f"{name}.undo.sql")
+        undo = back.read_text() if back.is_file() else ""
+        listed.append(Migration(int(named[1]), name, data.decode(), sha256(data).digest(), undo))
     if [migration.number for migration in listed] != list(range(1, len(listed) + 1)):
         raise Misconfigured(f"migrations are not numbered 1, 2, 3, ...: {[migration.name for migration in listed]}")
     return listed

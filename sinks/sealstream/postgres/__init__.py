@@ -4,7 +4,7 @@
 """
 
 from sealstream.layout.tables import Roles
-from sealstream.postgres.migrating import migrate
+from sealstream.postgres.migrating import migrate, migrate_back
 from sealstream.postgres.queries import Access, Action, AuditQueries, ChainCounts, FailingActor
 from sealstream.postgres.rows import ColumnFault
 from sealstream.postgres.sink import PostgresSink
@@ -24,4 +24,5 @@ __all__ = [
     "StoredNote",
     "StoredRow",
     "migrate",
+    "migrate_back",
 ]

@@ -17,7 +17,7 @@ from sealstream.layout.tables import AUDIT_MIGRATION, SCHEMA, Migration, Roles, 
 from sealstream.postgres.driver import Session
 from sealstream.postgres.roles import ensure_roles
 
-__all__ = ["check_schema", "migrate"]
+__all__ = ["check_schema", "migrate", "migrate_back"]
 
 _LOCK = 0x5EA1_57EA  # of this database; any number that nobody else takes
 _TABLE = f"{SCHEMA}.{AUDIT_MIGRATION}"
@@ -57,6 +57,33 @@ def migrate(
             return done
 
         return session.run("migrating the database", work)
+
+
+def migrate_back(admin_dsn: str, to: int, *, roles: Roles | None = None) -> list[str]:
+    """Takes back what was applied behind the file numbered `to`, the newest first; the names of the files taken back.
+
+    For the release before, which refuses a database with migrations that it does not know. Each step is a transaction
+    of its own. Raises `Misconfigured`, with nothing taken back, when there is a file among them that can't be.
+    """
+    roles = roles or Roles.of()
+    with Session(admin_dsn, "sealstream migrate") as session:
+
+        async def work(connection: asyncpg.Connection[Any]) -> list[str]:
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            async with connection.transaction():
+                await connection.execute(f'SET LOCAL ROLE "{roles.owner}"')
+                applied = _known(await connection.fetch(_APPLIED), migrations())
+            doomed = [each for each in reversed(migrations()) if each.number in applied and each.number > to]
+            if lasting := [each.name for each in doomed if not each.undo]:
+                raise Misconfigured(f"{', '.join(lasting)} can't be taken back: nothing was changed")
+            for migration in doomed:
+                async with connection.transaction():
+                    await connection.execute(f'SET LOCAL ROLE "{roles.owner}"')
+                    await connection.execute(migration.undo)
+                    await connection.execute(f"DELETE FROM {_TABLE} WHERE number = $1", migration.number)
+            return [migration.name for migration in doomed]
+
+        return session.run("migrating the database back", work)
 
 
 def check_schema(session: Session) -> None:
