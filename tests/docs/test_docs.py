@@ -79,6 +79,7 @@ ELSEWHERE = {
     "python deploy/image/lock.py": "tests/deploy/test_image_files.py",
     "curl --cacert secrets/ca.pem": "tests/deploy/test_containers.py",
     "npm install": "tests/express/test_express_package.py",
+    "sealstream migrate --back-to": "tests/upgrades/test_upgrades.py",
     # What makes users and units of a machine is run under a systemd that lives for the test alone:
     "useradd": "tests/systemd/test_live_systemd.py",
     "install -": "tests/systemd/test_live_systemd.py",
