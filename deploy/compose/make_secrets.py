@@ -63,6 +63,7 @@ READER_ACTIONS = (
     "s3:GetObject",
     "s3:GetObjectVersion",
     "s3:GetObjectRetention",
+    "s3:GetObjectLegalHold",
     "s3:ListBucket",
     "s3:ListBucketVersions",
     "s3:GetBucketVersioning",
@@ -73,7 +74,6 @@ ARCHIVE_ACTIONS = (
     "s3:PutObject",
     "s3:PutObjectRetention",
     "s3:PutObjectLegalHold",
-    "s3:GetObjectLegalHold",
 )
 """The archive sink writes, locks and holds. Only who makes the bucket may delete what is a chain's, or its lock."""
 DOCTOR_ACTIONS = (*READER_ACTIONS, "s3:GetBucketLogging")

@@ -210,6 +210,19 @@ def changed(pipeline: Pipeline, statement: str, undo: str) -> Iterator[None]:
         sql(pipeline.admin_dsn, aside.format("ENABLE ALWAYS"))
 
 
+def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) -> None:
+    system, who = system_for(let_go), f"somebody_{new_event_id()[-12:]}"
+    for right in ("DELETE", "UPDATE (body)"):
+        sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN")
+        sql(let_go.admin_dsn, f"GRANT {right} ON {LOG} TO {who}")
+        try:
+            assert f"{who} may change" in failing("postgres.privileges", system)
+        finally:
+            sql(let_go.admin_dsn, f"DROP OWNED BY {who}")
+            sql(let_go.admin_dsn, f"DROP ROLE {who}")
+    passing("postgres.privileges", system)
+
+
 def test_a_trigger_that_is_put_aside_and_a_right_that_was_given_fail(let_go: Pipeline) -> None:
     system = system_for(let_go)
     reader = urlsplit(let_go.reader_dsn).username

@@ -236,6 +236,19 @@ def release_and_hold(settings: Settings, chain: str, *, quiet: bool = False) -> 
     known = known_holds(settings, chain)
     if not known or not settings.archive.bucket:
         return
+    while True:
+        _release_and_hold(settings, chain, known, quiet=quiet)
+        before, known = known, known_holds(settings, chain)
+        # One that was set meanwhile may cover objects that were released by what was read before.
+        if _which_stand(known) == _which_stand(before):
+            return
+
+
+def _which_stand(known: list[Known]) -> list[tuple[str, bool]]:
+    return [(each.hold.id, each.lifted_by is None) for each in known]
+
+
+def _release_and_hold(settings: Settings, chain: str, known: list[Known], *, quiet: bool) -> None:
     standing = [each.hold for each in known if each.lifted_by is None]
     lifted = [each.hold for each in known if each.lifted_by is not None]
     # What the archive itself still says is held stays so until it holds the statement that lifts it.

@@ -90,14 +90,17 @@ def destroy_command(
         _show(asked, said, ended, as_json=False)
         typer.confirm("delete them for good, and seal that?", abort=True)
     _seal(asked, ended)
+
+    def standing() -> list[Hold]:
+        _same_policy(asked)
+        return _standing(settings, chain)
+
     said = said_destroyed(settings, chain)
     upto = archived_end(archive_settings(settings), chain)
     ready = [entry for entry in said if entry.written.seq < upto]
     waiting = [entry for entry in said if entry.written.seq >= upto]
     with progress_bar("deleting", shown=not as_json, unit="segments") as progress:
-        gone = destroy_listed(
-            archive_settings(settings), known, lambda: _standing(settings, chain), _listed(ready), progress=progress
-        )
+        gone = destroy_listed(archive_settings(settings), known, standing, _listed(ready), progress=progress)
     if as_json:
         document = {
             "chain": chain,
@@ -166,6 +169,13 @@ def _standing(settings: Settings, chain: str) -> list[Hold]:
     return [each.hold for each in known_holds(settings, chain) if each.lifted_by is None]
 
 
+def _same_policy(asked: _Asked) -> None:
+    """Raises `Held` when the policy that this began with is in force no more: it may keep what was to go."""
+    now = in_force(asked.settings, asked.chain.name)
+    if now != asked.chain.retention:
+        raise Held(f"nothing more goes: the policy was changed meanwhile, to {policy_line(now)}; run it again")
+
+
 def _archived_statements(settings: Settings, chain: str, ids: Sequence[str]) -> list[Entry]:
     """The `segment.archived` with these ids, from wherever they still are."""
     wanted = set(ids)
@@ -183,6 +193,7 @@ def _seal(asked: _Asked, ended: Ended) -> None:
     name = asked.chain.name
     for at in range(0, len(ended.segments), MAX_SEGMENTS):
         batch = ended.segments[at : at + MAX_SEGMENTS]
+        _same_policy(asked)
         standing = _standing(asked.settings, name)
         if held := [hold for each in batch for hold in covering(standing, each.name.date)]:
             raise Held(f"nothing more goes: the legal hold {held[0].id} was set meanwhile")

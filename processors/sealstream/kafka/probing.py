@@ -124,7 +124,10 @@ def _rule(binding: Any) -> Rule:
 
 
 def broker_config(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, str | None]:
-    """These settings of a broker, None where it does not tell. Raises `Misconfigured` when this user may not ask."""
+    """These settings of a broker; None: not set; empty: set, and not told, as of what Kafka takes for sensitive.
+
+    Raises `Misconfigured` when this user may not ask.
+    """
     (cluster,) = answers(kafka, "asking for the brokers", lambda client: {"": client.describe_cluster()}).values()
     if isinstance(cluster, KafkaError):
         raise translated(cluster, kafka, "asking for the brokers")
@@ -133,4 +136,4 @@ def broker_config(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, str |
     (found,) = answers(kafka, doing, lambda client: client.describe_configs([broker])).values()
     if isinstance(found, KafkaError):
         raise translated(found, kafka, doing)
-    return {name: found[name].value if name in found else None for name in names}
+    return {name: found[name].value or "" if name in found else None for name in names}

@@ -272,6 +272,7 @@ class PostgresExpiry:
         deadline = time.monotonic() + self._wait_s
         told = False
         while True:
+            self._check_held(archived.month)  # copying and waiting may have taken long
             try:
                 self._keeper.session.run(f"dropping month {archived.month}", drop)
                 return

@@ -130,6 +130,8 @@ def _locks_of(asking: Asking, chain: ChainSettings) -> Outcome:
                         "has no lock" if lock is None else f"is locked in {lock.mode} until {lock.until:%Y-%m-%d %H:%M}"
                     )
                     wrong.append(f"{stored.key} {found}: expected COMPLIANCE until {until:%Y-%m-%d %H:%M}")
+    if not looked:
+        return unknown("none of the segments that were looked for is whole", to_do="`sealstream verify archive`")
     if wrong:
         return failed(
             *wrong[:5],

@@ -76,7 +76,13 @@ def _authorization(asking: Asking) -> Outcome:
     if rules is None:
         return failed("the brokers have no authorizer: everybody may write to every topic", to_do=_ACLS)
     said = f"an authorizer is in force, with {len(rules):,} ACLs"
-    if (broker_config(asking.system.kafka, [_OPEN_TO_ALL])[_OPEN_TO_ALL] or "false").lower() == "true":
+    open_to_all = broker_config(asking.system.kafka, [_OPEN_TO_ALL])[_OPEN_TO_ALL]
+    if open_to_all == "":
+        return unknown(
+            f"{said}; {_OPEN_TO_ALL} is set, and the brokers do not tell to what",
+            to_do=f"look into the brokers' settings: {_OPEN_TO_ALL} must be false, or not there",
+        )
+    if open_to_all is not None and open_to_all.lower() == "true":
         return failed(
             f"{said}, and {_OPEN_TO_ALL} is true: a topic without ACLs is open to all",
             to_do=f"set {_OPEN_TO_ALL}=false on the brokers",
@@ -137,8 +143,14 @@ def _forbidden(asking: Asking) -> Outcome:
 def _judged_writes(topics: ChainTopics, takes: Mapping[str, bool], as_whom: str, *, given: bool) -> Outcome:
     through = [getattr(topics, name) for name in _OWN if takes[name]]
     refused = [getattr(topics, name) for name in _OWN if not takes[name]]
-    if not through:
+    if not through and takes["raw"]:
         return passed(f"a record for {', '.join(refused)} was refused ({as_whom})")
+    if not through:
+        return unknown(
+            f"a record for {', '.join(refused)} was refused, and one for {topics.raw}, too: this is no application's "
+            f"user ({as_whom})",
+            to_do="give an application's Kafka user with --producer-config, and it is tried as that",
+        )
     if given or takes["raw"]:
         return failed(f"a record for {', '.join(through)} would have been taken ({as_whom})", to_do=_ACLS)
     return unknown(

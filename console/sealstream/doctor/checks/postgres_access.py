@@ -35,6 +35,15 @@ _MUST_NOT = {
     "reader": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
     "keeper": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
 }
+# Anybody else who may log in, on the log or one of its months; a superuser may everything, and is no grant.
+_OTHERS = f"""
+    SELECT DISTINCT r.rolname AS name FROM pg_roles r CROSS JOIN (
+        SELECT '{_LOG}'::regclass::oid AS id UNION ALL
+        SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass) t
+    WHERE r.rolcanlogin AND NOT r.rolsuper AND (
+        has_table_privilege(r.oid, t.id, 'UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(r.oid, t.id, 'UPDATE'))
+    ORDER BY 1
+"""
 _TRIGGERS = f"""
     SELECT c.oid::regclass::text AS name, coalesce(array_agg(t.tgname::text || ':' || t.tgenabled::text)
         FILTER (WHERE NOT t.tgisinternal), '{{}}') AS triggers
@@ -104,6 +113,14 @@ def _privileges(asking: Asking) -> Outcome:
         else:
             said = f"{row['role']} may not {', '.join(must_not)}; the owner {row['owner']} can't log in"
             found.append((role, passed(said)))
+    for role in asking.system.dsns:
+        others = [row["name"] for row in asking.fetch(role, _OTHERS)]
+        to_do = "REVOKE it: no role that logs in needs it"
+        who = f"may change {_LOG}, its months or some of their columns"
+        found.append(
+            ("all who log in", failed(f"{', '.join(others)} {who}", to_do=to_do) if others else passed(f"nobody {who}"))
+        )
+        break
     return folded(found)
 
 
