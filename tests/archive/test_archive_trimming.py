@@ -138,7 +138,7 @@ def test_a_chain_under_a_legal_hold_is_not_trimmed(old) -> None:
     o.ahead = timedelta(days=367)
     day = o.s.stored_segments()[0].name.date
     trimmer = o.trimmer(kept_entries=0)
-    while trimmer.step(o.s.chain.segments[-1].last_seq + 1, (Hold("h", day, day),)):
+    while trimmer.step(o.s.chain.segments[-1].last_seq + 1, lambda: (Hold("h", day, day),)):
         pass
     assert o.start(o.s.topics.chain) == 0
     assert o.start(o.s.topics.raw) > 0  # what it held is sealed

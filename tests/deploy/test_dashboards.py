@@ -1,34 +1,25 @@
-"""Grafana's dashboards: as deploy/grafana/make.py makes them, whole, and their queries are some, on figures that exist.
+"""Grafana's dashboards: as grafana.make makes them, whole, and their queries are some, on figures that exist.
 
 That each figure and label in them is served stands in tests/health, beside the processes that serve them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from grafana.make import files
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 FILES = sorted((FOLDER / "dashboards").glob("*.json"))
 
 __all__ = ["FILES", "queries_of"]
-
-
-def made() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("grafana_make", FOLDER / "make.py")
-    assert specification
-    assert specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def panels_of(file: Path) -> list[dict[str, Any]]:
@@ -48,7 +39,7 @@ def queries_of(file: Path) -> Iterator[str]:
 
 
 def test_the_files_are_what_make_makes() -> None:
-    assert {file.name: file.read_text() for file in FILES} == made().files()
+    assert {file.name: file.read_text() for file in FILES} == files()
 
 
 def test_there_is_one_of_each() -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.doctor.looking import failing, later, passing, system_for, unasked
 from tests.pipeline import Pipeline, sql
 
+from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.doctor import CHECKS, System
+from sealstream.doctor.checks.retained import judged_months
 from sealstream.events import control_statement, format_timestamp, new_event_id
 from sealstream.health.asking import archived
 from sealstream.layout import Retention, named_retention
+from sealstream.layout.tables import migrations
+from sealstream.retention import StoredMonth
 from sealstream.reviews import Cadence
 
 LOG = "public.audit_log"
@@ -141,6 +147,25 @@ def test_what_can_not_be_asked_is_unknown_and_never_a_pass(healthy: Pipeline) ->
     assert "not on this machine" in unasked("chain.key", system._replace(key_files={}))
 
 
+def test_an_archive_that_begins_later_than_the_chain_says_fails(
+    healthy: Pipeline, new_bucket: ArchiveSettings, s3: Any
+) -> None:
+    """As when somebody has deleted its first segment, whose lock was over, and nobody has sealed that."""
+    healthy.wait_archived(80)
+    init_bucket(new_bucket, healthy.chain.retention)
+    until = datetime.now(UTC) + timedelta(days=2)
+    with closing(ArchiveStore(healthy.archive, healthy.name)) as store:
+        _, *later = store.segments()
+        assert later
+        for each in (stored for segment in later for stored in (segment.manifest, segment.object)):
+            body = store.read(each.key, each.versions[0], 2**30)
+            lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+            s3.put_object(Bucket=new_bucket.bucket, Key=each.key, Body=body, **lock)
+    said = failing("archive.whole", system_for(healthy, archive=new_bucket))
+    begins = later[0].name.first_seq
+    assert f"begins with entry {begins:,}, and not with entry 0, and no archive.destroyed" in said
+
+
 # --- a pipeline that was let go -------------------------------------------------------------------------------------
 
 
@@ -242,6 +267,42 @@ def test_a_trigger_that_is_put_aside_and_a_right_that_was_given_fail(let_go: Pip
     failing("postgres.privileges", system._replace(dsns={**system.dsns, "sink": let_go.admin_dsn}))
 
 
+_LETS_PASS = """CREATE OR REPLACE FUNCTION public.audit_refuse() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN coalesce(NEW, OLD); END; $$"""
+_FOR_NONE = f"""DROP TRIGGER append_only ON {LOG};
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {LOG} FOR EACH ROW WHEN (OLD.seq < 0)
+        EXECUTE FUNCTION public.audit_refuse();
+    ALTER TABLE {LOG} ENABLE ALWAYS TRIGGER append_only"""
+_RIGHT = f"""DROP TRIGGER append_only ON {LOG};
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {LOG} FOR EACH ROW EXECUTE FUNCTION public.audit_refuse();
+    ALTER TABLE {LOG} ENABLE ALWAYS TRIGGER append_only"""
+_BACKWARD = "ALTER TABLE public.audit_position DISABLE TRIGGER forward_only"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said", "mended"),
+    [
+        (_LETS_PASS, "audit_refuse() is not this release's: BEGIN RETURN", ""),
+        (_FOR_NONE, "append_only on audit_log is not this release's: CREATE TRIGGER", _RIGHT),
+        (_BACKWARD, "audit_position lacks forward_only (ENABLE ALWAYS)", _BACKWARD.replace("DISABLE", "ENABLE ALWAYS")),
+    ],
+)
+def test_a_trigger_of_the_right_name_that_refuses_nothing_fails(
+    let_go: Pipeline, broken: str, said: str, mended: str
+) -> None:
+    released = migrations()[1].sql
+    function = released[released.index("CREATE FUNCTION") : released.index("$$;") + 3]
+    try:
+        for statement in broken.split(";\n"):
+            sql(let_go.admin_dsn, statement)
+        assert said in failing("postgres.triggers", system_for(let_go))
+    finally:
+        for statement in [function.replace("CREATE", "CREATE OR REPLACE", 1), *mended.split(";\n")]:
+            if statement:
+                sql(let_go.admin_dsn, statement)
+    passing("postgres.triggers", system_for(let_go))
+
+
 def test_a_topic_that_deletes_by_itself_and_rows_that_are_gone_fail(let_go: Pipeline) -> None:
     system = system_for(let_go)
     admin = AdminClient({"bootstrap.servers": let_go.kafka.bootstrap})
@@ -258,8 +319,20 @@ def test_a_topic_that_deletes_by_itself_and_rows_that_are_gone_fail(let_go: Pipe
     sql(let_go.admin_dsn, f"ALTER TABLE {LOG} DISABLE TRIGGER append_only")
     sql(let_go.admin_dsn, f"DELETE FROM {LOG} WHERE seq < 3")
     sql(let_go.admin_dsn, f"ALTER TABLE {LOG} ENABLE ALWAYS TRIGGER append_only")
-    assert "from 3 on" in failing("retention.online", system)
+    assert "lacks entries 0 to 2, which no store.expired let go" in failing("retention.online", system)
     failing("recorded.life", system)
+
+
+def test_months_are_held_against_each_other_and_what_the_chain_let_go() -> None:
+    months = [StoredMonth("2026-02", 40, 59), StoredMonth("2026-03", 60, 99), StoredMonth("2026-06", 100, 120)]
+    left = {"store": "postgres", "first_seq": 0, "last_seq": 39}
+    passing("retention.online", judged_months(months, [left]))
+    passing("retention.online", judged_months(months, [{"first_seq": 0, "last_seq": 39, "segments": []}]))
+    passing("retention.online", judged_months([StoredMonth("2026-02", 0, 59), *months[1:]], []))
+    for other in ([], [left | {"last_seq": 38}], [left | {"last_seq": 40}], [left | {"store": "kafka"}]):
+        assert "entries 0 to 39" in failing("retention.online", judged_months(months, other))
+    hole = failing("retention.online", judged_months([months[0], months[2]], [left]))
+    assert "entries 60 to 99, between 2026-02 and 2026-06" in hole
 
 
 def test_an_alert_that_nobody_looks_into_fails_in_time(healthy: Pipeline) -> None:

@@ -5,6 +5,7 @@ The servers of the tests have no TLS and no ACLs, as those of `sealstream up`: o
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 from collections.abc import Iterator, Sequence
@@ -19,23 +20,24 @@ from tests.doctor.looking import failing, passing, unasked
 from tests.pipeline import sql
 
 from sealstream.access import person_at_this_machine
-from sealstream.archive import ArchiveSettings, Bucket, Lock
+from sealstream.archive import ArchiveSettings, Bucket, Lock, init_bucket
 from sealstream.archive.canary import sweep_canaries, try_canary
 from sealstream.archive.watched import BucketWatched, covers_data_events
 from sealstream.devstack.directory import open_stack
 from sealstream.devstack.ports import HOST, free_port
 from sealstream.devstack.postgres_server import PostgresServer
+from sealstream.devstack.s3_server import REGION, S3Server
 from sealstream.devstack.supervisor import Supervisor
 from sealstream.doctor import System
 from sealstream.doctor.checks.archive_bucket import judged_watched
 from sealstream.doctor.checks.archive_held import judged_hosts
 from sealstream.doctor.checks.clocks import Offset, judged_kernel, judged_offsets
-from sealstream.doctor.checks.kafka_access import judged_rules
+from sealstream.doctor.checks.kafka_access import judged_authorizer, judged_rules
 from sealstream.doctor.checks.postgres_recorded import judged_connections, judged_pgaudit
 from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.kafka.probing import Rule, would_take
-from sealstream.layout import ChainSettings, ChainTopics
-from sealstream.layout.archive import CANARIES
+from sealstream.layout import ChainSettings, ChainTopics, Retention
+from sealstream.layout.archive import CANARIES, MANIFESTS, archive_prefix
 
 
 @pytest.fixture
@@ -76,6 +78,13 @@ def test_what_is_offered_to_a_topic_is_never_written(system: System) -> None:
     topic = ChainTopics.of(system.chains[0].name).chain
     assert would_take(system.kafka, topic)
     assert end_offset(system.kafka, topic, committed=False) == 0
+
+
+def test_a_topic_without_acls_must_be_closed_and_the_brokers_must_tell_so() -> None:
+    passing("kafka.authorization", judged_authorizer(9, None))
+    passing("kafka.authorization", judged_authorizer(9, "false"))
+    assert "open to all" in failing("kafka.authorization", judged_authorizer(9, "True"))
+    assert "do not tell" in unasked("kafka.authorization", judged_authorizer(9, ""))
 
 
 def rules(**writers: Sequence[str]) -> list[Rule]:
@@ -217,6 +226,74 @@ def test_a_bucket_that_everybody_may_list_fails(system: System, bucket: ArchiveS
     passing("archive.private", system)
     s3.put_bucket_acl(Bucket=bucket.bucket, ACL="public-read")
     assert "without any credentials" in failing("archive.private", system)
+
+
+READ_AND_LOCK = [
+    "s3:PutObject",
+    "s3:PutObjectRetention",
+    "s3:GetObject*",
+    "s3:ListBucket*",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetBucketVersioning",
+]
+RIGHTS = {"locks": [], "deletes": ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}
+
+
+@pytest.fixture(scope="module")
+def s3_with_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveSettings]:
+    """A store of its own: each of `RIGHTS` may put under a lock, and that; name and secret are one."""
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / "data" / "logs").mkdir(parents=True)
+    stack = open_stack(folder / "data", {name: free_port() for name in ("kafka", "postgres", "s3")})
+
+    def user(name: str, key: str, secret: str, **may: object) -> dict[str, object]:
+        return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], **may}
+
+    def policy(name: str, actions: list[str]) -> dict[str, str]:
+        allowed = [{"Effect": "Allow", "Action": READ_AND_LOCK + actions, "Resource": ["arn:aws:s3:::audit*"]}]
+        return {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": allowed})}
+
+    users = [
+        user("admin", stack.s3_access_key, stack.s3_secret_key, actions=["Admin", "Read", "Write", "List"]),
+        *(user(name, f"user-{name}", name, policyNames=[name]) for name in RIGHTS),
+    ]
+    config = folder / "identities.json"
+    policies = [policy(name, actions) for name, actions in RIGHTS.items()]
+    config.write_text(json.dumps({"identities": users, "policies": policies}))
+    server, supervisor = S3Server(folder / "data", stack, {"s3.config": str(config)}), Supervisor(folder / "data")
+    try:
+        server.prepare(lambda _: None)
+        supervisor.start([server.spec()], together=True)
+        settings = ArchiveSettings(
+            "audit", endpoint_url=f"http://{HOST}:{stack.ports['s3']}", region=REGION, access_key=stack.s3_access_key,
+            secret_key=stack.s3_secret_key,
+        )  # fmt: skip
+        init_bucket(settings, Retention("1y", archive_days=366))
+        yield settings
+    finally:
+        supervisor.stop()
+
+
+def test_a_key_that_may_not_delete_anyway_shows_nothing_of_locks(
+    system: System, s3_with_users: ArchiveSettings
+) -> None:
+    deletes, locks = (
+        s3_with_users._replace(access_key=f"user-{user}", secret_key=user) for user in ("deletes", "locks")
+    )
+    passing("archive.forbidden", system._replace(archive=deletes))
+    said = unasked("archive.forbidden", system._replace(archive=locks))
+    assert "deleting a version that there is not, which no lock forbids, was refused, too (AccessDenied" in said
+
+
+def test_an_object_that_everybody_may_read_fails(system: System, bucket: ArchiveSettings, s3: Any) -> None:
+    key = f"{archive_prefix(MANIFESTS, system.chains[0].name)}date=2026-11-24/x"
+    s3.put_object(Bucket=bucket.bucket, Key=key, Body=b"x")
+    assert f"reading {key} was refused" in passing("archive.private", system)
+    whole = f"arn:aws:s3:::{bucket.bucket}/*"
+    reading = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": whole}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [reading]})
+    s3.put_bucket_policy(Bucket=bucket.bucket, Policy=policy)
+    assert failing("archive.private", system) == f"{key} was read without any credentials"
 
 
 def test_canaries_are_swept_when_their_lock_is_over(system: System, bucket: ArchiveSettings, s3: Any) -> None:

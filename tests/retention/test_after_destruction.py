@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.doctor.looking import passing, system_for
 from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, sql, wait_until
 from tests.pipeline_past import seal_in_the_past
@@ -175,6 +176,22 @@ def test_a_hold_keeps_everything_until_the_archive_says_that_it_is_lifted(
     assert [each["reason"] for each in standing] == ["a case"]
 
 
+def destroyed_while_the_policy_is_extended(pipeline: Pipeline) -> Said:
+    """The command, where the policy becomes longer as soon as it has looked what may go."""
+    looked, ended = retention_destroy.in_force, retention_destroy.ended_segments
+    with pytest.MonkeyPatch.context() as patch:
+
+        def extended(*arguments: Any, **options: Any) -> Any:
+            found = ended(*arguments, **options)
+            patch.setattr(
+                retention_destroy, "in_force", lambda *each: looked(*each)._replace(policy="6y", archive_days=2_196)
+            )
+            return found
+
+        patch.setattr(retention_destroy, "ended_segments", extended)
+        return ask(pipeline, "retention", "destroy", pipeline.name, "--really")
+
+
 def test_what_is_over_is_listed_archived_and_then_deleted(pipeline: Pipeline, begins: dict[int, int]) -> None:
     first = retention(pipeline, "destroy")
     assert first["would_go"] == []
@@ -184,6 +201,11 @@ def test_what_is_over_is_listed_archived_and_then_deleted(pipeline: Pipeline, be
     wait_until(lambda: len(retention(pipeline, "destroy")["would_go"]) >= 3, 60)
     assert "retention destroy --really" in pipeline.command("retention", "plan", pipeline.name).out
     before = segments(pipeline)
+    refused = destroyed_while_the_policy_is_extended(pipeline)
+    assert refused.code == 2
+    assert "the policy was changed meanwhile, to 6y" in refused.err
+    assert segments(pipeline) == before
+    assert retention(pipeline, "destroy")["said_by_entries"] == []
     done = retention(pipeline, "destroy", "--really", "--reason", "over")
     assert done["deleted_versions"] == 0
     assert len(done["waiting_for_the_archive"]) == 1
@@ -197,6 +219,10 @@ def test_what_is_over_is_listed_archived_and_then_deleted(pipeline: Pipeline, be
     assert faults(pipeline) == []
     assert pipeline.verify("archive").first_seq == begins[475]
     assert planned(pipeline) == []
+    looked_at = system_for(pipeline)
+    assert f"begins with entry {begins[475]:,}" in passing("archive.whole", looked_at)
+    assert f"every entry from {begins[200]:,} on" in passing("retention.online", looked_at)
+    passing("retention.promised", looked_at)
 
 
 def test_entry_0_is_nowhere_and_every_command_knows_what_is_promised(

@@ -185,7 +185,7 @@ def test_longer_locks_and_holds_stop_it_when_it_is_planned_and_when_it_is_done(o
     assert over.ended([covering]).segments == []
     assert covering.id in over.ended([covering]).stops
     with pytest.raises(Held, match=covering.id):
-        over.destroy({"segments": members["segments"][1:]}, [covering])
+        over.destroy(members, [covering])
 
 
 def test_a_list_is_no_command(over: Over) -> None:
@@ -196,9 +196,19 @@ def test_a_list_is_no_command(over: Over) -> None:
     before = len(over.s.stored_segments())
     with pytest.raises(Forked, match="another SHA-256"):
         over.destroy({"segments": [item | {"object_sha256": "ab" * 32}]})
-    foreign = str(item["object"]).replace(f"chain={over.s.chain.name}/", "chain=other/")
+    foreign = {
+        kind: str(item[kind]).replace(f"chain={over.s.chain.name}/", "chain=other/") for kind in ("object", "manifest")
+    }
     with pytest.raises(Held, match="no segment of chain"):
-        over.destroy({"segments": [item | {"object": foreign}]})
+        over.destroy({"segments": [item | foreign]})
+    items = [each.members for each in ended.segments]
+    with pytest.raises(Held, match=f"{item['object']}, which comes before it, is not: only a beginning may go"):
+        over.destroy({"segments": items[1:]})
+    with pytest.raises(Held, match="not with both of its keys"):
+        over.destroy({"segments": [item | {"manifest": items[1]["manifest"]}]})
+    (newest,) = (segment.name for segment in over.s.stored_segments()[-1:])
+    with pytest.raises(Held, match="the newest segment stays"):
+        over.destroy({"segments": [*items, item | {"object": newest.object_key, "manifest": newest.manifest_key}]})
     kept = over.s.chain.settings._replace(retention=Retention("6y", archive_days=2_196))
     with pytest.raises(Held, match="6y keeps it until"):
         destroy_listed(over.s.bucket_settings, kept, tuple, [item])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 from tests.pipeline import as_role, sql
 from tests.rebuild.made_chain import fill_postgres
@@ -144,6 +145,39 @@ def test_a_hold_that_is_set_while_a_month_is_leaving_keeps_it(online: Online) ->
     assert online.leave().month == "2025-03"  # when it was lifted
     assert len(online.said) == 1
     assert online.faults() == []
+
+
+def test_a_hold_that_is_set_while_readers_are_waited_for_keeps_it(online: Online) -> None:
+    asked: list[str] = []
+
+    def set_meanwhile(month: str) -> str:
+        asked.append(month)
+        return f"{month} is part of a case" if len(asked) > 3 else ""
+
+    with psycopg.connect(online.reader) as reading:
+        reading.execute("SELECT FROM audit_log LIMIT 1")
+        with pytest.raises(Held, match="a case"):
+            online.leave(held=set_meanwhile)
+    assert len(asked) == 4  # when it began, when it was said, when it was to go, and when readers were waited for
+    assert online.months() == ["2025-03", "2025-04", "2025-05"]
+    assert online.faults() == []
+
+
+def test_a_repair_that_was_killed_in_a_month_of_two_chains_does_not_keep_it(online: Online) -> None:
+    name, at, month = online.made.settings.name, "2025-03-01T00:00:00Z", "audit_log_2025_03"
+    query = (
+        "SELECT string_agg(quote_ident(attname), ', ') AS names FROM pg_attribute "
+        f"WHERE attrelid = '{month}'::regclass AND attnum > 0 AND attname <> 'chain'"
+    )
+    columns = sql(online.admin, query)[0]["names"]
+    sql(online.admin, f"INSERT INTO {month} (chain, {columns}) SELECT 'other', {columns} FROM {month} WHERE seq < 4")
+    sql(online.admin, "INSERT INTO audit_position VALUES ('other', 4, 4)")
+    table = sql(online.admin, "SELECT audit_month_begin($1, $2::text::timestamptz) AS name", name, at)[0]["name"]
+    sql(online.admin, f"INSERT INTO {table} SELECT * FROM {month} WHERE chain = '{name}' AND seq < 3")
+    assert online.leave().month == "2025-03"
+    assert online.faults() == []
+    left = sql(online.admin, f"SELECT chain, count(*) AS rows FROM {month} GROUP BY chain")
+    assert [tuple(row) for row in left] == [("other", 4)]
 
 
 def test_a_clock_that_is_ahead_lets_nothing_leave_early(online: Online) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.archive.conftest import Stage
 
-from sealstream.archive import apply_holds
+import sealstream.archive.sink as sink_module
+from sealstream.archive import Trimmer, apply_holds
 from sealstream.archive.holding import Heard, hear_holds
+from sealstream.cli import holds
+from sealstream.cli.holds import Known
+from sealstream.cli.settings import Settings
 from sealstream.errors import NotCanonical
 from sealstream.events import control_statement, format_timestamp
+from sealstream.kafka import start_offset
+from sealstream.layout import Retention
 from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET, MAX_HOLDS, Hold, after_statement, hold_members, read_hold
 from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_archive
 
@@ -106,6 +113,81 @@ def test_a_span_of_days_holds_those_days_alone(stage: Callable[..., Stage]) -> N
     apply_holds(s.bucket_settings, s.chain.name, [], [hold])
     assert s.bucket.held(other.key, other.versions[0].version_id)
     assert not s.bucket.held(s.stored_segments()[0].object.key, s.stored_segments()[0].object.versions[0].version_id)
+
+
+def test_a_hold_keeps_the_chains_topic_before_the_archive_has_it_and_its_lifting_only_when_it_has(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module, "Trimmer", partial(Trimmer, kept_entries=0))
+    pci, now = Retention("pci", archive_days=732, online_days=366), datetime.now(UTC)
+    s = stage(at=now - timedelta(days=400), retention=pci)
+    grow(s, 45)
+
+    def trimmed_to() -> int:
+        sink = s.sink(trim_every_s=3600.0)
+        sink.step()
+        while sink.step():
+            pass
+        sink.close()
+        return start_offset(s.kafka, s.topics.chain)
+
+    s.chain.at = now
+    hold = new_hold()
+    says(s, HOLD_SET, hold)
+    s.publish()
+    assert s.manifests()[-1].holds == ()
+    assert trimmed_to() == 0
+    says(s, HOLD_LIFTED, hold)
+    s.publish()
+    assert trimmed_to() == 0
+    grow(s, 45)
+    assert s.manifests()[-1].holds == ()
+    assert trimmed_to() > 0
+
+
+def test_a_hold_that_is_set_while_segments_are_trimmed_keeps_the_rest(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module, "Trimmer", partial(Trimmer, kept_entries=0))
+    now = datetime.now(UTC)
+    s = stage(at=now - timedelta(days=400), retention=Retention("pci", archive_days=732, online_days=366))
+    grow(s, 105)
+    s.chain.at = now
+    grow(s, 45)
+    sink = s.sink(trim_every_s=3600.0)
+    sink.step()
+    while start_offset(s.kafka, s.topics.chain) == 0:
+        assert sink.step()
+    reached = start_offset(s.kafka, s.topics.chain)
+    says(s, HOLD_SET, new_hold())
+    s.publish()
+    while sink.step():
+        pass
+    sink.close()
+    assert start_offset(s.kafka, s.topics.chain) == reached
+
+
+def test_a_hold_that_is_set_while_others_are_released_is_set_on_them_again(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = stage()
+    grow(s, 45)
+    lifted = Known(new_hold(), "a case", "counsel", 1, "", lifted_by=2)
+    apply_holds(s.bucket_settings, s.chain.name, [lifted.hold])
+    said = [lifted]
+
+    def meanwhile(*arguments: Any) -> Any:
+        done = apply_holds(*arguments)
+        if len(said) == 1:
+            assert done.released > 0
+            said.append(Known(new_hold(), "another", "counsel", 3, ""))
+        return done
+
+    monkeypatch.setattr(holds, "apply_holds", meanwhile)
+    monkeypatch.setattr(holds, "known_holds", lambda *_: list(said))
+    monkeypatch.setattr(holds, "archive_settings", lambda _: s.bucket_settings)
+    holds.release_and_hold(Settings(archive={"bucket": s.bucket_settings.bucket}), s.chain.name, quiet=True)
+    assert set(held(s)) == {True}
 
 
 def test_what_an_application_says_of_holds_counts_for_nothing(stage: Callable[..., Stage]) -> None:

@@ -67,6 +67,7 @@ class OwnRead(NamedTuple):
 class _Said(NamedTuple):
     access: Access
     stream: Streamed
+    chain_end: int
     at: datetime
     acknowledged_at: datetime
 
@@ -127,20 +128,22 @@ class Asking:
         """Record in each chain that the doctor begins; why that could not be done, empty where it was."""
         for chain in self.system.chains:
             access = Access(chain.name, "doctor", self._stores(), query)
-            said_at = self.system.clock()
+            topic = ChainTopics.of(chain.name, chain.prefix).chain
             try:
+                end = end_offset(self._listening(), topic, committed=True)  # what is said is sealed behind that
+                said_at = self.system.clock()
                 stream = self._log.begin(self.system.reader, access)
             except SealstreamError as error:
                 return str(error.__cause__ or error)
-            self._said[chain.name] = _Said(access, stream, said_at, self.system.clock())
+            self._said[chain.name] = _Said(access, stream, end, said_at, self.system.clock())
         return ""
 
     def end(self, verdict: str) -> str:
         """Record the end, with how many entries were read and what came of it; why that could not be done."""
-        for chain, (access, stream, _, _) in self._said.items():
-            stream.rows = self._rows(chain)
+        for chain, said in self._said.items():
+            said.stream.rows = self._rows(chain)
             try:
-                self._log.end(self.system.reader, access, stream, complete=True, facts={"verdict": verdict})
+                self._log.end(self.system.reader, said.access, said.stream, complete=True, facts={"verdict": verdict})
             except SealstreamError as error:
                 return str(error.__cause__ or error)
         return ""
@@ -155,11 +158,9 @@ class Asking:
         said = self._said[chain.name]
         topic = ChainTopics.of(chain.name, chain.prefix).chain
         needle = b'"id":"' + said.stream.begin_id.encode() + b'"'
-        end = end_offset(self.system.kafka, topic, committed=True)
-        first = max(start_offset(self.system.kafka, topic), end - _KAFKA_SPAN)
         within_s = self.system.sealed_within_s
         deadline = time.monotonic() + within_s
-        with CommittedReader(self.system.kafka, topic, first, fetch_wait_s=0.05) as reader:
+        with CommittedReader(self.system.kafka, topic, said.chain_end, fetch_wait_s=0.05) as reader:
             while time.monotonic() < deadline:
                 for record in reader.read(10_000, _ONE_LOOK_S):
                     if record.value is not None and needle in record.value:
@@ -221,13 +222,29 @@ class Asking:
         return self.once(f"stored {chain.name}", lambda: stored(self.dsn("reader"), chain))
 
     def statements(self, chain: ChainSettings, actions: Sequence[str]) -> list[Entry]:
-        """The control statements with these actions, by Postgres."""
+        """The control statements with these actions, by Postgres; of what has left it, by the archive."""
 
         def ask() -> list[Entry]:
             with PostgresStore(self.dsn("reader")) as store:
-                return [decode_entry(body) for body in store.statements(chain.name, actions)]
+                bounds = store.seq_bounds(chain.name)
+                bodies = store.statements(chain.name, actions)
+            if bounds is not None and bounds[0] > 0:
+                bodies = [*self._archived_statements(chain, actions, bounds[0]), *bodies]
+            found = [decode_entry(body) for body in bodies]
+            return [entry for entry in found if entry.action in actions and entry.written.kind == "control"]
 
         return self.once(f"statements {chain.name} {' '.join(actions)}", ask)
+
+    def _archived_statements(self, chain: ChainSettings, actions: Sequence[str], below: int) -> list[bytes]:
+        """The bodies of those below this seq."""
+        from sealstream.search import ArchiveSource, parse  # DuckDB is loaded only where it is needed
+
+        query = parse(" ".join(["kind:control", *(f"action:{action}" for action in actions)]), now=self.system.clock())
+        source = ArchiveSource(self.archive(), [chain.name], below={chain.name: below})
+        try:
+            return [found.body for batch in source.stream(query, sort="seq") for found in batch]
+        finally:
+            source.close()
 
     # --- the archive ------------------------------------------------------------------------------------------------
 

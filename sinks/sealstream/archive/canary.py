@@ -2,13 +2,15 @@
 
 The canary is put under COMPLIANCE lock for a few minutes, under a prefix that no reader of the archive looks at. Then
 its version is deleted, as it is and with the bypass that GOVERNANCE mode knows, its lock shortened, and its mode
-lowered: all of that must be refused. A second version and a delete marker are put nowhere. A crash leaves the canary,
-which is some hundred bytes; those whose lock has ended are removed by the next run where this user may delete at all.
+lowered: all of that must be refused, and by the lock. So then a version is deleted that there is not, which is no harm;
+where that is refused, too, the lock is not shown to refuse anything. A second version and a delete marker are put
+nowhere. A crash leaves the canary, which is some hundred bytes; those whose lock has ended are removed by the next run
+where this user may delete at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -27,7 +29,8 @@ _REFUSED_PUT = frozenset({"InvalidRequest", "ObjectLockConfigurationNotFoundErro
 
 class CanaryTried(NamedTuple):
     """`locked_until`: None: the object could not be put under a lock, and `no_lock` says why. `went_through`: what was
-    tried and not refused; `refused`: what was, with the answer.
+    tried and not refused; `refused`: what was, with the answer. `no_right`: what this user may not do to any version,
+    locked or not, with the answer.
     """
 
     key: str
@@ -35,28 +38,40 @@ class CanaryTried(NamedTuple):
     no_lock: str = ""
     went_through: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
+    no_right: Mapping[str, str] = {}
 
 
 def try_canary(bucket: Bucket, canary_id: str, now: datetime) -> CanaryTried:
     """Put a canary and try what must be refused. Raises `Unavailable`, `Misconfigured` when it can't be put."""
-    from botocore.exceptions import ClientError
-
     key, until = canary_key(canary_id), (now + LOCKED_FOR).replace(microsecond=0)
     version, no_lock = _put(bucket, key, until)
     if no_lock:
         return CanaryTried(key, None, no_lock)
+    went_through, refused = _tried(bucket, _tries(bucket, key, version, until, now))
+    _, no_right = _tried(bucket, _harmless(bucket, key, version), {401, 403})
+    return CanaryTried(key, until, "", tuple(went_through), refused, no_right)
+
+
+def _tried(
+    bucket: Bucket, attempts: Mapping[str, Callable[[], object]], statuses: Container[int] = range(400, 500)
+) -> tuple[list[str], dict[str, str]]:
+    """What was not answered by one of these HTTP statuses, and what was, with the answer."""
+    from botocore.exceptions import ClientError
+
     went_through, refused = [], {}
-    for what, attempt in _tries(bucket, key, version, until, now).items():
+    for what, attempt in attempts.items():
         with s3_faults(bucket.settings, what):
             try:
                 attempt()
             except ClientError as error:
-                if not 400 <= int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) < 500:
+                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+                if not 400 <= status < 500:
                     raise
-                refused[what] = _said(error)
-            else:
-                went_through.append(what)
-    return CanaryTried(key, until, "", tuple(went_through), refused)
+                if status in statuses:
+                    refused[what] = _said(error)
+                    continue
+            went_through.append(what)
+    return went_through, refused
 
 
 def _put(bucket: Bucket, key: str, until: datetime) -> tuple[str, str]:
@@ -89,6 +104,16 @@ def _put(bucket: Bucket, key: str, until: datetime) -> tuple[str, str]:
             bucket.client.delete_object(Bucket=name, Key=key)
     found = "none" if lock is None else f"{lock.mode} until {lock.until:%H:%M:%S}"
     return version, f"a COMPLIANCE lock until {until:%H:%M:%S} was asked for, and the object has {found}"
+
+
+def _harmless(bucket: Bucket, key: str, version: str) -> Mapping[str, Callable[[], object]]:
+    """What needs a right that `_tries` needs, and no lock forbids. Who can put under a lock can change it."""
+    none = version[:-4] + ("0000" if version[-4:] != "0000" else "1111")
+
+    def delete() -> object:
+        return bucket.client.delete_object(Bucket=bucket.settings.bucket, Key=key, VersionId=none)
+
+    return {"deleting a version that there is not": delete}
 
 
 def _tries(
@@ -149,24 +174,34 @@ def sweep_canaries(bucket: Bucket, now: datetime) -> int:
     return removed
 
 
-def anonymous_reads(settings: ArchiveSettings) -> bool:
-    """Whether somebody without any credentials may list the bucket. Raises `Unavailable`."""
+def anonymous_reads(settings: ArchiveSettings, key: str | None) -> list[str]:
+    """What somebody without any credentials may: list the bucket, read the object of this key. Raises `Unavailable`."""
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import ClientError
 
     client = connect(settings, Config(signature_version=UNSIGNED))
+    name = settings.bucket
+    attempts: dict[str, Callable[[], object]] = {
+        f"{name} was listed": lambda: client.list_objects_v2(Bucket=name, MaxKeys=1),
+        f"the versions in {name} were listed": lambda: client.list_object_versions(Bucket=name, MaxKeys=1),
+    }
+    if key is not None:
+        attempts[f"{key} was read"] = lambda: client.get_object(Bucket=name, Key=key, Range="bytes=0-0")
+    done = []
     try:
-        with s3_faults(settings, "listing it without credentials"):
-            try:
-                client.list_objects_v2(Bucket=settings.bucket, MaxKeys=1)
-            except ClientError as error:
-                if int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) in (401, 403):
-                    return False
-                raise
-        return True
+        for what, attempt in attempts.items():
+            with s3_faults(settings, "reading without credentials"):
+                try:
+                    attempt()
+                except ClientError as error:
+                    if int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) not in (401, 403):
+                        raise
+                else:
+                    done.append(what)
     finally:
         client.close()
+    return done
 
 
 def _said(error: Any) -> str:

@@ -29,6 +29,7 @@ from sealstream.archive.building import ObjectBuilder, unseal
 from sealstream.archive.columns import ColumnMaker
 from sealstream.archive.folding import SegmentFold, Start
 from sealstream.archive.holding import Heard, hear_holds, hold_put_since
+from sealstream.archive.holds_ahead import HoldsAhead
 from sealstream.archive.promises import check_newest_holding, check_promises, refuse_shorter
 from sealstream.archive.putting import Putting
 from sealstream.archive.resuming import newest_holding
@@ -113,6 +114,7 @@ class ArchiveSink:
         self._maker = ColumnMaker()
         self._putting = Putting(self._bucket, chain, self._maker, clock)
         self._trimmer = Trimmer(kafka, chain, self._bucket, self._maker, clock=clock)
+        self._holds_ahead = HoldsAhead(kafka, self._topics.chain)
         self._position: _Position | None = None
         self._segments: SegmentReader | None = None
         self._entries: CommittedReader | None = None
@@ -326,7 +328,12 @@ class ArchiveSink:
             return False
         if self._trim_at is not None and self._clock() < self._trim_at:
             return False
-        if self._trimmer.step(self._position.start.compact_range.size, self._position.holds):
+        if self._trimmer.step(self._position.start.compact_range.size, self._standing_holds):
             return True
         self._trim_at = self._clock() + self._trim_every
         return False
+
+    def _standing_holds(self) -> tuple[Hold, ...]:
+        """Every hold that the chain has sealed up to now, and that the archive does not hold the lifting of."""
+        assert self._position is not None
+        return self._holds_ahead.standing(self._position.holds, self._position.chain_offset or 0)

@@ -53,9 +53,9 @@ class _Listed(NamedTuple):
 class Trimmer:
     """`step(archived)` looks at one segment and trims what it frees; False: nothing (more) to do now.
 
-    `archived`: the chain's size up to which segments are archived and their statements sealed. `holds`: the legal holds
-    that stand: the chain's topic is not trimmed of what one covers, nor of what came after it. Raises `Forked` when
-    the bucket does not hold what it should: then nothing is trimmed.
+    `archived`: the chain's size up to which segments are archived and their statements sealed. `holds()`: the legal
+    holds that stand, asked anew before each segment goes: the chain's topic is not trimmed of what one covers, nor of
+    what came after it. Raises `Forked` when the bucket does not hold what it should: then nothing is trimmed.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Trimmer:
         self._kept_entries = kept_entries
         self._inputs_done: SegmentName | None = None
         self._chain_done: SegmentName | None = None
-        self._holds: tuple[Hold, ...] = ()
+        self._holds: Callable[[], tuple[Hold, ...]] = tuple
         self._work: Iterator[None] | None = None
 
-    def step(self, archived: int, holds: tuple[Hold, ...] = ()) -> bool:
+    def step(self, archived: int, holds: Callable[[], tuple[Hold, ...]] = tuple) -> bool:
         """One segment's worth. `archived` counts when a round begins."""
         self._holds = holds
         if self._work is None:
@@ -151,8 +151,6 @@ class Trimmer:
         # The last archived segment stays: checkpointing starts by reading the last signed one again.
         upto = min(archived - 1, kept_from)
         for holding in self._walk(since, upto, self._clock() - online, self._chain_done, begins):
-            if covering(self._holds, holding.name.date):
-                return
             segment = find_segment(self._kafka, self._chain, holding.name.last_seq)
             if segment is None or segment.signed != holding.signed:
                 raise Forked(f"{self._topics.segments} has no segment {holding.name.decimal} as it is archived")
@@ -163,6 +161,8 @@ class Trimmer:
                     f"{self._topics.segments} says of the segment {holding.name.decimal}"
                 )
             if segment.chain_offset > start_offset(self._kafka, topic):
+                if covering(self._holds(), holding.name.date):  # last of all: looking has taken a while
+                    return
                 trim(self._kafka, topic, segment.chain_offset)
             self._chain_done = holding.name
             yield

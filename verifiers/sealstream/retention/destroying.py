@@ -196,17 +196,18 @@ def destroy_listed(
 ) -> int:
     """Deletes what is named in these sealed lists and still there: objects first, then manifests. How many versions.
 
-    Whoever may write to the control topic may have such a list sealed: so what is not a segment of this chain, or not
-    over by its policy, stays. Raises `Held` for that, where a hold stands or a lock was lengthened since, and `Forked`
-    where a version is not the sealed one. `holds()`: those that stand, asked anew every `MAX_SEGMENTS`: one that is set
-    while this runs stops it.
+    Whoever may write to the control topic may have such a list sealed: so what is not a segment of this chain, not over
+    by its policy, or not the archive's beginning, stays. Raises `Held` for that, where a hold stands or a lock was
+    lengthened since, and `Forked` where a version is not the sealed one. `holds()`: those that stand, asked anew every
+    `MAX_SEGMENTS`: one that is set while this runs stops it.
     """
     segments = list(listed)
-    bucket = Bucket(archive)
+    bucket, store = Bucket(archive), ArchiveStore(archive, chain.name)
     standing: Sequence[Hold] = ()
     gone = 0
     try:
         bucket.check()
+        _check_beginning(store.segments(), segments)
         moment = _moment(bucket)
         for kind in ("object", "manifest"):
             for done, segment in enumerate(segments, 1):
@@ -216,7 +217,23 @@ def destroy_listed(
                 progress(done, len(segments))
     finally:
         bucket.close()
+        store.close()
     return gone
+
+
+def _check_beginning(there: Iterable[StoredSegment], listed: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `Held` unless what is listed and there comes before all that is not listed."""
+    named = {each[kind] for each in listed for kind in ("object", "manifest")}
+    unlisted = ""
+    for segment in there:
+        keys = {segment.name.object_key, segment.name.manifest_key}
+        if not keys & named:
+            unlisted = unlisted or segment.name.object_key
+        elif unlisted or not keys <= named:
+            why = f"{unlisted}, which comes before it, is not" if unlisted else "not with both of its keys"
+            raise Held(f"{segment.name.object_key} is listed as destroyed, and {why}: only a beginning may go")
+    if named and not unlisted:
+        raise Held("all that is archived is listed as destroyed: the newest segment stays")
 
 
 def _moment(bucket: Bucket) -> datetime:

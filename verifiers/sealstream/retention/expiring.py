@@ -255,14 +255,10 @@ class PostgresExpiry:
         )
         name = self._chain.name
         if self._shared(at):
-            begin, fill = (
-                "audit_month_begin($1, $2::text::timestamptz)",
-                "audit_month_fill($1, $2::text::timestamptz, $3)",
-            )
-            self._keeper.session.fetch("beginning the month of the others", f"SELECT {SCHEMA}.{begin}", name, at)
-            self._keeper.session.fetch(
-                "copying the others' entries", f"SELECT {SCHEMA}.{fill}", name, at, archived.last + 1
-            )
+            self._ask_keeper("giving up what was being built", "audit_month_abandon($1::text::timestamptz)", at)
+            self._ask_keeper("beginning the others' month", "audit_month_begin($1, $2::text::timestamptz)", name, at)
+            fill = "audit_month_fill($1, $2::text::timestamptz, $3)"
+            self._ask_keeper("copying the others' entries", fill, name, at, archived.last + 1)
 
         async def drop(connection: asyncpg.Connection[Any]) -> None:
             async with connection.transaction():
@@ -288,6 +284,9 @@ class PostgresExpiry:
                     self._say(f"month {archived.month}: waiting for readers of the log to end")
                 told = True
                 time.sleep(_PAUSE_S)
+
+    def _ask_keeper(self, what: str, call: str, *arguments: object) -> None:
+        self._keeper.session.fetch(what, f"SELECT {SCHEMA}.{call}", *arguments)
 
     def _shared(self, at: str) -> bool:
         """Whether other chains have entries in the month."""

@@ -10,8 +10,9 @@ from sealstream.archive import Bucket
 from sealstream.archive.canary import anonymous_reads, sweep_canaries, try_canary
 from sealstream.archive.watched import BucketWatched, watched_by
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.outcomes import Check, Outcome, failed, passed
+from sealstream.doctor.outcomes import Check, Outcome, failed, passed, unknown
 from sealstream.errors import Misconfigured
+from sealstream.layout.archive import CANARIES, MANIFESTS, archive_prefix
 
 __all__ = ["CHECKS", "judged_watched"]
 
@@ -79,17 +80,30 @@ def _forbidden(asking: Asking) -> Outcome:
             *refused,
             to_do="this store does not enforce Object Lock: nothing in it is safe; take another (docs/retention.md)",
         )
+    if tried.no_right:
+        return unknown(
+            locked,
+            *(f"{what}, which no lock forbids, was refused, too ({said})" for what, said in tried.no_right.items()),
+            *refused,
+            to_do=f"it is not shown that the lock refuses: run the doctor with a key of the archive that may do "
+            f"everything to {CANARIES}/* alone (docs/doctor.md)",
+        )
     return passed(locked, *refused, *swept)
 
 
 def _public(asking: Asking) -> Outcome:
     settings = asking.archive()
-    if anonymous_reads(settings):
+    with _bucket(asking) as bucket:
+        prefixes = [archive_prefix(MANIFESTS, chain.name) for chain in asking.system.chains]
+        stored = next((each for prefix in prefixes for each in bucket.list_stored(prefix)), None)
+    key = None if stored is None else stored.key
+    if read := anonymous_reads(settings, key):
         return failed(
-            f"{settings.bucket} was listed without any credentials",
-            to_do="take the bucket's ACL or policy for everybody away; on AWS turn Block Public Access on",
+            *(f"{what} without any credentials" for what in read),
+            to_do="take the ACLs and the policy for everybody away; on AWS turn Block Public Access on",
         )
-    return passed(f"listing {settings.bucket} without credentials was refused")
+    said = "nothing is archived yet that could be read" if key is None else f"reading {key} was refused"
+    return passed(f"listing {settings.bucket} without credentials was refused; {said}")
 
 
 def _recorded(asking: Asking) -> Outcome:

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 from sealstream.archive import ArchiveStore, Bucket, StoredSegment
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
-from sealstream.errors import Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.health.judging import said_age
-from sealstream.layout import ChainSettings
-from sealstream.layout.archive import MANIFESTS, archive_prefix
+from sealstream.layout import ChainSettings, Entry
+from sealstream.layout.archive import DESTROYED_ACTION, MANIFESTS, archive_prefix
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 
 __all__ = ["CHECKS", "judged_hosts"]
@@ -66,8 +65,6 @@ def _whole_of(asking: Asking, chain: ChainSettings) -> Outcome:
         foreign = list(store.foreign)
         first = next(store.segments()).name.first_seq
     wrong = [f"{key} names no segment" for key in foreign[:3]]
-    if first != 0 and not _may_be_over(asking, chain):
-        wrong.append(f"the archive begins with entry {first:,}, and not with entry 0")
     for segment in recent:
         wrong += _wrong_with(segment)
     for before, after in pairwise(segment.name for segment in recent):
@@ -76,19 +73,22 @@ def _whole_of(asking: Asking, chain: ChainSettings) -> Outcome:
     if wrong:
         more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
         return failed(*wrong[:5], *more, to_do="`sealstream verify archive` names every fault: docs/runbooks/README.md")
+    begins = [int((each.metadata or {})["last_seq"]) + 1 for each in _destroyed(asking, chain)] if first else [0]
+    if first not in begins:
+        return failed(
+            f"the archive begins with entry {first:,}, and not with entry 0, and no {DESTROYED_ACTION} of the chain "
+            "lists what was before",
+            to_do="`sealstream verify archive` names every fault: docs/runbooks/README.md",
+        )
     return passed(
         f"{len(recent):,} segments of the newest {min(len(days), _RECENT_DAYS)} days follow each other without a hole, "
         f"each with its manifest, none hidden; the first begins with entry {first:,}"
     )
 
 
-def _may_be_over(asking: Asking, chain: ChainSettings) -> bool:
-    """Whether the chain is so old that the locks of its first entries have ended."""
-    try:
-        began = parse_timestamp(asking.entry_0(chain).written.sequenced_at)
-    except Unavailable:
-        return True
-    return asking.system.clock() - began > timedelta(days=chain.retention.archive_days)
+def _destroyed(asking: Asking, chain: ChainSettings) -> list[Entry]:
+    """The sealed lists of what was destroyed."""
+    return asking.statements(chain, (DESTROYED_ACTION,))
 
 
 def _wrong_with(segment: StoredSegment) -> list[str]:
@@ -203,8 +203,8 @@ CHECKS = (
     ),
     Check(
         "archive.whole",
-        "the archive's segments follow each other from entry 0 on, none missing or hidden",
-        "all versions of the newest hundred days are listed, and the first",
+        "the archive's segments follow each other from entry 0 on, or from where the chain says, and none is hidden",
+        "all versions of the newest hundred days are listed, and the first; what the chain lists as destroyed",
         _whole,
     ),
     Check(

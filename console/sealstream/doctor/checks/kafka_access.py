@@ -16,7 +16,7 @@ from sealstream.kafka.inspecting import inspect
 from sealstream.kafka.probing import Rule, acls, broker_config, would_take
 from sealstream.layout import ChainTopics
 
-__all__ = ["CHECKS", "judged_rules"]
+__all__ = ["CHECKS", "judged_authorizer", "judged_rules"]
 
 _TLS = (
     "give the brokers a listener with TLS (docs/configuration.md), and set kafka.security_protocol to SASL_SSL or SSL"
@@ -75,8 +75,12 @@ def _authorization(asking: Asking) -> Outcome:
         return passed("an authorizer is in force: it refuses this user the list of ACLs")
     if rules is None:
         return failed("the brokers have no authorizer: everybody may write to every topic", to_do=_ACLS)
-    said = f"an authorizer is in force, with {len(rules):,} ACLs"
-    open_to_all = broker_config(asking.system.kafka, [_OPEN_TO_ALL])[_OPEN_TO_ALL]
+    return judged_authorizer(len(rules), broker_config(asking.system.kafka, [_OPEN_TO_ALL])[_OPEN_TO_ALL])
+
+
+def judged_authorizer(rules: int, open_to_all: str | None) -> Outcome:
+    """Whether a topic without ACLs is closed. `open_to_all`: None: not set; empty: set, and not told to what."""
+    said = f"an authorizer is in force, with {rules:,} ACLs"
     if open_to_all == "":
         return unknown(
             f"{said}; {_OPEN_TO_ALL} is set, and the brokers do not tell to what",

@@ -44,14 +44,6 @@ _OTHERS = f"""
         has_table_privilege(r.oid, t.id, 'UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(r.oid, t.id, 'UPDATE'))
     ORDER BY 1
 """
-_TRIGGERS = f"""
-    SELECT c.oid::regclass::text AS name, coalesce(array_agg(t.tgname::text || ':' || t.tgenabled::text)
-        FILTER (WHERE NOT t.tgisinternal), '{{}}') AS triggers
-    FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid
-    WHERE c.oid = '{_LOG}'::regclass OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass)
-    GROUP BY c.oid
-"""
-_NEEDED = ("append_only", "no_truncate")
 _NEWEST = f"SELECT chain, seq FROM {_LOG} ORDER BY sequenced_at DESC LIMIT 1"
 
 
@@ -151,23 +143,6 @@ def judged_tries(tries: Sequence[Tried]) -> Outcome:
     return passed(f"refused: {', '.join(tried.what for tried in tries)}", f"Postgres said: {tries[0].refusal}")
 
 
-def _triggers(asking: Asking) -> Outcome:
-    rows = asking.fetch("reader", _TRIGGERS)
-    lacking = [
-        f"{row['name']} lacks {name} (ENABLE ALWAYS)"
-        for row in rows
-        for name in _NEEDED
-        if f"{name}:A" not in row["triggers"]
-    ]
-    if lacking:
-        return failed(
-            *lacking,
-            to_do="find out who took them away (docs/runbooks/README.md), verify Postgres, and enable them again: "
-            f"ALTER TABLE {_LOG} ENABLE ALWAYS TRIGGER append_only",
-        )
-    return passed(f"{' and '.join(_NEEDED)} fire always, on {_LOG} and its {len(rows) - 1} months")
-
-
 def _given(asking: Asking) -> dict[str, str]:
     asking.dsn("reader")
     return dict(asking.system.dsns)
@@ -205,11 +180,5 @@ CHECKS = (
         "UPDATE, DELETE and TRUNCATE of entries are refused",
         "each is tried as each role, in a transaction that is rolled back (TRUNCATE and DDL not as a superuser)",
         _forbidden,
-    ),
-    Check(
-        "postgres.triggers",
-        "the append-only triggers stand on the log and each of its months, for everybody",
-        "pg_trigger",
-        _triggers,
     ),
 )

@@ -5,26 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
-from sealstream.events import parse_timestamp
+from sealstream.doctor.outcomes import Check, Outcome, State, failed, folded, passed, unknown
 from sealstream.kafka import topic_configs
 from sealstream.layout import (
     ChainSettings,
     ChainTopics,
     Retention,
-    decode_entry,
     longest_retention,
     read_retention,
     shortens,
 )
-from sealstream.layout.chains import RETENTION_EXTENDED
-from sealstream.postgres import PostgresStore
+from sealstream.layout.archive import DESTROYED_ACTION
+from sealstream.layout.chains import RETENTION_EXTENDED, STORE_EXPIRED
+from sealstream.postgres.driver import Session
+from sealstream.retention import StoredMonth, stored_months
 
-__all__ = ["CHECKS", "judged_policy"]
+__all__ = ["CHECKS", "judged_months", "judged_policy"]
 
 _YEAR = 365
 _PAGE = "docs/retention.md"
@@ -58,19 +59,16 @@ def _online(asking: Asking) -> Outcome:
 
 
 def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
-    """Whether Postgres still holds everything that is to be online, and no topic loses anything by itself."""
-    with PostgresStore(asking.dsn("reader")) as store:
-        bounds = store.seq_bounds(chain.name)
-        first = next(store.rows(chain.name, bounds[0], bounds[0] + 1), None) if bounds else None
-    if bounds is None or first is None:
+    """Whether Postgres holds all but what the chain let go, and no topic loses anything by itself."""
+    with Session(asking.dsn("reader"), "sealstream doctor", command_timeout_s=60) as session:
+        months = stored_months(session, chain.name)
+    if not months:
         return unknown("Postgres holds no entry", to_do="start the Postgres sink: docs/operating.md")
-    oldest = parse_timestamp(decode_entry(first[0].body).written.sequenced_at)
-    days = chain.retention.online_days
-    said = f"Postgres holds entries from {bounds[0]:,} on, of {oldest:%Y-%m-%d}"
-    if bounds[0] > 0 and (days is None or asking.system.clock() - oldest < timedelta(days=days - 1)):
-        promised = "for ever" if days is None else f"for {days:,} days"
-        to_do = f"`sealstream repair postgres` brings them back from the archive: docs/rebuilding.md, {_PAGE}"
-        return failed(f"{said}; they should be online {promised}", to_do=to_do)
+    gone = asking.statements(chain, (STORE_EXPIRED, DESTROYED_ACTION))
+    judged = judged_months(months, [entry.metadata or {} for entry in gone])
+    if judged.state is not State.PASS:
+        return judged
+    (said,) = judged.evidence
     topics = ChainTopics.of(chain.name, chain.prefix)
     kept = (topics.raw, topics.control, topics.chain, topics.segments)
     configs = topic_configs(asking.system.kafka, list(kept))
@@ -84,6 +82,26 @@ def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
         to_do = "`kafka-configs.sh --alter --entity-type topics --add-config retention.ms=-1,retention.bytes=-1`"
         return failed(f"{said}; Kafka deletes by itself from {', '.join(losing)}", to_do=to_do)
     return passed(f"{said}; no topic of it deletes anything by itself")
+
+
+def judged_months(months: Sequence[StoredMonth], let_go: Iterable[Mapping[str, Any]]) -> Outcome:
+    """Whether the stored months follow each other, from entry 0 on or from where these sealed statements say."""
+    begins = {int(each["last_seq"]) + 1 for each in let_go if each.get("store", "postgres") == "postgres"}
+    first = months[0].first
+    lacking = [
+        f"entries {before.last + 1:,} to {after.first - 1:,}, between {before.month} and {after.month}"
+        for before, after in pairwise(months)
+        if after.first != before.last + 1
+    ]
+    if first > 0 and first not in begins:
+        lacking.insert(0, f"entries 0 to {first - 1:,}, which no {STORE_EXPIRED} let go")
+    if lacking:
+        return failed(
+            f"Postgres holds entries from {first:,} on, of {months[0].month}, and lacks {'; '.join(lacking[:5])}",
+            to_do="`sealstream verify postgres` names what is missing (docs/runbooks/README.md); `sealstream repair "
+            "postgres` brings it back from the archive: docs/rebuilding.md",
+        )
+    return passed(f"Postgres holds every entry from {first:,} on, of {months[0].month}")
 
 
 def judged_policy(retention: Retention, archive_days: int, online_days: int, wanted: str) -> Outcome:
@@ -137,7 +155,7 @@ CHECKS = (
     Check(
         "retention.online",
         "what is to be online is online, and no topic deletes anything by itself",
-        "the lowest entry in Postgres; the topics' configuration",
+        "each month's first and last entry in Postgres, and what the chain let go; the topics' configuration",
         _online,
     ),
     Check(

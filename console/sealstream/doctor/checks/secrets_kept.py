@@ -62,7 +62,7 @@ def _endless(credentials: Sequence[Credential], now: datetime) -> list[Credentia
 CHECKS = (
     Check(
         "secrets.files",
-        "files with secrets are readable by their owner alone, and no secret is in the environment",
+        "files with secrets are readable by their owner and group at most, and no secret is in the environment",
         "the modes of the files that the settings read secrets from; the variables' names",
         _files,
     ),
