@@ -68,6 +68,8 @@ def _get_object(principal: str, call: Parameters) -> Iterator[Request]:
 
 def _delete_object(principal: str, call: Parameters) -> Iterator[Request]:
     yield Request(principal, "s3:DeleteObjectVersion" if call.get("VersionId") else "s3:DeleteObject", _arn(call))
+    if call.get("BypassGovernanceRetention"):
+        yield Request(principal, "s3:BypassGovernanceRetention", _arn(call))
 
 
 def _put_retention(principal: str, call: Parameters) -> Iterator[Request]:

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["Request", "allowed", "denied_by", "statements"]
 
-_KNOWN = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+_KNOWN = {"Sid", "Effect", "Principal", "Action", "Resource", "NotResource", "Condition"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def statements(policies: Iterable[Any]) -> list[dict[str, Any]]:
         for each in document["Statement"]:
             assert set(each) <= _KNOWN, f"not known: {set(each) - _KNOWN}"
             assert each["Effect"] in ("Allow", "Deny")
+            assert not {"Resource", "NotResource"} <= set(each)
             found.append(each)
     return found
 
@@ -82,6 +83,7 @@ def _matches(statement: dict[str, Any], request: Request, keys: Mapping[str, str
         _is_principal(statement.get("Principal", "*"), request.principal)
         and any(_like(each.lower(), request.action.lower()) for each in _list(statement["Action"]))
         and any(_like(each, request.resource) for each in _list(statement.get("Resource", "*")))
+        and not any(_like(each, request.resource) for each in _list(statement.get("NotResource", [])))
         and all(
             _holds(operator, key, _list(wanted), keys)
             for operator, wants in statement.get("Condition", {}).items()
@@ -117,12 +119,17 @@ def _number_less(wanted: str, got: str) -> bool:
     return float(got) < float(wanted)
 
 
+def _number_greater(wanted: str, got: str) -> bool:
+    return float(got) > float(wanted)
+
+
 _POSITIVE: dict[str, Callable[[str, str], bool]] = {
     "Bool": lambda wanted, got: wanted.lower() == got.lower(),
     "StringEquals": lambda wanted, got: wanted == got,
     "StringLike": _like,
     "ArnEquals": _arn_like,
     "ArnLike": _arn_like,
+    "NumericGreaterThan": _number_greater,
     "NumericLessThan": _number_less,
 }
 _NEGATED = {"StringNotEquals": "StringEquals", "ArnNotEquals": "ArnLike", "ArnNotLike": "ArnLike"}

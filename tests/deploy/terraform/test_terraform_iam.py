@@ -40,6 +40,8 @@ def test_a_deny_wins_wherever_it_stands() -> None:
         ({"Bool": {"aws:SecureTransport": "false"}}, {"aws:SecureTransport": "false"}, True),
         ({"NumericLessThan": {"s3:TlsVersion": "1.2"}}, {"s3:TlsVersion": "1.1"}, True),
         ({"NumericLessThan": {"s3:TlsVersion": "1.2"}}, {"s3:TlsVersion": "1.2"}, False),
+        ({"NumericGreaterThan": {"s3:TlsVersion": "1.2"}}, {"s3:TlsVersion": "1.2"}, False),
+        ({"NumericGreaterThan": {"s3:TlsVersion": "1.2"}}, {"s3:TlsVersion": "1.3"}, True),
         # A positive condition on a key that is not there does not hold; a negated one does.
         ({"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}, {}, False),
         ({"StringNotEquals": {"s3:object-lock-mode": "COMPLIANCE"}}, {}, True),
@@ -63,6 +65,12 @@ def test_a_deny_wins_wherever_it_stands() -> None:
 def test_conditions(condition: dict[str, Any], context: dict[str, str], holds: bool) -> None:
     rule = policy({"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition})
     assert allowed(Request(ROLE, "s3:PutObject", KEY, context), [rule]) is holds
+
+
+def test_a_statement_on_all_but_some_resources() -> None:
+    rule = policy({"Effect": "Allow", "Action": "*", "NotResource": f"{KEY}/*"})
+    assert allowed(Request(ROLE, "s3:PutObject", KEY), [rule])
+    assert not allowed(Request(ROLE, "s3:PutObject", f"{KEY}/below"), [rule])
 
 
 def test_a_key_that_delegates_to_the_account_leaves_it_to_iam() -> None:

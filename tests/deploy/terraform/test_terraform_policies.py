@@ -179,6 +179,31 @@ class TestTheArchivesBucket:
         assert "destroyer" not in documents["trust_policies"]
         assert "destroyer" not in documents["archive_bucket_policy"]
 
+    def test_the_doctor_tries_locks_on_its_canaries_and_it_is_s3_that_refuses(
+        self, make_documents: Callable[..., dict[str, Any]]
+    ) -> None:
+        archive = Archive(make_documents(people={"destroyer": [f"arn:aws:iam::{ACCOUNT}:role/records"]}))
+        own, minutes = {"Key": "doctor/one"}, {"ObjectLockRetainUntilDate": soon(0.01)}
+        tries: list[tuple[str, dict[str, Any]]] = [
+            ("PutObject", put(**minutes)),
+            ("PutObjectRetention", retention("COMPLIANCE", 0.001)),
+            ("DeleteObject", {"VersionId": "v"}),
+        ]
+        for operation, call in tries:
+            assert archive.lets(role("operator"), operation, **call, **own)
+            for who in (ADMINISTRATOR, role("archive-sink"), role("destroyer"), role("serve")):
+                assert not archive.lets(who, operation, [EVERYTHING], **call, **own)
+            for key in ("entries/chain=main/x", "doctor", "doctors/one"):
+                assert not archive.lets(role("operator"), operation, [EVERYTHING], **call, Key=key)
+        for days in (3, 36_000):
+            long = put(ObjectLockRetainUntilDate=soon(days))
+            assert not archive.lets(role("operator"), "PutObject", [EVERYTHING], **long, **own)
+        assert not archive.lets(role("operator"), "PutObject", [EVERYTHING], **put(**minutes, IfNoneMatch=None), **own)
+        assert not archive.lets(role("operator"), "DeleteObject", [EVERYTHING], **own)
+        assert not archive.lets(role("operator"), "PutObjectLegalHold", VersionId="v", **own)
+        lowered = retention("GOVERNANCE", 0.01) | {"BypassGovernanceRetention": True}
+        assert not archive.lets(role("operator"), "PutObjectRetention", [EVERYTHING], **lowered, **own)
+
     def test_legal_holds_are_set_by_sink_and_operator(self, archive: Archive) -> None:
         for process in ("archive-sink", "operator"):
             assert archive.lets(role(process), "PutObjectLegalHold", VersionId="v")
