@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from tests.long_runs import long_run
 
 from sealstream.archive import ColumnMaker, Trimmer, trimming
 from sealstream.errors import Forked
+from sealstream.events import control_statement, format_timestamp
 from sealstream.kafka import end_offset, last_record, produce, start_offset, trim
-from sealstream.layout import Retention, decode_entry
+from sealstream.layout import Retention, decode_entry, retention_members
+from sealstream.layout.archive import DESTROYED_ACTION, MANIFESTS, archive_prefix
 from sealstream.layout.holds import Hold
 
 pytestmark = long_run
@@ -144,6 +147,105 @@ def test_a_chain_under_a_legal_hold_is_not_trimmed(old) -> None:
     assert o.start(o.s.topics.raw) > 0  # what it held is sealed
     o.trim(trimmer)
     assert o.start(o.s.topics.chain) > 0
+
+
+def destroy(o: Old, monkeypatch, segments: int, listed: int | None = None) -> None:
+    """The first segments are gone from the archive, and the chain says so, of so many of them (None: of all)."""
+    stored, manifests = o.s.stored_segments(), o.s.manifests()
+    items = [
+        {
+            "object": each.object.key, "object_version": each.object.versions[0].version_id,
+            "object_sha256": manifest.object_sha256.hex(), "manifest": each.manifest.key,
+            "manifest_version": each.manifest.versions[0].version_id, "manifest_sha256": "ab" * 32,
+            "first_seq": manifest.first_seq, "last_seq": manifest.last_seq, "first_hash": manifest.first_hash.hex(),
+            "last_hash": manifest.last_hash.hex(), "retain_until": manifest.retain_until,
+        }
+        for each, manifest in zip(stored[: segments if listed is None else listed], manifests, strict=False)
+    ]  # fmt: skip
+    last = manifests[len(items) - 1]
+    members = {
+        "first_seq": 0, "last_seq": last.last_seq, "last_hash": last.last_hash.hex(), "root": "cd" * 32,
+        "segments": items, "retention": retention_members(o.s.chain.retention), "reason": "over",
+    }  # fmt: skip
+    o.s.chain.at = o.clock()
+    said = control_statement(
+        DESTROYED_ACTION, id=str(uuid.uuid4()), timestamp=format_timestamp(o.clock()), actor_id="ann",
+        actor_type="admin", resource_type="archive", resource_id="0", metadata=members,
+    )  # fmt: skip
+    o.s.chain.control(said)
+    o.s.publish()
+    gone = {each.manifest.key for each in stored[:segments]}
+    listing = o.s.bucket.list_stored
+    monkeypatch.setattr(
+        o.s.bucket, "list_stored", lambda *args: (stored for stored in listing(*args) if stored.key not in gone)
+    )
+
+
+def test_what_was_destroyed_in_the_archive_as_sealed_goes_from_the_chains_topic_too(old, monkeypatch) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    *_, last, newest = o.s.chain.segments
+    o.ahead = timedelta(days=735)
+    destroy(o, monkeypatch, 2)
+    o.trim(o.trimmer(kept_entries=0), newest.last_seq + 1)
+    assert o.start(o.s.topics.chain) == o.s.offsets[last.last_seq] + 1
+
+
+@pytest.mark.parametrize(("ahead", "listed"), [(735, 1), (700, None)])
+def test_what_is_gone_from_the_archive_otherwise_stays_in_the_chains_topic(old, monkeypatch, ahead, listed) -> None:
+    """Not all of it is listed; or it was listed before its time."""
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    archived = o.s.chain.segments[-1].last_seq + 1
+    o.ahead = timedelta(days=ahead)
+    destroy(o, monkeypatch, 2, listed)
+    o.trim(o.trimmer(kept_entries=0), archived)
+    assert o.start(o.s.topics.chain) == 0
+
+
+def test_segments_that_are_destroyed_while_it_walks_are_no_alarm(old, monkeypatch) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    archived = o.s.chain.segments[-1].last_seq + 1
+    o.ahead = timedelta(days=735)
+    trimmer = o.trimmer(kept_entries=0, input_days=10_000)
+    manifests, listing = archive_prefix(MANIFESTS, o.s.chain.name), o.s.bucket.list_stored
+    listed = list(listing(manifests))
+    destroy(o, monkeypatch, 2)
+    now = o.s.bucket.list_stored
+
+    def just_before(prefix, *more):
+        return iter(listed) if prefix == manifests else listing(prefix, *more)
+
+    monkeypatch.setattr(o.s.bucket, "list_stored", just_before)
+    looked = trimming.look
+
+    def look(bucket, chain, name, *more):
+        if name in {each.name for each in o.s.stored_segments()[:2]}:
+            raise Forked(f"{name.object_key} is gone")
+        return looked(bucket, chain, name, *more)
+
+    monkeypatch.setattr(trimming, "look", look)
+    o.trim(trimmer, archived)
+    assert o.start(o.s.topics.chain) > 0
+    monkeypatch.setattr(o.s.bucket, "list_stored", now)
+    o.trim(trimmer, archived)
+
+
+def test_a_segment_waits_for_no_trimming(old) -> None:
+    o = old()
+    o.grow(70)
+    o.ahead = timedelta(days=8)
+    sink = o.s.sink(trim_every_s=3600.0, clock=o.clock)
+    sink.step()
+    o.s.chain.at = max(o.s.chain.at, datetime.now(UTC))
+    o.s.chain.events(45, after_s=0.0001)
+    o.s.publish()
+    size = sink.next_seq
+    sink.step()
+    assert sink.next_seq > size
+    assert o.start(o.s.topics.raw) == 0
+    sink.close()
 
 
 def test_a_chain_is_trimmed_past_its_online_time_but_for_its_newest_entries(old) -> None:

@@ -6,15 +6,21 @@ Postgres, as docs/containers.md has it.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 from tests.deploy.compose_file import FOR_PEOPLE, ONCE, services
 from tests.long_runs import long_run
 from tests.providers.composed import Composed
@@ -91,6 +97,69 @@ def test_the_doctor_is_green_and_red_where_it_should_be(stack: Composed) -> None
     assert found["exit_code"] == 1
     refused = " ".join(next(check for check in found["checks"] if check["id"] == "archive.forbidden")["evidence"])
     assert refused.count("was refused") == 4
+
+
+@contextmanager
+def _receiver() -> Iterator[tuple[int, list[tuple[dict[str, str], bytes]]]]:
+    """A webhook's receiver on this machine: its port, and what came, each with its headers."""
+    came: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            came.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, came
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_alerts_are_forwarded_signed_by_the_profile_that_does_it(stack: Composed) -> None:
+    network = [
+        "docker",
+        "network",
+        "inspect",
+        f"{stack.project}_outside",
+        "--format",
+        "{{(index .IPAM.Config 0).Gateway}}",
+    ]
+    gateway = subprocess.run(network, check=True, capture_output=True, text=True).stdout.strip()
+    secret = "whsec_" + base64.b64encode(b"a secret of the tests, no other.").decode()
+    kept = stack.secrets / "forward" / "soc"
+    kept.write_text(secret)
+    kept.chmod(0o444)
+    with _receiver() as (port, came):
+        target = {
+            "kind": "webhook",
+            "url": f"http://{gateway}:{port}/alerts",
+            "secret_file": "/run/secrets/soc",
+            "allow_networks": [f"{gateway}/32"],
+            "start": "earliest",
+        }
+        more = {"COMPOSE_PROFILES": "single,forward", "SEALSTREAM_FORWARD__TARGETS": json.dumps({"soc": target})}
+        forwarding = stack._replace(environment={**stack.environment, **more})
+        try:
+            forwarding.run("up", "--wait", "--no-deps", "forward")
+            deadline = time.monotonic() + 60
+            while not any(b"failed_login_burst" in body for _, body in came):
+                assert time.monotonic() < deadline, [body[:200] for _, body in came]
+                time.sleep(0.5)
+            assert inside(forwarding, "forward", "produce", CHAIN).startswith("refused")
+        finally:
+            forwarding.run("rm", "--stop", "--force", "forward")
+    for headers, body in came:
+        Webhook(secret).verify(body, headers)
 
 
 def test_a_legal_hold_is_set_and_lifted_by_the_keeper_alone(stack: Composed) -> None:

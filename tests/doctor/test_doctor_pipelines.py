@@ -18,10 +18,11 @@ from tests.pipeline import Pipeline, sql
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.doctor import CHECKS, System
+from sealstream.doctor.checks.postgres_access import judged_others
 from sealstream.doctor.checks.retained import judged_months
 from sealstream.events import control_statement, format_timestamp, new_event_id
 from sealstream.health.asking import archived
-from sealstream.layout import Retention, named_retention
+from sealstream.layout import Retention, named_retention, retention_members
 from sealstream.layout.tables import migrations
 from sealstream.retention import StoredMonth
 from sealstream.reviews import Cadence
@@ -150,20 +151,61 @@ def test_what_can_not_be_asked_is_unknown_and_never_a_pass(healthy: Pipeline) ->
 def test_an_archive_that_begins_later_than_the_chain_says_fails(
     healthy: Pipeline, new_bucket: ArchiveSettings, s3: Any
 ) -> None:
-    """As when somebody has deleted its first segment, whose lock was over, and nobody has sealed that."""
+    """As when somebody has deleted its first segment, whose lock was over; and when that was listed, with the next."""
     healthy.wait_archived(80)
     init_bucket(new_bucket, healthy.chain.retention)
     until = datetime.now(UTC) + timedelta(days=2)
+    lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
     with closing(ArchiveStore(healthy.archive, healthy.name)) as store:
-        _, *later = store.segments()
+        first, *later = store.segments()
         assert later
         for each in (stored for segment in later for stored in (segment.manifest, segment.object)):
             body = store.read(each.key, each.versions[0], 2**30)
-            lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
             s3.put_object(Bucket=new_bucket.bucket, Key=each.key, Body=body, **lock)
-    said = failing("archive.whole", system_for(healthy, archive=new_bucket))
+        manifest = store.read(first.manifest.key, first.manifest.versions[0], 2**20)
     begins = later[0].name.first_seq
+    elsewhere = system_for(healthy, archive=new_bucket)
+    said = failing("archive.whole", elsewhere)
     assert f"begins with entry {begins:,}, and not with entry 0, and no archive.destroyed" in said
+    s3.put_object(Bucket=new_bucket.bucket, Key=first.manifest.key, Body=manifest, **lock)
+    assert f"{first.object.key} is missing" in failing("archive.whole", elsewhere)
+    items = [
+        {
+            "object": name.object_key,
+            "object_version": "v",
+            "object_sha256": "ab" * 32,
+            "manifest": name.manifest_key,
+            "manifest_version": "v",
+            "manifest_sha256": "ab" * 32,
+            "first_seq": name.first_seq,
+            "last_seq": name.last_seq,
+            "first_hash": "ab" * 32,
+            "last_hash": "ab" * 32,
+            "retain_until": format_timestamp(until),
+        }
+        for name in (first.name, later[0].name)
+    ]
+    listed = control_statement(
+        "archive.destroyed",
+        id=new_event_id(),
+        timestamp=format_timestamp(until),
+        actor_id="ann",
+        actor_type="admin",
+        resource_type="archive",
+        resource_id="0",
+        metadata={
+            "first_seq": 0,
+            "last_seq": later[0].name.last_seq,
+            "last_hash": "ab" * 32,
+            "root": "ab" * 32,
+            "segments": items,
+            "retention": retention_members(healthy.chain.retention),
+            "reason": "over",
+        },
+    )
+    healthy.send([listed], healthy.topics.control)
+    healthy.wait_sealed()
+    assert f"begins with entry {begins:,}" in passing("archive.whole", elsewhere)
 
 
 # --- a pipeline that was let go -------------------------------------------------------------------------------------
@@ -237,15 +279,24 @@ def changed(pipeline: Pipeline, statement: str, undo: str) -> Iterator[None]:
 
 def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) -> None:
     system, who = system_for(let_go), f"somebody_{new_event_id()[-12:]}"
-    for right in ("DELETE", "UPDATE (body)"):
+    owner = sql(let_go.admin_dsn, f"SELECT relowner::regrole::text AS name FROM pg_class WHERE oid = '{LOG}'::regclass")
+    member = f"GRANT {owner[0]['name']} TO {who} WITH INHERIT FALSE, SET TRUE"
+    rights = [f"GRANT {right} ON {LOG} TO {who}" for right in ("DELETE", "UPDATE (body)", "TRIGGER")]
+    for given in (*rights, member):
         sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN")
-        sql(let_go.admin_dsn, f"GRANT {right} ON {LOG} TO {who}")
+        sql(let_go.admin_dsn, given)
         try:
             assert f"{who} may change" in failing("postgres.privileges", system)
         finally:
             sql(let_go.admin_dsn, f"DROP OWNED BY {who}")
             sql(let_go.admin_dsn, f"DROP ROLE {who}")
     passing("postgres.privileges", system)
+
+
+def test_an_administrator_is_named_and_is_no_fault() -> None:
+    rows = [{"name": "rds_admin", "makes_roles": True}]
+    assert "but rds_admin, who may make roles" in passing("postgres.privileges", judged_others(rows))
+    failing("postgres.privileges", judged_others([*rows, {"name": "dba", "makes_roles": False}]))
 
 
 def test_a_trigger_that_is_put_aside_and_a_right_that_was_given_fail(let_go: Pipeline) -> None:
@@ -327,9 +378,12 @@ def test_months_are_held_against_each_other_and_what_the_chain_let_go() -> None:
     months = [StoredMonth("2026-02", 40, 59), StoredMonth("2026-03", 60, 99), StoredMonth("2026-06", 100, 120)]
     left = {"store": "postgres", "first_seq": 0, "last_seq": 39}
     passing("retention.online", judged_months(months, [left]))
-    passing("retention.online", judged_months(months, [{"first_seq": 0, "last_seq": 39, "segments": []}]))
+    destroyed = {"first_seq": 0, "last_seq": 99, "segments": [{"last_seq": 19}, {"last_seq": 39}]}
+    assert "is destroyed" in passing("retention.online", judged_months(months, [destroyed]))
     passing("retention.online", judged_months([StoredMonth("2026-02", 0, 59), *months[1:]], []))
-    for other in ([], [left | {"last_seq": 38}], [left | {"last_seq": 40}], [left | {"store": "kafka"}]):
+    listed_only_higher = destroyed | {"segments": [{"last_seq": 99}]}
+    others = [left | {"last_seq": 38}, left | {"last_seq": 40}, left | {"store": "kafka"}, listed_only_higher]
+    for other in ([], *([each] for each in others)):
         assert "entries 0 to 39" in failing("retention.online", judged_months(months, other))
     hole = failing("retention.online", judged_months([months[0], months[2]], [left]))
     assert "entries 60 to 99, between 2026-02 and 2026-06" in hole
@@ -382,3 +436,31 @@ def test_a_token_that_never_ends_fails(healthy: Pipeline) -> None:
     said = healthy.command("tokens", "create", "siem", "--chain", healthy.name, "--expires", "never")
     assert said.code == 0, said.err
     assert "token siem" in failing("secrets.credentials", system)
+
+
+# --- what Postgres has not yet ----------------------------------------------------------------------------------------
+
+
+def test_a_postgres_that_holds_nothing_or_lags_is_no_answer_to_what_was_said(healthy: Pipeline, database: str) -> None:
+    system = system_for(healthy)
+    nothing = system._replace(dsns={"reader": database})
+    for check in ("retention.promised", "alerts.acknowledged", "reviews.signed"):
+        assert "holds no entry" in unasked(check, nothing)
+    passing("retention.promised", system)
+    healthy.stop("postgres-sink")
+    extended = control_statement(
+        "retention.extended",
+        id=new_event_id(),
+        timestamp=format_timestamp(system.clock()),
+        actor_id="ann",
+        actor_type="admin",
+        resource_type="chain",
+        resource_id=healthy.name,
+        metadata={
+            "from": retention_members(healthy.chain.retention),
+            "to": retention_members(named_retention("6y")),
+        },
+    )
+    healthy.send([extended], healthy.topics.control)
+    healthy.wait_sealed()
+    assert "the chain promises 6y" in failing("retention.promised", system_for(healthy))

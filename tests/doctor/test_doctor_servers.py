@@ -37,7 +37,7 @@ from sealstream.doctor.checks.postgres_recorded import judged_connections, judge
 from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.kafka.probing import Rule, would_take
 from sealstream.layout import ChainSettings, ChainTopics, Retention
-from sealstream.layout.archive import CANARIES, MANIFESTS, archive_prefix
+from sealstream.layout.archive import CANARIES, ENTRIES, MANIFESTS, archive_prefix
 
 
 @pytest.fixture
@@ -285,15 +285,21 @@ def test_a_key_that_may_not_delete_anyway_shows_nothing_of_locks(
     assert "deleting a version that there is not, which no lock forbids, was refused, too (AccessDenied" in said
 
 
-def test_an_object_that_everybody_may_read_fails(system: System, bucket: ArchiveSettings, s3: Any) -> None:
-    key = f"{archive_prefix(MANIFESTS, system.chains[0].name)}date=2026-11-24/x"
-    s3.put_object(Bucket=bucket.bucket, Key=key, Body=b"x")
-    assert f"reading {key} was refused" in passing("archive.private", system)
-    whole = f"arn:aws:s3:::{bucket.bucket}/*"
-    reading = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": whole}
+@pytest.mark.parametrize("kind", [ENTRIES, MANIFESTS])
+def test_an_object_that_everybody_may_read_fails(
+    system: System, bucket: ArchiveSettings, s3: Any, chain: ChainSettings, kind: str
+) -> None:
+    other = chain._replace(name=f"{chain.name}-2")
+    keys = {each: f"{archive_prefix(each, other.name)}date=2026-11-24/x" for each in (ENTRIES, MANIFESTS)}
+    for key in keys.values():
+        s3.put_object(Bucket=bucket.bucket, Key=key, Body=b"x")
+    asked = system._replace(chains=(chain, other))
+    assert f"reading {keys[ENTRIES]}, {keys[MANIFESTS]} was refused" in passing("archive.private", asked)
+    part = f"arn:aws:s3:::{bucket.bucket}/{kind}/*"
+    reading = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": part}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [reading]})
     s3.put_bucket_policy(Bucket=bucket.bucket, Policy=policy)
-    assert failing("archive.private", system) == f"{key} was read without any credentials"
+    assert failing("archive.private", asked) == f"{keys[kind]} was read without any credentials"
 
 
 def test_canaries_are_swept_when_their_lock_is_over(system: System, bucket: ArchiveSettings, s3: Any) -> None:

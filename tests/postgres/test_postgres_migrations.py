@@ -17,7 +17,7 @@ import pytest
 
 from sealstream.errors import Misconfigured, Unavailable
 from sealstream.layout.tables import LOG_COLUMNS, Roles, migrations
-from sealstream.postgres import migrate, migrate_back
+from sealstream.postgres import migrate, migrate_back, migrating
 from sealstream.postgres.driver import Session
 from sealstream.postgres.migrating import check_schema
 from sealstream.postgres.roles import scram_verifier
@@ -147,6 +147,13 @@ def test_a_database_in_another_encoding_is_refused(server, run_sql):
             migrate(server.rpartition("/")[0] + f"/{name}")
     finally:
         run_sql(server, f"DROP DATABASE {name}")
+
+
+def test_a_server_that_is_too_old_is_refused_before_anything_is_made(empty_database, run_sql, monkeypatch):
+    monkeypatch.setattr(migrating, "_OLDEST", 99)
+    with pytest.raises(Misconfigured, match="expected 99 or newer"):
+        migrate(empty_database)
+    assert run_sql(empty_database, "SELECT to_regclass('audit_migration')") is None
 
 
 def test_an_administrator_who_is_no_superuser_can_migrate(server, run_sql, dsn_for, other_roles):

@@ -240,6 +240,7 @@ def test_entry_0_is_nowhere_and_every_command_knows_what_is_promised(
     assert retention(pipeline, "plan")["policy"]["online_days"] == 366
     assert retention(pipeline, "run")["left"] == []
     assert retention(pipeline, "destroy")["would_go"] == []
+    assert "the chain promises pci" in passing("retention.promised", system_for(pipeline))
     (stands,) = json.loads(ask(pipeline, "retention", "hold", "list", pipeline.name, "--json").out)
     assert (stands["first_day"], stands["set_by_entry"]) == (LATER, None)
     assert faults(pipeline) == []

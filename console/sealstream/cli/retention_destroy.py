@@ -40,7 +40,7 @@ from sealstream.retention import (
     statement_members,
 )
 
-__all__ = ["destroy_command", "listed_up_to", "said_destroyed"]
+__all__ = ["destroy_command", "listed_in", "said_destroyed"]
 
 
 _CLOCKS_APART = timedelta(minutes=2)  # the sequencer's, which dates the list, and the bucket's
@@ -100,7 +100,7 @@ def destroy_command(
     ready = [entry for entry in said if entry.written.seq < upto]
     waiting = [entry for entry in said if entry.written.seq >= upto]
     with progress_bar("deleting", shown=not as_json, unit="segments") as progress:
-        gone = destroy_listed(archive_settings(settings), known, standing, _listed(ready), progress=progress)
+        gone = destroy_listed(archive_settings(settings), known, standing, listed_in(ready), progress=progress)
     if as_json:
         document = {
             "chain": chain,
@@ -114,7 +114,7 @@ def destroy_command(
     out.print(f"{counted(gone, 'version')} deleted, as sealed; {ended.stops}", soft_wrap=True, markup=False)
     for entry in waiting:
         line = (
-            f"entry {entry.written.seq} lists {counted(len(_listed([entry])), 'segment')} more, which go when the "
+            f"entry {entry.written.seq} lists {counted(len(listed_in([entry])), 'segment')} more, which go when the "
             "archive holds that entry: run the same command again when its segment has ended"
         )
         out.print(Text(line, style="yellow"), soft_wrap=True)
@@ -125,13 +125,9 @@ def said_destroyed(settings: Settings, chain: str) -> list[Entry]:
     return list(sealed_statements(settings, chain, [DESTROYED_ACTION], whole=True))
 
 
-def _listed(said: Sequence[Entry]) -> list[Mapping[str, Any]]:
+def listed_in(said: Sequence[Entry]) -> list[Mapping[str, Any]]:
+    """What these lists name, segment by segment."""
     return [item for entry in said for item in (entry.metadata or {})["segments"]]
-
-
-def listed_up_to(said: Sequence[Entry]) -> int:
-    """The entry behind the last that these lists name."""
-    return max((int(item["last_seq"]) + 1 for item in _listed(said)), default=0)
 
 
 def _ended(asked: _Asked, said: Sequence[Entry], *, quiet: bool) -> Ended:
@@ -149,7 +145,7 @@ def _ended(asked: _Asked, said: Sequence[Entry], *, quiet: bool) -> Ended:
             asked.chain,
             sealed,
             _standing(asked.settings, asked.chain.name),
-            listed_up_to=listed_up_to(said),
+            listed=listed_in(said),
             online_from=_online_from(asked),
             margin=_CLOCKS_APART,
             progress=progress,

@@ -13,7 +13,7 @@ from rich.text import Text
 from sealstream.cli.context import context_of, out
 from sealstream.cli.holds import known_holds
 from sealstream.cli.policies import in_force, policy_line
-from sealstream.cli.retention_destroy import listed_up_to, said_destroyed
+from sealstream.cli.retention_destroy import listed_in, said_destroyed
 from sealstream.cli.stores import archive_settings
 from sealstream.cli.verify import progress_bar
 from sealstream.errors import Misconfigured, SealstreamError
@@ -56,7 +56,7 @@ def plan_command(
             archive_settings(settings) if settings.archive.bucket else None,
             moment,
             [known.hold for known in known_holds(settings, chain) if known.lifted_by is None],
-            listed_up_to(said_destroyed(settings, chain)),
+            listed_in(said_destroyed(settings, chain)),
             progress,
         )
     if as_json:

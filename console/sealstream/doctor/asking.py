@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
@@ -35,11 +35,11 @@ from sealstream.health.asking import (
     signed,
     stored,
 )
-from sealstream.kafka import CommittedReader, end_offset, read_until_end, start_offset
+from sealstream.kafka import CommittedReader, end_offset, offset_reaching, read_until_end, start_offset
 from sealstream.layout import ChainSettings, ChainTopics, Entry, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.postgres.driver import Session
-from sealstream.sealing import split_sealed
+from sealstream.sealing import read_written, split_sealed
 
 __all__ = ["Asking", "OwnRead", "Sampled"]
 
@@ -49,6 +49,7 @@ _NEWEST = 1_000
 _RUNS, _RUN = 20, 50
 _ONE_LOOK_S = 0.2
 _KAFKA_SPAN = 3_000
+_KAFKA_READ = 200_000
 
 
 class OwnRead(NamedTuple):
@@ -222,21 +223,46 @@ class Asking:
         return self.once(f"stored {chain.name}", lambda: stored(self.dsn("reader"), chain))
 
     def statements(self, chain: ChainSettings, actions: Sequence[str]) -> list[Entry]:
-        """The control statements with these actions, by Postgres; of what has left it, by the archive."""
+        """The control statements with these actions that are online: of Postgres, and of Kafka what it lacks yet.
+
+        Raises `Unavailable` where Postgres has too little for that to be an answer.
+        """
 
         def ask() -> list[Entry]:
             with PostgresStore(self.dsn("reader")) as store:
-                bounds = store.seq_bounds(chain.name)
-                bodies = store.statements(chain.name, actions)
-            if bounds is not None and bounds[0] > 0:
-                bodies = [*self._archived_statements(chain, actions, bounds[0]), *bodies]
-            found = [decode_entry(body) for body in bodies]
-            return [entry for entry in found if entry.action in actions and entry.written.kind == "control"]
+                if store.seq_bounds(chain.name) is None:
+                    raise Unavailable(f"Postgres holds no entry of {chain.name}: what it has said can't be asked")
+                bodies, behind = store.statements(chain.name, actions), store.next_seq(chain.name)
+            return _with_actions([*bodies, *self._newer_statements(chain, actions, behind)], actions)
 
         return self.once(f"statements {chain.name} {' '.join(actions)}", ask)
 
-    def _archived_statements(self, chain: ChainSettings, actions: Sequence[str], below: int) -> list[bytes]:
-        """The bodies of those below this seq."""
+    def archived_statements(self, chain: ChainSettings, actions: Sequence[str]) -> list[Entry]:
+        """Those that have left Postgres. Reads through all that is archived of that: for the rare case."""
+        return self.once(
+            f"archived statements {chain.name} {' '.join(actions)}",
+            lambda: _with_actions(self._archived_statements(chain, actions), actions),
+        )
+
+    def _newer_statements(self, chain: ChainSettings, actions: Sequence[str], behind: int) -> Iterator[bytes]:
+        """The sealed values of those from entry `behind` on."""
+        lacking = self.sealed(chain).size - behind
+        if lacking > _KAFKA_READ:
+            raise Unavailable(f"Postgres is {lacking:,} entries behind: what they say would take too long to read")
+        kafka, topic = self._listening(), ChainTopics.of(chain.name, chain.prefix).chain
+        needles = [b'"action":"' + action.encode() + b'"' for action in actions]
+        begin = offset_reaching(
+            kafka, topic, lambda record: read_written(split_sealed(record.value or b"").body).seq >= behind
+        )
+        for records in read_until_end(kafka, topic, begin):
+            for record in records:
+                if record.value is not None and any(needle in record.value for needle in needles):
+                    yield record.value
+
+    def _archived_statements(self, chain: ChainSettings, actions: Sequence[str]) -> list[bytes]:
+        below = self.stored(chain).first_seq
+        if below == 0:
+            return []
         from sealstream.search import ArchiveSource, parse  # DuckDB is loaded only where it is needed
 
         query = parse(" ".join(["kind:control", *(f"action:{action}" for action in actions)]), now=self.system.clock())
@@ -302,6 +328,11 @@ class Asking:
         values = [record.value or b"" for records in read_until_end(kafka, topic, first) for record in records]
         newest = [_decoded(split_sealed(value).body) for value in values[-_NEWEST:]]
         return Sampled(newest, f"the newest {len(newest):,} entries in Kafka")
+
+
+def _with_actions(values: Iterable[bytes], actions: Sequence[str]) -> list[Entry]:
+    found = [decode_entry(value) for value in values]
+    return [entry for entry in found if entry.action in actions and entry.written.kind == "control"]
 
 
 def _spans(low: int, high: int) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ No exception of the driver crosses this package. `Unavailable`: try again later;
 """
 
 from sealstream.kafka.acknowledged import AcknowledgedProducer, Outgoing
+from sealstream.kafka.admin import one_connection
 from sealstream.kafka.groups import (
     Place,
     committed_offsets,
@@ -44,6 +45,7 @@ __all__ = [
     "first_record",
     "last_record",
     "offset_reaching",
+    "one_connection",
     "partition_counts",
     "permissions",
     "produce",

@@ -1,13 +1,16 @@
 """Questions to the cluster: one short-lived admin client each, every answer awaited, leaders' elections waited out.
 
-Nothing is kept between questions; what a crash in the middle of one leaves is what the broker made of the request.
+Nothing is kept between questions, but within `one_connection`, for who asks many in a row; what a crash in the middle
+of one leaves is what the broker made of the request.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -17,7 +20,7 @@ from sealstream.errors import SealstreamError, Unavailable
 from sealstream.kafka.refusals import in_words, is_lasting, most_telling
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, client_config, error_of, topic_missing, translated
 
-__all__ = ["answers", "ask", "check_reachable", "describe"]
+__all__ = ["answers", "ask", "check_reachable", "describe", "one_connection"]
 
 _T = TypeVar("_T")
 
@@ -36,6 +39,46 @@ _FIRST_TRY_S = 2.5
 _PAUSE_S = 0.05
 
 
+class _Kept:
+    """One client for the first tries of a thread's questions; made for the first of them."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self.heard: list[KafkaError] = []
+        self._client: AdminClient | None = None
+
+    def client(self) -> AdminClient:
+        if self._client is None:  # one that has nothing to deliver counts as false
+            self._client = _client(self.kafka, _first_try_s(), self.heard)
+        return self._client
+
+
+_kept = threading.local()
+
+
+@contextmanager
+def one_connection(kafka: KafkaSettings) -> Iterator[None]:
+    """Within this block and on this thread the first try of each question to this Kafka goes through one client.
+
+    Connecting takes fifteen times as long as asking, over TLS and with a password (docs/decisions/0370). A question
+    that it does not answer is asked once more by a client of its own, as ever.
+    """
+    before = getattr(_kept, "here", None)
+    _kept.here = _Kept(kafka)
+    try:
+        yield
+    finally:
+        _kept.here = before
+
+
+def _first_try_s() -> float:
+    return min(_FIRST_TRY_S, ANSWER_S / 2)
+
+
+def _client(kafka: KafkaSettings, patience_s: float, heard: list[KafkaError]) -> AdminClient:
+    return AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000), "error_cb": heard.append}))
+
+
 def answers(
     kafka: KafkaSettings, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[_T]]], topic: str = ""
 ) -> dict[Any, _T | KafkaError]:
@@ -44,7 +87,7 @@ def answers(
     A cluster names any of its brokers as the one to ask, also one that was killed a moment ago, for as long as its
     session lasts; a new client that asks again soon is sent to another.
     """
-    first_s = min(_FIRST_TRY_S, ANSWER_S / 2)
+    first_s = _first_try_s()
     found: dict[Any, _T | KafkaError] = {}
     failure: KafkaException | None = None
     heard: list[KafkaError] = []
@@ -72,7 +115,12 @@ def _asked(
     patience_s: float,
     heard: list[KafkaError],
 ) -> dict[Any, _T | KafkaError]:
-    client = AdminClient(client_config(kafka, {"socket.timeout.ms": int(patience_s * 1000), "error_cb": heard.append}))
+    kept: _Kept | None = getattr(_kept, "here", None)
+    if kept is not None and kept.kafka == kafka and patience_s == _first_try_s():
+        client = kept.client()
+        del kept.heard[:]
+    else:
+        kept, client = None, _client(kafka, patience_s, heard)
     found: dict[Any, _T | KafkaError] = {}
     try:
         for item, future in request(client).items():
@@ -86,6 +134,8 @@ def _asked(
                 ) from error
     finally:
         client.poll(0)  # what was reported beside the answers is heard now
+        if kept is not None:
+            heard += kept.heard
     return found
 
 

@@ -8,9 +8,9 @@ any case, and which one tells; no record, no marker and no producer's id is left
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import (
@@ -26,7 +26,7 @@ from sealstream.errors import Misconfigured, Unavailable
 from sealstream.kafka.admin import answers, describe
 from sealstream.kafka.settings import ANSWER_S, KafkaSettings, TopicMissing, client_config, error_of, translated
 
-__all__ = ["Rule", "acls", "broker_config", "would_take"]
+__all__ = ["Rule", "acls", "broker_configs", "would_take"]
 
 _NO_SUCH_ACKS = 2
 _AUTHORIZER = "authorizer.class.name"
@@ -105,9 +105,8 @@ def acls(kafka: KafkaSettings) -> Sequence[Rule] | None:
         if found.code() == KafkaError.SECURITY_DISABLED:
             return None
         raise translated(found, kafka, "asking for the ACLs")
-    if (
-        not found and not broker_config(kafka, [_AUTHORIZER])[_AUTHORIZER]
-    ):  # it may say that it has none by an empty list
+    # A broker may say that it has none by an empty list.
+    if not found and not all(each[_AUTHORIZER] for each in broker_configs(kafka, [_AUTHORIZER])):
         return None
     return [_rule(binding) for binding in found]
 
@@ -123,17 +122,24 @@ def _rule(binding: Any) -> Rule:
     )
 
 
-def broker_config(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, str | None]:
-    """These settings of a broker; None: not set; empty: set, and not told, as of what Kafka takes for sensitive.
+def broker_configs(kafka: KafkaSettings, names: Sequence[str]) -> list[dict[str, str | None]]:
+    """These settings of each broker; None: not set; empty: set, and not told, as of what Kafka takes for sensitive.
 
     Raises `Misconfigured` when this user may not ask.
     """
     (cluster,) = answers(kafka, "asking for the brokers", lambda client: {"": client.describe_cluster()}).values()
     if isinstance(cluster, KafkaError):
         raise translated(cluster, kafka, "asking for the brokers")
-    broker = ConfigResource(ConfigResource.Type.BROKER, str(cluster.nodes[0].id))
-    doing = "asking for a broker's configuration"
+    told = []
+    for node in cluster.nodes:  # each is asked by itself: a broker tells of none but itself
+        found = _config_of(kafka, ConfigResource(ConfigResource.Type.BROKER, str(node.id)))
+        told.append({name: found[name].value or "" if name in found else None for name in names})
+    return told
+
+
+def _config_of(kafka: KafkaSettings, broker: ConfigResource) -> Mapping[str, Any]:
+    doing = f"asking for the configuration of broker {broker.name}"
     (found,) = answers(kafka, doing, lambda client: client.describe_configs([broker])).values()
     if isinstance(found, KafkaError):
         raise translated(found, kafka, doing)
-    return {name: found[name].value or "" if name in found else None for name in names}
+    return cast(Mapping[str, Any], found)

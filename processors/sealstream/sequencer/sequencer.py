@@ -24,7 +24,14 @@ from importlib.metadata import version
 
 import structlog
 
-from sealstream.kafka import CommittedReader, KafkaSettings, TransactionalProducer, check_topics, end_offset
+from sealstream.kafka import (
+    CommittedReader,
+    KafkaSettings,
+    TransactionalProducer,
+    check_topics,
+    end_offset,
+    one_connection,
+)
 from sealstream.layout import ChainSettings, ChainTopics, Figures, sequencer_transactional_id
 from sealstream.layout.spans import Tracing
 from sealstream.sealing import Tip
@@ -132,8 +139,8 @@ class Sequencer:
     def _take(self) -> OwnedChain:
         """Steps 1 to 4 and the first batch. Whatever fails, everything opened so far is closed again."""
         kafka, chain, topics, pace = self._kafka, self._chain, self._topics, self._pace
-        check_topics(kafka, topics.configs())
-        with ExitStack() as held:
+        with ExitStack() as held, one_connection(kafka):
+            check_topics(kafka, topics.configs())
             producer = self._open_producer(kafka, sequencer_transactional_id(chain.name))
             held.callback(producer.close)
             producer.open()

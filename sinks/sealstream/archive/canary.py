@@ -10,9 +10,10 @@ where this user may delete at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from sealstream.archive.bucket import Bucket, connect
@@ -174,8 +175,8 @@ def sweep_canaries(bucket: Bucket, now: datetime) -> int:
     return removed
 
 
-def anonymous_reads(settings: ArchiveSettings, key: str | None) -> list[str]:
-    """What somebody without any credentials may: list the bucket, read the object of this key. Raises `Unavailable`."""
+def anonymous_reads(settings: ArchiveSettings, keys: Iterable[str]) -> list[str]:
+    """What somebody without any credentials may: list the bucket, read these objects. Raises `Unavailable`."""
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import ClientError
@@ -186,8 +187,8 @@ def anonymous_reads(settings: ArchiveSettings, key: str | None) -> list[str]:
         f"{name} was listed": lambda: client.list_objects_v2(Bucket=name, MaxKeys=1),
         f"the versions in {name} were listed": lambda: client.list_object_versions(Bucket=name, MaxKeys=1),
     }
-    if key is not None:
-        attempts[f"{key} was read"] = lambda: client.get_object(Bucket=name, Key=key, Range="bytes=0-0")
+    for key in keys:
+        attempts[f"{key} was read"] = partial(client.get_object, Bucket=name, Key=key, Range="bytes=0-0")
     done = []
     try:
         for what, attempt in attempts.items():

@@ -133,17 +133,17 @@ class ArchiveSink:
         return None if self._watch is None else self._watch.statement.segment
 
     def step(self) -> bool:
-        """One segment, one look for a sealed statement, or one segment's trimming."""
+        """One segment, one look for a sealed statement, or one segment's trimming, for which there is time when no
+        segment waits.
+        """
         if self._position is None or self._segments is None:
             self._recover()
             return True
         if self._watch is not None:
             return self._await_seal(self._watch)
-        if self._trim_is_due():
-            return True
-        segment = self._segments.next(self._poll_s)
+        segment = self._segments.next(0.0 if self._trim_is_due() else self._poll_s)
         if segment is None:
-            return False
+            return self._trim_is_due() and self._trim()
         self._archive(segment, self._position)
         return True
 
@@ -323,11 +323,12 @@ class ArchiveSink:
     # Trimming
 
     def _trim_is_due(self) -> bool:
-        """Trims one segment's worth of topics when it is time. True: there may be more to trim."""
-        if self._trim_every is None or self._position is None:
-            return False
-        if self._trim_at is not None and self._clock() < self._trim_at:
-            return False
+        return self._trim_every is not None and (self._trim_at is None or self._clock() >= self._trim_at)
+
+    def _trim(self) -> bool:
+        """Trims one segment's worth of topics. True: there may be more to trim."""
+        assert self._position is not None
+        assert self._trim_every is not None
         if self._trimmer.step(self._position.start.compact_range.size, self._standing_holds):
             return True
         self._trim_at = self._clock() + self._trim_every

@@ -2,9 +2,10 @@
 
 Deleting the last other copy needs more than a statement's word: each segment is looked at first, its object read
 whole, every entry met by the signed root, its lock checked. Segments go in order and without a gap, from one that
-begins in what is trimmed already; where the archive lacks one, trimming ends before it. The invariant: a record is
-deleted only when everything up to it was seen in the bucket in this very life. A crash leaves a topic trimmed less far;
-the next life finds from the topic itself where to go on.
+begins in what is trimmed already; where the archive lacks one, trimming ends before it, unless the chain has sealed
+that it was destroyed when its time there was over. The invariant: a record is deleted only when everything up to it was
+seen in the bucket in this very life, or is destroyed as sealed. A crash leaves a topic trimmed less far; the next life
+finds from the topic itself where to go on.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import NamedTuple
 from sealstream.archive.bucket import Bucket
 from sealstream.archive.checking import ends
 from sealstream.archive.columns import ColumnMaker
+from sealstream.archive.destroyed import Destroyed
 from sealstream.archive.folding import instant
 from sealstream.archive.holdings import Holding, look
 from sealstream.archive.segments import find_segment
-from sealstream.errors import Forked, InputLost, Unavailable
+from sealstream.errors import Forked, InputLost, Misconfigured, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.kafka import (
     CommittedReader,
@@ -150,7 +152,8 @@ class Trimmer:
 
         # The last archived segment stays: checkpointing starts by reading the last signed one again.
         upto = min(archived - 1, kept_from)
-        for holding in self._walk(since, upto, self._clock() - online, self._chain_done, begins):
+        destroyed = Destroyed(self._kafka, self._chain, first, self._clock)
+        for holding in self._walk(since, upto, self._clock() - online, self._chain_done, begins, destroyed):
             segment = find_segment(self._kafka, self._chain, holding.name.last_seq)
             if segment is None or segment.signed != holding.signed:
                 raise Forked(f"{self._topics.segments} has no segment {holding.name.decimal} as it is archived")
@@ -176,22 +179,31 @@ class Trimmer:
         before: datetime,
         done: SegmentName | None,
         begins: Callable[[Holding], bool],
+        destroyed: Destroyed | None = None,
     ) -> Iterator[Holding]:
         """Segments in order and without a gap that ended by `before`, each looked at just now.
 
-        They follow `done`, or start with the last that `begins` in what is trimmed. The first of the day in which the
-        oldest record that is held came in (`since`) does; the later ones are told apart by bisection.
+        They follow `done`, or start with the last that `begins` in what is trimmed, or with the first behind all that
+        is `destroyed`. The first of the day in which the oldest record that is held came in (`since`) does; the later
+        ones are told apart by bisection.
         """
         if done is not None:
             listed = self._listed(archived, before, done.manifest_key)
             next_seq = done.last_seq + 1
+            if destroyed is not None and listed and listed[0].name.first_seq != next_seq:
+                listed = [item for item in listed if not destroyed.names(item.name)]
+                if listed and destroyed.up_to(listed[0].name.first_seq):
+                    next_seq = listed[0].name.first_seq
         else:
             day = (since - _MARGIN).astimezone(UTC).date()
             folder = archive_prefix(MANIFESTS, self._chain.name, day.isoformat())
             listed = self._listed(archived, before, folder) or []
-            if listed and not begins(self._look(listed[0])):
+            if listed and not self._begins(listed[0], begins, destroyed):
                 listed = self._listed(archived, before)
-                if not begins(self._look(listed[0])):
+                if destroyed is not None:
+                    listed = [item for item in listed if not destroyed.names(item.name)]
+                behind = bool(listed) and destroyed is not None and destroyed.up_to(listed[0].name.first_seq)
+                if not listed or not (behind or begins(self._look(listed[0]))):
                     return
             low, high = 0, len(listed)
             while high - low > 1:
@@ -202,11 +214,24 @@ class Trimmer:
         for item in listed:
             if item.name.first_seq != next_seq:
                 return
-            holding = self._look(item)
+            try:
+                holding = self._look(item)
+            except (Forked, Misconfigured):
+                if destroyed is not None and destroyed.names(item.name):
+                    return  # meanwhile: the next round begins behind it
+                raise
             if instant(holding.fold.last_us) > before:
                 return
             yield holding
             next_seq = item.name.last_seq + 1
+
+    def _begins(self, item: _Listed, begins: Callable[[Holding], bool], destroyed: Destroyed | None) -> bool:
+        try:
+            return begins(self._look(item))
+        except (Forked, Misconfigured):
+            if destroyed is not None and destroyed.names(item.name):
+                return False  # its object is gone, and its manifest goes next
+            raise
 
     def _listed(self, archived: int, before: datetime, after: str = "") -> list[_Listed]:
         """The chain's manifests after a key and up to a day, in order, with their oldest version."""

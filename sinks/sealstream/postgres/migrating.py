@@ -21,6 +21,8 @@ __all__ = ["check_schema", "migrate", "migrate_back"]
 
 _LOCK = 0x5EA1_57EA  # of this database; any number that nobody else takes
 _TABLE = f"{SCHEMA}.{AUDIT_MIGRATION}"
+_OLDEST = 16
+"""Of PostgreSQL: before it a member of a role always had that role's rights."""
 _APPLIED = f"SELECT number, name, digest FROM {_TABLE}"
 
 
@@ -100,6 +102,9 @@ def check_schema(session: Session) -> None:
 
 
 async def _check_database(connection: asyncpg.Connection[Any]) -> None:
+    if connection.get_server_version() < (_OLDEST, 0):
+        version = await connection.fetchval("SHOW server_version")
+        raise Misconfigured(f"this is PostgreSQL {version}: expected {_OLDEST} or newer")
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         raise Misconfigured(f"the database's encoding is {encoding}: expected UTF8, since events hold any text")

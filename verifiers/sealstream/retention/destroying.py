@@ -26,7 +26,7 @@ from sealstream.archive import ArchiveSettings, ArchiveStore, Bucket, ColumnMake
 from sealstream.archive.holdings import Holding
 from sealstream.errors import Forked, Held
 from sealstream.layout import ChainSettings, retention_members
-from sealstream.layout.archive import SegmentName, parse_archive_key
+from sealstream.layout.archive import SegmentName
 from sealstream.layout.holds import Hold, covering
 from sealstream.retention.archived_month import SealedStatements, look_at, statements_of
 
@@ -37,6 +37,7 @@ __all__ = [
     "destroy_listed",
     "destroyed_statement_id",
     "ended_segments",
+    "listed_beginning",
     "policy_ends",
     "statement_members",
 ]
@@ -72,25 +73,25 @@ def ended_segments(
     sealed: SealedStatements,
     holds: Sequence[Hold],
     *,
-    listed_up_to: int = 0,
+    listed: Iterable[Mapping[str, Any]] = (),
     online_from: int | None = None,
     margin: timedelta = timedelta(0),
     progress: Callable[[int, int | None], object] = lambda _done, _total: None,
 ) -> Ended:
-    """The segments from entry `listed_up_to` on (what is below it, the chain has said already) whose time is over.
+    """The segments whose time is over, behind the beginning that the chain has said already (`listed`).
 
     `chain.retention`: what is in force; `holds`: those that stand; `online_from`: the first entry that must leave
     Postgres before it goes here, since it leaves there only when it can be read here; `margin`: for how long it must
     have been over, by the clocks here and of the bucket. Raises `Forked` at one that is not what was sealed.
     """
     store, bucket, maker = ArchiveStore(archive, chain.name), Bucket(archive), ColumnMaker()
-    found: list[Doomed] = []
+    said, found = list(listed), list[Doomed]()
     try:
         bucket.check()
         moment = _moment(bucket) - margin
-        segments = [segment for segment in store.segments() if segment.name.first_seq >= listed_up_to]
+        beginning, segments = listed_beginning(store.segments(), said)
         due, stops = _due(segments, chain, holds, online_from, moment)
-        expected = listed_up_to
+        expected = _expected(beginning, segments, said)
         statements: dict[SegmentName, Mapping[str, object]] = {}
         for done, segment in enumerate(due, 1):
             if done % MAX_SEGMENTS == 1:
@@ -196,44 +197,63 @@ def destroy_listed(
 ) -> int:
     """Deletes what is named in these sealed lists and still there: objects first, then manifests. How many versions.
 
-    Whoever may write to the control topic may have such a list sealed: so what is not a segment of this chain, not over
-    by its policy, or not the archive's beginning, stays. Raises `Held` for that, where a hold stands or a lock was
-    lengthened since, and `Forked` where a version is not the sealed one. `holds()`: those that stand, asked anew every
+    Whoever may write to the control topic may have such a list sealed: so what is not the archive's beginning stays,
+    and so does what is not over by its policy. Raises `Held` for that, where a hold stands or a lock was lengthened
+    since, and `Forked` where a version is not the sealed one. `holds()`: those that stand, asked anew every
     `MAX_SEGMENTS`: one that is set while this runs stops it.
     """
-    segments = list(listed)
     bucket, store = Bucket(archive), ArchiveStore(archive, chain.name)
     standing: Sequence[Hold] = ()
     gone = 0
     try:
         bucket.check()
-        _check_beginning(store.segments(), segments)
+        beginning, rest = listed_beginning(store.segments(), listed)
+        if beginning and not rest:
+            raise Held("all that is archived is listed as destroyed: the newest segment stays")
         moment = _moment(bucket)
         for kind in ("object", "manifest"):
-            for done, segment in enumerate(segments, 1):
+            for done, (segment, items) in enumerate(beginning, 1):
                 if done % MAX_SEGMENTS == 1:
                     standing = holds()
-                gone += _delete(bucket, chain, segment, kind, standing, moment)
-                progress(done, len(segments))
+                gone += _delete(bucket, chain, segment, items, kind, standing, moment)
+                progress(done, len(beginning))
     finally:
         bucket.close()
         store.close()
     return gone
 
 
-def _check_beginning(there: Iterable[StoredSegment], listed: Sequence[Mapping[str, Any]]) -> None:
-    """Raises `Held` unless what is listed and there comes before all that is not listed."""
-    named = {each[kind] for each in listed for kind in ("object", "manifest")}
-    unlisted = ""
-    for segment in there:
-        keys = {segment.name.object_key, segment.name.manifest_key}
-        if not keys & named:
-            unlisted = unlisted or segment.name.object_key
-        elif unlisted or not keys <= named:
-            why = f"{unlisted}, which comes before it, is not" if unlisted else "not with both of its keys"
-            raise Held(f"{segment.name.object_key} is listed as destroyed, and {why}: only a beginning may go")
-    if named and not unlisted:
-        raise Held("all that is archived is listed as destroyed: the newest segment stays")
+def listed_beginning(
+    there: Iterable[StoredSegment], listed: Iterable[Mapping[str, Any]]
+) -> tuple[list[tuple[StoredSegment, list[Mapping[str, Any]]]], list[StoredSegment]]:
+    """The beginning of the archive that is listed as destroyed, each segment with what lists say of it; and the rest.
+
+    Only a beginning may go. What is listed elsewhere, or is not there, counts for nothing: whoever may write to the
+    control topic could else have one list sealed that stops every destruction for ever.
+    """
+    by_keys: dict[tuple[object, object], list[Mapping[str, Any]]] = {}
+    for item in listed:
+        by_keys.setdefault((item["object"], item["manifest"]), []).append(item)
+    beginning: list[tuple[StoredSegment, list[Mapping[str, Any]]]] = []
+    segments = iter(there)
+    for segment in segments:
+        items = by_keys.get((segment.name.object_key, segment.name.manifest_key))
+        if items is None:
+            return beginning, [segment, *segments]
+        beginning.append((segment, items))
+    return beginning, []
+
+
+def _expected(
+    beginning: Sequence[tuple[StoredSegment, object]],
+    segments: Sequence[StoredSegment],
+    listed: Iterable[Mapping[str, Any]],
+) -> int:
+    """With which entry what is not listed should begin; 0 where nothing says otherwise."""
+    if beginning:
+        return beginning[-1][0].name.last_seq + 1
+    behind = {int(item["last_seq"]) + 1 for item in listed}
+    return segments[0].name.first_seq if segments and segments[0].name.first_seq in behind else 0
 
 
 def _moment(bucket: Bucket) -> datetime:
@@ -245,25 +265,24 @@ def _moment(bucket: Bucket) -> datetime:
 def _delete(
     bucket: Bucket,
     chain: ChainSettings,
-    segment: Mapping[str, Any],
+    segment: StoredSegment,
+    items: Sequence[Mapping[str, Any]],
     kind: str,
     holds: Sequence[Hold],
     now: datetime,
 ) -> bool:
-    """Whether the version was there, and is deleted now."""
-    key, version, digest = segment[kind], segment[f"{kind}_version"], segment[f"{kind}_sha256"]
-    parsed = parse_archive_key(key)
-    if parsed is None or parsed[1].chain != chain.name:
-        raise Held(f"{key} is listed as destroyed, and is no segment of chain {chain.name}: it stays")
-    name = parsed[1]
+    """Whether the version was there that one of these items lists, and is deleted now."""
+    name = segment.name
+    key = name.object_key if kind == "object" else name.manifest_key
     if (ends := policy_ends(name, chain)) > now:
         raise Held(
             f"{key} is listed as destroyed, and {chain.retention.policy} keeps it until {ends:%Y-%m-%d}: it stays"
         )
     stored = bucket.stored(key)
-    if bucket.settings.replayed and stored.versions:
-        version = stored.versions[0].version_id
-    if stored.counting(version) is None:
+    oldest = [stored.versions[0].version_id] if bucket.settings.replayed and stored.versions else None
+    versions = oldest or [item[f"{kind}_version"] for item in items]
+    version = next((each for each in versions if stored.counting(each) is not None), None)
+    if version is None:
         return False
     held = covering(holds, name.date)
     lock = bucket.lock(key, version)
@@ -272,7 +291,7 @@ def _delete(
     if lock is not None and lock.until > now:
         raise Held(f"{key} is locked until {lock.until:%Y-%m-%d %H:%M:%SZ}: it stays")
     size = next(each.size for each in stored.versions if each.version_id == version)
-    if sha256(bucket.read(key, version, size)).hexdigest() != digest:
+    if sha256(bucket.read(key, version, size)).hexdigest() not in {item[f"{kind}_sha256"] for item in items}:
         raise Forked(f"{key}, version {version}: has another SHA-256 than archive.destroyed lists: it stays")
     bucket.delete(key, version)
     return True

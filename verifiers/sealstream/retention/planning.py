@@ -6,7 +6,7 @@ segment really may go is decided when it does (`expiring.py`, `destroying.py`), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -18,7 +18,7 @@ from sealstream.layout import ChainSettings, ChainTopics, month_leaves
 from sealstream.layout.archive import SegmentName
 from sealstream.layout.holds import Hold
 from sealstream.postgres.driver import Session
-from sealstream.retention.destroying import policy_ends
+from sealstream.retention.destroying import listed_beginning, policy_ends
 from sealstream.retention.stored_months import StoredMonth, stored_months
 from sealstream.sealing import read_written, split_sealed
 
@@ -61,14 +61,13 @@ def plan(
     archive: ArchiveSettings | None,
     until: datetime,
     holds: Sequence[Hold] = (),
-    listed_up_to: int = 0,
+    listed: Iterable[Mapping[str, Any]] = (),
     progress: Progress = lambda _done, _total: None,
 ) -> list[Going]:
     """What leaves each store until then; a store that is not there (None, "") has nothing.
 
     `chain.retention`: what is in force; `holds`: the legal holds that stand. What one covers stays, and so does what
-    was sealed after it, since all stores go in order. `listed_up_to`: the chain has sealed that the archive's segments
-    below this entry are destroyed.
+    was sealed after it, since all stores go in order. `listed`: what the chain has sealed as destroyed of the archive.
     """
     segments = _segments(archive, chain.name) if archive is not None else []
     found: list[Going] = []
@@ -82,7 +81,7 @@ def plan(
             found += _postgres(months, segments, until, chain.retention.online_days)
             online_from = months[0].first if months else None
     if archive is not None:
-        found += _archive(chain, archive, segments, until, listed_up_to, online_from, progress)
+        found += _archive(chain, archive, segments, until, listed, online_from, progress)
     return list(_with_holds(found, holds))
 
 
@@ -181,7 +180,7 @@ def _archive(
     archive: ArchiveSettings,
     segments: list[StoredSegment],
     until: datetime,
-    listed_up_to: int,
+    listed: Iterable[Mapping[str, Any]],
     online_from: int | None,
     progress: Progress,
 ) -> Iterator[Going]:
@@ -204,11 +203,12 @@ def _archive(
                 ends[segment.name] = latest
     finally:
         store.close()
-    for listed, names in groupby(ends, key=lambda name: name.last_seq < listed_up_to):
+    said = {segment.name for segment, _ in listed_beginning(segments, listed)[0]}
+    for is_listed, names in groupby(ends, key=lambda name: name in said):
         for month, together in _by_month(names):
             over = [ends[name] for name in together]
             first, last = together[0].first_seq, together[-1].last_seq
-            how = f"{_DESTROY}: listed in the chain already" if listed else _DESTROY
+            how = f"{_DESTROY}: listed in the chain already" if is_listed else _DESTROY
             online = online_from is not None and last >= online_from and max(over) <= datetime.now(UTC)
             stays = "Postgres still has entries of it (sealstream retention run)" if online else ""
             yield Going("archive", month, first, last, min(over), max(over), len(together), how, stays)

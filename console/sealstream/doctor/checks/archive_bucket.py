@@ -12,7 +12,7 @@ from sealstream.archive.watched import BucketWatched, watched_by
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, passed, unknown
 from sealstream.errors import Misconfigured
-from sealstream.layout.archive import CANARIES, MANIFESTS, archive_prefix
+from sealstream.layout.archive import CANARIES, ENTRIES, MANIFESTS, archive_prefix
 
 __all__ = ["CHECKS", "judged_watched"]
 
@@ -92,17 +92,18 @@ def _forbidden(asking: Asking) -> Outcome:
 
 
 def _public(asking: Asking) -> Outcome:
-    settings = asking.archive()
+    settings, keys = asking.archive(), []
     with _bucket(asking) as bucket:
-        prefixes = [archive_prefix(MANIFESTS, chain.name) for chain in asking.system.chains]
-        stored = next((each for prefix in prefixes for each in bucket.list_stored(prefix)), None)
-    key = None if stored is None else stored.key
-    if read := anonymous_reads(settings, key):
+        for chain in asking.system.chains:
+            for kind in (ENTRIES, MANIFESTS):
+                first = next(bucket.list_stored(archive_prefix(kind, chain.name)), None)
+                keys += [first.key] if first is not None else []
+    if read := anonymous_reads(settings, keys):
         return failed(
-            *(f"{what} without any credentials" for what in read),
+            *(f"{what} without any credentials" for what in read[:5]),
             to_do="take the ACLs and the policy for everybody away; on AWS turn Block Public Access on",
         )
-    said = "nothing is archived yet that could be read" if key is None else f"reading {key} was refused"
+    said = f"reading {', '.join(keys[:2])} was refused" if keys else "nothing is archived yet that could be read"
     return passed(f"listing {settings.bucket} without credentials was refused; {said}")
 
 

@@ -14,7 +14,7 @@ from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
 from sealstream.events import parse_timestamp
 from sealstream.health.judging import said_age
-from sealstream.layout import ChainSettings, Entry
+from sealstream.layout import ChainSettings
 from sealstream.layout.archive import DESTROYED_ACTION, MANIFESTS, archive_prefix
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 
@@ -63,32 +63,44 @@ def _whole_of(asking: Asking, chain: ChainSettings) -> Outcome:
     with closing(ArchiveStore(asking.archive(), chain.name)) as store:
         recent = list(store.segments(days[-_RECENT_DAYS:][0]))
         foreign = list(store.foreign)
-        first = next(store.segments()).name.first_seq
+        gone = list(takewhile(lambda segment: not segment.object.versions, store.segments()))
+        first = next((each.name.first_seq for each in store.segments() if each.object.versions), None)
+    listed = _destroyed(asking, chain, {each.name.object_key for each in gone}, first) if first or gone else {}
     wrong = [f"{key} names no segment" for key in foreign[:3]]
+    wrong += [f"{each.object.key} is missing" for each in gone if each.object.key not in listed]
+    recent = [segment for segment in recent if segment.object.versions or segment.object.key not in listed]
     for segment in recent:
         wrong += _wrong_with(segment)
     for before, after in pairwise(segment.name for segment in recent):
         if after.first_seq != before.last_seq + 1:
             wrong.append(f"entries {before.last_seq + 1:,} to {after.first_seq - 1:,} are in no segment")
+    if first is None or (first and first not in listed.values()):
+        wrong.insert(
+            0,
+            f"the archive begins with entry {first or 0:,}, and not with entry 0, and no {DESTROYED_ACTION} of the "
+            "chain lists what was before",
+        )
     if wrong:
         more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []
         return failed(*wrong[:5], *more, to_do="`sealstream verify archive` names every fault: docs/runbooks/README.md")
-    begins = [int((each.metadata or {})["last_seq"]) + 1 for each in _destroyed(asking, chain)] if first else [0]
-    if first not in begins:
-        return failed(
-            f"the archive begins with entry {first:,}, and not with entry 0, and no {DESTROYED_ACTION} of the chain "
-            "lists what was before",
-            to_do="`sealstream verify archive` names every fault: docs/runbooks/README.md",
-        )
     return passed(
         f"{len(recent):,} segments of the newest {min(len(days), _RECENT_DAYS)} days follow each other without a hole, "
         f"each with its manifest, none hidden; the first begins with entry {first:,}"
     )
 
 
-def _destroyed(asking: Asking, chain: ChainSettings) -> list[Entry]:
-    """The sealed lists of what was destroyed."""
-    return asking.statements(chain, (DESTROYED_ACTION,))
+def _destroyed(asking: Asking, chain: ChainSettings, gone: set[str], first: int | None) -> dict[str, int]:
+    """By key of an object that is listed as destroyed: the entry behind it. Of the archive, where Postgres knows of no
+    list that explains what is gone, or where the archive begins.
+    """
+    found: dict[str, int] = {}
+    for ask in (asking.statements, asking.archived_statements):
+        for entry in ask(chain, (DESTROYED_ACTION,)):
+            for item in (entry.metadata or {})["segments"]:
+                found[str(item["object"])] = int(item["last_seq"]) + 1
+        if gone <= found.keys() and (not first or first in found.values()):
+            break
+    return found
 
 
 def _wrong_with(segment: StoredSegment) -> list[str]:
@@ -203,8 +215,8 @@ CHECKS = (
     ),
     Check(
         "archive.whole",
-        "the archive's segments follow each other from entry 0 on, or from where the chain says, and none is hidden",
-        "all versions of the newest hundred days are listed, and the first; what the chain lists as destroyed",
+        "the archive begins with entry 0, or where the chain says; the newest segments follow each other, none hidden",
+        "all versions of the newest hundred days are listed, and of the first; what the chain lists as destroyed",
         _whole,
     ),
     Check(

@@ -13,7 +13,7 @@ from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, u
 from sealstream.errors import SealstreamError
 from sealstream.kafka import KafkaSettings
 from sealstream.kafka.inspecting import inspect
-from sealstream.kafka.probing import Rule, acls, broker_config, would_take
+from sealstream.kafka.probing import Rule, acls, broker_configs, would_take
 from sealstream.layout import ChainTopics
 
 __all__ = ["CHECKS", "judged_authorizer", "judged_rules"]
@@ -72,10 +72,14 @@ def _authorization(asking: Asking) -> Outcome:
     except SealstreamError as error:
         if "uthoriz" not in str(error):
             raise
-        return passed("an authorizer is in force: it refuses this user the list of ACLs")
+        return unknown(
+            "an authorizer is in force: it refuses this user the list of ACLs, and so how far it closes what has none",
+            to_do="ask as a user with the ACLs of a `doctor`: `sealstream config acls CHAIN --for doctor`",
+        )
     if rules is None:
         return failed("the brokers have no authorizer: everybody may write to every topic", to_do=_ACLS)
-    return judged_authorizer(len(rules), broker_config(asking.system.kafka, [_OPEN_TO_ALL])[_OPEN_TO_ALL])
+    told = [each[_OPEN_TO_ALL] for each in broker_configs(asking.system.kafka, [_OPEN_TO_ALL])]
+    return folded((f"broker {n}", judged_authorizer(len(rules), each)) for n, each in enumerate(told, 1))
 
 
 def judged_authorizer(rules: int, open_to_all: str | None) -> Outcome:

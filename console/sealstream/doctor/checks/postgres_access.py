@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 from sealstream.doctor.asking import Asking
@@ -12,7 +13,7 @@ from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 from sealstream.postgres.driver import Session
 from sealstream.postgres.trying import Tried, try_forbidden
 
-__all__ = ["CHECKS", "judged_tries"]
+__all__ = ["CHECKS", "judged_others", "judged_tries"]
 
 _LOG = f"{SCHEMA}.{AUDIT_LOG}"
 _CONNECT_S = 10.0
@@ -35,13 +36,15 @@ _MUST_NOT = {
     "reader": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
     "keeper": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
 }
-# Anybody else who may log in, on the log or one of its months; a superuser may everything, and is no grant.
+# Anybody else who may log in, on the log or one of its months, by a right or as the owner, whom a member can become; a
+# superuser may everything, and is no grant. `makes_roles`: an administrator, as of whom `sealstream migrate` is run.
 _OTHERS = f"""
-    SELECT DISTINCT r.rolname AS name FROM pg_roles r CROSS JOIN (
+    SELECT DISTINCT r.rolname AS name, r.rolcreaterole AS makes_roles FROM pg_roles r CROSS JOIN (
         SELECT '{_LOG}'::regclass::oid AS id UNION ALL
-        SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass) t
+        SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass) t JOIN pg_class c ON c.oid = t.id
     WHERE r.rolcanlogin AND NOT r.rolsuper AND (
-        has_table_privilege(r.oid, t.id, 'UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(r.oid, t.id, 'UPDATE'))
+        has_table_privilege(r.oid, t.id, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+        OR has_any_column_privilege(r.oid, t.id, 'UPDATE') OR pg_has_role(r.oid, c.relowner, 'MEMBER'))
     ORDER BY 1
 """
 _NEWEST = f"SELECT chain, seq FROM {_LOG} ORDER BY sequenced_at DESC LIMIT 1"
@@ -106,14 +109,20 @@ def _privileges(asking: Asking) -> Outcome:
             said = f"{row['role']} may not {', '.join(must_not)}; the owner {row['owner']} can't log in"
             found.append((role, passed(said)))
     for role in asking.system.dsns:
-        others = [row["name"] for row in asking.fetch(role, _OTHERS)]
-        to_do = "REVOKE it: no role that logs in needs it"
-        who = f"may change {_LOG}, its months or some of their columns"
-        found.append(
-            ("all who log in", failed(f"{', '.join(others)} {who}", to_do=to_do) if others else passed(f"nobody {who}"))
-        )
+        found.append(("all who log in", judged_others(asking.fetch(role, _OTHERS))))
         break
     return folded(found)
+
+
+def judged_others(rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Whether nobody but an administrator may change the log. `rows`: who may (`name`, `makes_roles`)."""
+    who = f"may change {_LOG}, its months or some of their columns, or become their owner"
+    others = [str(row["name"]) for row in rows if not row["makes_roles"]]
+    if others:
+        return failed(f"{', '.join(others)} {who}", to_do="REVOKE it: no role that logs in needs it")
+    administrators = [str(row["name"]) for row in rows]
+    but = f" but {', '.join(administrators)}, who may make roles, and is for `sealstream migrate` alone"
+    return passed(f"nobody {who}{but if administrators else ''}")
 
 
 def _forbidden(asking: Asking) -> Outcome:

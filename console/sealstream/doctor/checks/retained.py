@@ -11,6 +11,7 @@ from typing import Any
 
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, State, failed, folded, passed, unknown
+from sealstream.errors import Unavailable
 from sealstream.kafka import topic_configs
 from sealstream.layout import (
     ChainSettings,
@@ -30,6 +31,7 @@ __all__ = ["CHECKS", "judged_months", "judged_policy"]
 _YEAR = 365
 _PAGE = "docs/retention.md"
 _NEVER = ("-1", None)
+_LET_GO = (STORE_EXPIRED, DESTROYED_ACTION)
 
 
 def _promised(asking: Asking) -> Outcome:
@@ -47,10 +49,18 @@ def _promised(asking: Asking) -> Outcome:
 
 
 def _sealed(asking: Asking, chain: ChainSettings) -> Retention:
-    """Entry 0's promise, and what extensions have made of it."""
-    promise = read_retention((asking.entry_0(chain).metadata or {}).get("retention") or {})
-    for entry in asking.statements(chain, (RETENTION_EXTENDED,)):
-        promise = longest_retention(promise, read_retention((entry.metadata or {}).get("to") or {}))
+    """Entry 0's promise, and what extensions have made of it; what has left Postgres went by all that stood before."""
+    extended = [(entry.metadata or {}).get("to") for entry in asking.statements(chain, (RETENTION_EXTENDED,))]
+    gone = [(entry.metadata or {}).get("retention") for entry in asking.statements(chain, _LET_GO)]
+    try:
+        first = [(asking.entry_0(chain).metadata or {}).get("retention")]
+    except Unavailable:
+        if not gone:
+            raise
+        first = []  # the newest of what let it go says which policy was in force then
+    (promise, *more) = [read_retention(each or {}) for each in (*first, *gone, *extended)]
+    for each in more:
+        promise = longest_retention(promise, each)
     return promise
 
 
@@ -64,7 +74,7 @@ def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
         months = stored_months(session, chain.name)
     if not months:
         return unknown("Postgres holds no entry", to_do="start the Postgres sink: docs/operating.md")
-    gone = asking.statements(chain, (STORE_EXPIRED, DESTROYED_ACTION))
+    gone = asking.statements(chain, _LET_GO)
     judged = judged_months(months, [entry.metadata or {} for entry in gone])
     if judged.state is not State.PASS:
         return judged
@@ -85,15 +95,20 @@ def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
 
 
 def judged_months(months: Sequence[StoredMonth], let_go: Iterable[Mapping[str, Any]]) -> Outcome:
-    """Whether the stored months follow each other, from entry 0 on or from where these sealed statements say."""
-    begins = {int(each["last_seq"]) + 1 for each in let_go if each.get("store", "postgres") == "postgres"}
+    """Whether the stored months follow each other, from entry 0 on or from where these sealed statements say.
+
+    A Postgres that was replayed from an archive whose beginning was destroyed begins with a segment of it.
+    """
+    left = list(let_go)
+    begins = {int(each["last_seq"]) + 1 for each in left if each.get("store") == "postgres"}
+    destroyed = {int(item["last_seq"]) + 1 for each in left for item in each.get("segments", ())}
     first = months[0].first
     lacking = [
         f"entries {before.last + 1:,} to {after.first - 1:,}, between {before.month} and {after.month}"
         for before, after in pairwise(months)
         if after.first != before.last + 1
     ]
-    if first > 0 and first not in begins:
+    if first > 0 and first not in begins | destroyed:
         lacking.insert(0, f"entries 0 to {first - 1:,}, which no {STORE_EXPIRED} let go")
     if lacking:
         return failed(
@@ -101,7 +116,10 @@ def judged_months(months: Sequence[StoredMonth], let_go: Iterable[Mapping[str, A
             to_do="`sealstream verify postgres` names what is missing (docs/runbooks/README.md); `sealstream repair "
             "postgres` brings it back from the archive: docs/rebuilding.md",
         )
-    return passed(f"Postgres holds every entry from {first:,} on, of {months[0].month}")
+    why = "" if first == 0 or first in begins else ", where the archive begins since what was before is destroyed"
+    return passed(
+        f"by each month's first and last Postgres holds every entry from {first:,} on, of {months[0].month}{why}"
+    )
 
 
 def judged_policy(retention: Retention, archive_days: int, online_days: int, wanted: str) -> Outcome:
