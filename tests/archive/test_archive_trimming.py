@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -149,12 +150,15 @@ def test_a_chain_under_a_legal_hold_is_not_trimmed(old) -> None:
     assert o.start(o.s.topics.chain) > 0
 
 
-def destroy(o: Old, monkeypatch, segments: int, listed: int | None = None) -> None:
-    """The first segments are gone from the archive, and the chain says so, of so many of them (None: of all)."""
+def destroy(o: Old, monkeypatch, segments: int, listed: int | None = None, date: str = "") -> None:
+    """The first segments are gone from the archive, and the chain says so, of so many of them (None: of all), and as
+    those of another day, if one is given.
+    """
     stored, manifests = o.s.stored_segments(), o.s.manifests()
     items = [
         {
-            "object": each.object.key, "object_version": each.object.versions[0].version_id,
+            "object": re.sub("date=[0-9-]*", f"date={date}", each.object.key) if date else each.object.key,
+            "object_version": each.object.versions[0].version_id,
             "object_sha256": manifest.object_sha256.hex(), "manifest": each.manifest.key,
             "manifest_version": each.manifest.versions[0].version_id, "manifest_sha256": "ab" * 32,
             "first_seq": manifest.first_seq, "last_seq": manifest.last_seq, "first_hash": manifest.first_hash.hex(),
@@ -191,16 +195,38 @@ def test_what_was_destroyed_in_the_archive_as_sealed_goes_from_the_chains_topic_
     assert o.start(o.s.topics.chain) == o.s.offsets[last.last_seq] + 1
 
 
-@pytest.mark.parametrize(("ahead", "listed"), [(735, 1), (700, None)])
-def test_what_is_gone_from_the_archive_otherwise_stays_in_the_chains_topic(old, monkeypatch, ahead, listed) -> None:
-    """Not all of it is listed; or it was listed before its time."""
+@pytest.mark.parametrize(
+    ("ahead", "listed", "date"), [(735, 1, ""), (700, None, ""), (700, None, "2000-01-01"), (735, None, "2024-99-99")]
+)
+def test_what_is_gone_from_the_archive_otherwise_stays_in_the_chains_topic(
+    old, monkeypatch, ahead, listed, date
+) -> None:
+    """Not all of it is listed; or it was listed before its time, as of another day, or of none."""
     o = old(retention=Retention("pci", archive_days=732, online_days=366))
     o.grow(130)
     archived = o.s.chain.segments[-1].last_seq + 1
     o.ahead = timedelta(days=ahead)
-    destroy(o, monkeypatch, 2, listed)
+    destroy(o, monkeypatch, 2, listed, date)
     o.trim(o.trimmer(kept_entries=0), archived)
     assert o.start(o.s.topics.chain) == 0
+
+
+def test_a_hold_on_days_that_the_archive_has_no_more_keeps_them_in_the_chains_topic(old, monkeypatch) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(45)
+    day = o.s.stored_segments()[0].name.date
+    o.s.chain.at = datetime.now(UTC) + timedelta(days=1)
+    o.grow(130)
+    gone = [each for each in o.s.stored_segments() if each.name.date == day]
+    archived = o.s.chain.segments[-1].last_seq + 1
+    o.ahead = timedelta(days=740)
+    destroy(o, monkeypatch, len(gone))
+    trimmer = o.trimmer(kept_entries=0)
+    while trimmer.step(archived, lambda: (Hold("h", day, day),)):
+        pass
+    assert o.start(o.s.topics.chain) == 0
+    o.trim(trimmer, archived)
+    assert o.start(o.s.topics.chain) > 0
 
 
 def test_segments_that_are_destroyed_while_it_walks_are_no_alarm(old, monkeypatch) -> None:

@@ -205,7 +205,9 @@ def test_an_archive_that_begins_later_than_the_chain_says_fails(
     )
     healthy.send([listed], healthy.topics.control)
     healthy.wait_sealed()
-    assert f"begins with entry {begins:,}" in passing("archive.whole", elsewhere)
+    assert "no archive.destroyed" in failing("archive.whole", elsewhere)  # it was listed before its time
+    over = with_retention(elsewhere, Retention("own", archive_days=-2))
+    assert f"begins with entry {begins:,}" in passing("archive.whole", over)
 
 
 # --- a pipeline that was let go -------------------------------------------------------------------------------------
@@ -282,11 +284,15 @@ def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) 
     owner = sql(let_go.admin_dsn, f"SELECT relowner::regrole::text AS name FROM pg_class WHERE oid = '{LOG}'::regclass")
     member = f"GRANT {owner[0]['name']} TO {who} WITH INHERIT FALSE, SET TRUE"
     rights = [f"GRANT {right} ON {LOG} TO {who}" for right in ("DELETE", "UPDATE (body)", "TRIGGER")]
-    for given in (*rights, member):
-        sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN")
+    become = f"GRANT pg_write_all_data TO {who}"
+    for makes_roles, given in [*(("CREATEROLE", right) for right in (*rights, become)), ("", member)]:
+        sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN NOINHERIT {makes_roles}")
         sql(let_go.admin_dsn, given)
         try:
             assert f"{who} may change" in failing("postgres.privileges", system)
+            if given == member:
+                sql(let_go.admin_dsn, f"ALTER ROLE {who} CREATEROLE")
+                assert f"but {who}, who may make roles" in passing("postgres.privileges", system)
         finally:
             sql(let_go.admin_dsn, f"DROP OWNED BY {who}")
             sql(let_go.admin_dsn, f"DROP ROLE {who}")
@@ -294,9 +300,9 @@ def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) 
 
 
 def test_an_administrator_is_named_and_is_no_fault() -> None:
-    rows = [{"name": "rds_admin", "makes_roles": True}]
+    rows = [{"name": "rds_admin", "administrator": True}]
     assert "but rds_admin, who may make roles" in passing("postgres.privileges", judged_others(rows))
-    failing("postgres.privileges", judged_others([*rows, {"name": "dba", "makes_roles": False}]))
+    failing("postgres.privileges", judged_others([*rows, {"name": "dba", "administrator": False}]))
 
 
 def test_a_trigger_that_is_put_aside_and_a_right_that_was_given_fail(let_go: Pipeline) -> None:

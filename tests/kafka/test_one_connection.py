@@ -63,3 +63,5 @@ def test_a_question_that_it_does_not_answer_is_asked_by_another(
         monkeypatch.setattr(admin._kept.here, "_client", Deaf())
         assert end_offset(kafka, topic, committed=True) == 0
         assert len(made) == 2
+        assert [end_offset(kafka, topic, committed=True) for _ in range(3)] == [0] * 3
+        assert len(made) == 3  # the deaf one is asked no more

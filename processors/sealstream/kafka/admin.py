@@ -47,6 +47,10 @@ class _Kept:
         self.heard: list[KafkaError] = []
         self._client: AdminClient | None = None
 
+    def drop(self) -> None:
+        """It gave no answer: the next question makes another."""
+        self._client = None
+
     def client(self) -> AdminClient:
         if self._client is None:  # one that has nothing to deliver counts as false
             self._client = _client(self.kafka, _first_try_s(), self.heard)
@@ -98,6 +102,8 @@ def answers(
             unanswered = any(isinstance(each, KafkaError) and each.code() in _NO_ANSWER for each in found.values())
         except KafkaException as error:
             failure, unanswered = error, error_of(error).code() in _NO_ANSWER
+        if unanswered and (kept := getattr(_kept, "here", None)) is not None:
+            kept.drop()
         reason = most_telling(heard) if unanswered else None
         if reason is not None and is_lasting(reason):  # a certificate, a password: told aside alone
             raise Unavailable(f"{doing}: Kafka at {kafka.bootstrap}: {in_words(reason, kafka)}") from failure
@@ -118,6 +124,7 @@ def _asked(
     kept: _Kept | None = getattr(_kept, "here", None)
     if kept is not None and kept.kafka == kafka and patience_s == _first_try_s():
         client = kept.client()
+        client.poll(0)  # what is reported only now is of the question before
         del kept.heard[:]
     else:
         kept, client = None, _client(kafka, patience_s, heard)

@@ -2,23 +2,24 @@
 
 Asked only where the archive lacks what Kafka has: then entries are so old that their time in the archive was over. What
 lists them was sealed after that; so only that part of the topic is read. It is believed as far as the policy goes: what
-is listed before its time counts for nothing.
+is listed before its time counts for nothing, by the time that Kafka's own entry says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from sealstream.errors import InvalidEvent
+from sealstream.errors import InputLost, InvalidEvent, Unavailable
 from sealstream.events import check_metadata, format_timestamp, parse_timestamp
-from sealstream.kafka import KafkaSettings, offset_reaching, read_until_end
+from sealstream.kafka import CommittedReader, KafkaSettings, Record, offset_reaching, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.archive import DESTROYED_ACTION, SegmentName, parse_archive_key
 from sealstream.sealing import Written, read_written, split_sealed
 
 __all__ = ["Destroyed"]
 
+_WAIT_S = 5.0
 _NEEDLE = b'"action":"' + DESTROYED_ACTION.encode() + b'"'
 
 
@@ -44,22 +45,34 @@ class Destroyed:
         for name in sorted(self._listed(), key=lambda name: name.first_seq):
             if name.first_seq <= reached <= name.last_seq < seq:
                 reached = name.last_seq + 1
-        return reached == seq
+        return reached == seq and self._is_over(seq - 1)
+
+    def _is_over(self, seq: int) -> bool:
+        """Whether the policy's time is over for this entry, as the topic has it, and so for all before it."""
+        topic = ChainTopics.of(self._chain.name, self._chain.prefix).chain
+        offset = offset_reaching(self._kafka, topic, lambda record: _written(record).seq >= seq)
+        with CommittedReader(self._kafka, topic, offset) as reader:
+            records = reader.read(1, _WAIT_S)
+        if not records or _written(records[0]).seq != seq:
+            return False
+        return parse_timestamp(_written(records[0]).sequenced_at) <= self._ended()
+
+    def _ended(self) -> datetime:
+        return self._clock() - timedelta(days=self._chain.retention.archive_days + 1)
 
     def _listed(self) -> set[SegmentName]:
         if self._names is None:
-            self._names = set(self._read())
+            try:
+                self._names = set(self._read())
+            except InputLost as error:
+                raise Unavailable(f"the chain's topic is being trimmed by another sink: {error}") from error
         return self._names
 
     def _read(self) -> list[SegmentName]:
         topic = ChainTopics.of(self._chain.name, self._chain.prefix).chain
         days = timedelta(days=self._chain.retention.archive_days)
         since = format_timestamp(parse_timestamp(self._oldest.sequenced_at) + days)
-        begin = offset_reaching(
-            self._kafka,
-            topic,
-            lambda record: read_written(split_sealed(record.value or b"").body).sequenced_at >= since,
-        )
+        begin = offset_reaching(self._kafka, topic, lambda record: _written(record).sequenced_at >= since)
         found = []
         for records in read_until_end(self._kafka, topic, begin):
             for record in records:
@@ -77,9 +90,16 @@ class Destroyed:
         except InvalidEvent:
             return []
         parsed = [parse_archive_key(str(item["object"])) for item in (entry.metadata or {})["segments"]]
-        ended = self._clock() - timedelta(days=self._chain.retention.archive_days + 1)
-        return [
-            name
-            for _, name in filter(None, parsed)
-            if name.chain == self._chain.name and datetime.fromisoformat(name.date).replace(tzinfo=UTC) <= ended
-        ]
+        ended = self._ended().date()
+        return [name for _, name in filter(None, parsed) if name.chain == self._chain.name and _day(name) <= ended]
+
+
+def _day(name: SegmentName) -> date:
+    try:
+        return date.fromisoformat(name.date)
+    except ValueError:
+        return date.max  # no day: whoever listed it has made it up
+
+
+def _written(record: Record) -> Written:
+    return read_written(split_sealed(record.value or b"").body)

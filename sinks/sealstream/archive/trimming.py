@@ -34,7 +34,7 @@ from sealstream.kafka import (
 )
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.archive import MANIFESTS, SegmentName, archive_prefix, parse_archive_key
-from sealstream.layout.holds import Hold, covering
+from sealstream.layout.holds import Hold
 from sealstream.sealing import Sealed, Written, read_written, split_sealed
 
 __all__ = ["INPUT_DAYS", "KEPT_ENTRIES", "Trimmer"]
@@ -164,7 +164,8 @@ class Trimmer:
                     f"{self._topics.segments} says of the segment {holding.name.decimal}"
                 )
             if segment.chain_offset > start_offset(self._kafka, topic):
-                if covering(self._holds(), holding.name.date):  # last of all: looking has taken a while
+                # Last of all, since looking has taken a while; and of all that goes, also of what the archive lacks.
+                if any(hold.covers_any(first.sequenced_at[:10], holding.name.date) for hold in self._holds()):
                     return
                 trim(self._kafka, topic, segment.chain_offset)
             self._chain_done = holding.name
@@ -208,7 +209,8 @@ class Trimmer:
             low, high = 0, len(listed)
             while high - low > 1:
                 middle = (low + high) // 2
-                low, high = (middle, high) if begins(self._look(listed[middle])) else (low, middle)
+                begun = self._begins(listed[middle], begins, destroyed)
+                low, high = (middle, high) if begun else (low, middle)
             listed = listed[low:]
             next_seq = listed[0].name.first_seq if listed else 0
         for item in listed:
@@ -217,9 +219,10 @@ class Trimmer:
             try:
                 holding = self._look(item)
             except (Forked, Misconfigured):
-                if destroyed is not None and destroyed.names(item.name):
-                    return  # meanwhile: the next round begins behind it
-                raise
+                if destroyed is None or not destroyed.names(item.name):
+                    raise
+                self._chain_done = None  # meanwhile: the next round looks anew where the archive begins
+                return
             if instant(holding.fold.last_us) > before:
                 return
             yield holding

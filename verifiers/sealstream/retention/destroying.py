@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, Bucket, ColumnMaker, StoredSegment
 from sealstream.archive.holdings import Holding
-from sealstream.errors import Forked, Held
+from sealstream.errors import Forked, Held, NotCanonical
 from sealstream.layout import ChainSettings, retention_members
 from sealstream.layout.archive import SegmentName
 from sealstream.layout.holds import Hold, covering
+from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.retention.archived_month import SealedStatements, look_at, statements_of
 
 __all__ = [
@@ -89,7 +90,7 @@ def ended_segments(
     try:
         bucket.check()
         moment = _moment(bucket) - margin
-        beginning, segments = listed_beginning(store.segments(), said)
+        beginning, segments = listed_beginning(store, store.segments(), said, replayed=archive.replayed)
         due, stops = _due(segments, chain, holds, online_from, moment)
         expected = _expected(beginning, segments, said)
         statements: dict[SegmentName, Mapping[str, object]] = {}
@@ -207,7 +208,7 @@ def destroy_listed(
     gone = 0
     try:
         bucket.check()
-        beginning, rest = listed_beginning(store.segments(), listed)
+        beginning, rest = listed_beginning(store, store.segments(), listed, replayed=archive.replayed)
         if beginning and not rest:
             raise Held("all that is archived is listed as destroyed: the newest segment stays")
         moment = _moment(bucket)
@@ -224,12 +225,17 @@ def destroy_listed(
 
 
 def listed_beginning(
-    there: Iterable[StoredSegment], listed: Iterable[Mapping[str, Any]]
+    store: ArchiveStore,
+    there: Iterable[StoredSegment],
+    listed: Iterable[Mapping[str, Any]],
+    *,
+    replayed: bool = False,
 ) -> tuple[list[tuple[StoredSegment, list[Mapping[str, Any]]]], list[StoredSegment]]:
     """The beginning of the archive that is listed as destroyed, each segment with what lists say of it; and the rest.
 
-    Only a beginning may go. What is listed elsewhere, or is not there, counts for nothing: whoever may write to the
-    control topic could else have one list sealed that stops every destruction for ever.
+    Only a beginning may go. What is listed elsewhere, is not there, or is listed otherwise than it is, counts for
+    nothing: whoever may write to the control topic could else have one list sealed that tears a hole, or that stops
+    every destruction for ever.
     """
     by_keys: dict[tuple[object, object], list[Mapping[str, Any]]] = {}
     for item in listed:
@@ -237,11 +243,27 @@ def listed_beginning(
     beginning: list[tuple[StoredSegment, list[Mapping[str, Any]]]] = []
     segments = iter(there)
     for segment in segments:
-        items = by_keys.get((segment.name.object_key, segment.name.manifest_key))
-        if items is None:
+        items = by_keys.get((segment.name.object_key, segment.name.manifest_key), [])
+        true = [item for item in items if _is_true(store, segment, item, replayed)]
+        if not true:
             return beginning, [segment, *segments]
-        beginning.append((segment, items))
+        beginning.append((segment, true))
     return beginning, []
+
+
+def _is_true(store: ArchiveStore, segment: StoredSegment, item: Mapping[str, Any], replayed: bool) -> bool:
+    """Whether an item says of a segment what its manifest does, which goes last."""
+    version = segment.manifest.counting(None if replayed else item["manifest_version"])
+    if version is None:
+        return False
+    data = store.read(segment.manifest.key, version, MAX_MANIFEST_BYTES)
+    try:
+        manifest = parse_manifest(data)
+    except NotCanonical:
+        return False
+    same_version = replayed or manifest.object_version == item["object_version"]
+    digests = (sha256(data).hexdigest(), manifest.object_sha256.hex())
+    return same_version and digests == (item["manifest_sha256"], item["object_sha256"])
 
 
 def _expected(

@@ -201,9 +201,10 @@ def _archive(
                 if latest > until:
                     break
                 ends[segment.name] = latest
+        beginning, _ = listed_beginning(store, segments, listed, replayed=archive.replayed)
     finally:
         store.close()
-    said = {segment.name for segment, _ in listed_beginning(segments, listed)[0]}
+    said = {segment.name for segment, _ in beginning}
     for is_listed, names in groupby(ends, key=lambda name: name in said):
         for month, together in _by_month(names):
             over = [ends[name] for name in together]

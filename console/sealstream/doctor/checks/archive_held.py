@@ -15,7 +15,7 @@ from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, u
 from sealstream.events import parse_timestamp
 from sealstream.health.judging import said_age
 from sealstream.layout import ChainSettings
-from sealstream.layout.archive import DESTROYED_ACTION, MANIFESTS, archive_prefix
+from sealstream.layout.archive import DESTROYED_ACTION, MANIFESTS, archive_prefix, parse_archive_key
 from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 
 __all__ = ["CHECKS", "judged_hosts"]
@@ -90,14 +90,20 @@ def _whole_of(asking: Asking, chain: ChainSettings) -> Outcome:
 
 
 def _destroyed(asking: Asking, chain: ChainSettings, gone: set[str], first: int | None) -> dict[str, int]:
-    """By key of an object that is listed as destroyed: the entry behind it. Of the archive, where Postgres knows of no
-    list that explains what is gone, or where the archive begins.
+    """By key of an object that is listed as destroyed, its time being over: the entry behind it.
+
+    Of the archive, where Postgres knows of no list that explains what is gone, or where the archive begins.
     """
     found: dict[str, int] = {}
     for ask in (asking.statements, asking.archived_statements):
         for entry in ask(chain, (DESTROYED_ACTION,)):
+            over = parse_timestamp(entry.written.sequenced_at) - timedelta(days=chain.retention.archive_days)
             for item in (entry.metadata or {})["segments"]:
-                found[str(item["object"])] = int(item["last_seq"]) + 1
+                parsed = parse_archive_key(str(item["object"]))
+                if parsed is None or (parsed[1].chain, parsed[1].last_seq) != (chain.name, item["last_seq"]):
+                    continue
+                if parsed[1].date < f"{over:%Y-%m-%d}":
+                    found[str(item["object"])] = int(item["last_seq"]) + 1
         if gone <= found.keys() and (not first or first in found.values()):
             break
     return found

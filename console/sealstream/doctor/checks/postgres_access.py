@@ -36,16 +36,18 @@ _MUST_NOT = {
     "reader": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
     "keeper": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
 }
-# Anybody else who may log in, on the log or one of its months, by a right or as the owner, whom a member can become; a
-# superuser may everything, and is no grant. `makes_roles`: an administrator, as of whom `sealstream migrate` is run.
+# Anybody else who may log in, on the log or one of its months, by a right, or by one of a role that it can become; a
+# superuser may everything, and is no grant. `administrator`: who makes roles, and may become the owner and no other: as
+# of such a one `sealstream migrate` is run.
 _OTHERS = f"""
-    SELECT DISTINCT r.rolname AS name, r.rolcreaterole AS makes_roles FROM pg_roles r CROSS JOIN (
+    SELECT r.rolname AS name, r.rolcreaterole AND bool_and(g.oid = c.relowner) AS administrator
+    FROM pg_roles r JOIN pg_roles g ON pg_has_role(r.oid, g.oid, 'MEMBER') CROSS JOIN (
         SELECT '{_LOG}'::regclass::oid AS id UNION ALL
         SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass) t JOIN pg_class c ON c.oid = t.id
     WHERE r.rolcanlogin AND NOT r.rolsuper AND (
-        has_table_privilege(r.oid, t.id, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-        OR has_any_column_privilege(r.oid, t.id, 'UPDATE') OR pg_has_role(r.oid, c.relowner, 'MEMBER'))
-    ORDER BY 1
+        g.rolsuper OR has_table_privilege(g.oid, t.id, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+        OR has_any_column_privilege(g.oid, t.id, 'UPDATE') OR g.oid = c.relowner)
+    GROUP BY r.rolname, r.rolcreaterole ORDER BY 1
 """
 _NEWEST = f"SELECT chain, seq FROM {_LOG} ORDER BY sequenced_at DESC LIMIT 1"
 
@@ -115,9 +117,9 @@ def _privileges(asking: Asking) -> Outcome:
 
 
 def judged_others(rows: Sequence[Mapping[str, Any]]) -> Outcome:
-    """Whether nobody but an administrator may change the log. `rows`: who may (`name`, `makes_roles`)."""
-    who = f"may change {_LOG}, its months or some of their columns, or become their owner"
-    others = [str(row["name"]) for row in rows if not row["makes_roles"]]
+    """Whether nobody but an administrator may change the log. `rows`: who may (`name`, `administrator`)."""
+    who = f"may change {_LOG}, its months or some of their columns, or become who may"
+    others = [str(row["name"]) for row in rows if not row["administrator"]]
     if others:
         return failed(f"{', '.join(others)} {who}", to_do="REVOKE it: no role that logs in needs it")
     administrators = [str(row["name"]) for row in rows]

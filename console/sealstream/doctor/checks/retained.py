@@ -51,7 +51,7 @@ def _promised(asking: Asking) -> Outcome:
 def _sealed(asking: Asking, chain: ChainSettings) -> Retention:
     """Entry 0's promise, and what extensions have made of it; what has left Postgres went by all that stood before."""
     extended = [(entry.metadata or {}).get("to") for entry in asking.statements(chain, (RETENTION_EXTENDED,))]
-    gone = [(entry.metadata or {}).get("retention") for entry in asking.statements(chain, _LET_GO)]
+    gone = [said for entry in asking.statements(chain, _LET_GO) if (said := (entry.metadata or {}).get("retention"))]
     try:
         first = [(asking.entry_0(chain).metadata or {}).get("retention")]
     except Unavailable:
