@@ -40,13 +40,13 @@ check: setup ## style, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/devstack/test_namespace.py
 
-test: check ## check, then every test against real Kafka, PostgreSQL and S3
+test: check ## check, then the tests against real Kafka, PostgreSQL and S3 (`make long` has the rest)
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 rebuild: setup ## every test of reconcile, repair and replay, the long ones too: killed, read through, live
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/rebuild
 
-long: setup ## what `make test` has no time for: every command of the docs, servers with TLS and ACLs, systemd, kill after kill
+long: setup ## what `make test` has no time for: retention, doctor, reviews, servers with TLS and ACLs, systemd, every command of the docs
 	SEALSTREAM_LONG_TESTS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --ignore=tests/express --ignore-glob="tests/deploy/test_containers*.py"
 
 watch: setup ## all tests of the watch, the long ones too: workers and roll-up killed and rebalanced at random

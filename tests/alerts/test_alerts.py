@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, say
 
 from sealstream.alerts import fold
@@ -19,6 +20,8 @@ from sealstream.cli.settings import load_settings, write_settings
 from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import Entry, SegmentLimits, WrittenFields
 from sealstream.layout.alerts import Alert, alert_id
+
+pytestmark = long_run
 
 FIRST, SECOND, THIRD, OF_ADDRESS = (alert_id("d", "main", "actor", "u", str(n)) for n in range(4))
 

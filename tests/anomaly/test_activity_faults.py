@@ -18,6 +18,8 @@ from sealstream.anomaly import Pace
 from sealstream.errors import Fenced, Unavailable
 from sealstream.kafka import CommittedReader, Record, TransactionalProducer
 
+pytestmark = long_run
+
 QUICK = Pace(max_entries=60, wait_s=0.01, quiet_s=0.1, open_s=0.3, read_back_s=1.0)
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from tests.anomaly.conftest import Board, Chain, until
+from tests.long_runs import long_run
 
 from sealstream.anomaly import ActivityRollUp, Pace
 from sealstream.anomaly.beginning import read_positions
@@ -14,6 +15,8 @@ from sealstream.errors import ChainBroken, Fenced, HistoryLost, InputLost, Misco
 from sealstream.kafka import KafkaSettings, create_topics, trim
 from sealstream.layout import ChainTopics, Figures, figures
 from sealstream.layout.activity import ActivityPosition, ActivityTopics
+
+pytestmark = long_run
 
 SOON = Pace(wait_s=0.02, quiet_s=0.15, open_s=0.3, read_back_s=2.0)
 NEVER = Pace(wait_s=0.02, quiet_s=1e9, open_s=1e9)

@@ -20,6 +20,8 @@ from sealstream.kafka import KafkaSettings, set_offsets
 from sealstream.layout.alerts import decode_alert
 from sealstream.layout.workers import worker_group
 
+pytestmark = long_run
+
 
 @pytest.fixture
 def bench(kafka: KafkaSettings, tmp_path: Path) -> Iterator[WatchBench]:

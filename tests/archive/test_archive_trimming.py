@@ -268,9 +268,9 @@ def test_a_segment_waits_for_no_trimming(old) -> None:
     o.s.chain.events(45, after_s=0.0001)
     o.s.publish()
     size = sink.next_seq
+    sink.step()  # one segment's trimming at most, until it has been fetched
     sink.step()
     assert sink.next_seq > size
-    assert o.start(o.s.topics.raw) == 0
     sink.close()
 
 

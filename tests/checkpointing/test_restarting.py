@@ -15,6 +15,8 @@ from sealstream.kafka import CommittedReader, TransactionalProducer, trim
 from sealstream.layout import CheckpointHeaders, SegmentLimits
 from sealstream.sealing import EMPTY_RANGE, Checkpoint, extend, new_signing_key, sign_checkpoint, signer
 
+pytestmark = long_run
+
 
 class Calls:
     """Counts calls of a process on its stores; one of them fails, before or after it was carried out."""

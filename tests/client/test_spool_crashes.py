@@ -15,11 +15,15 @@ import textwrap
 from collections import defaultdict
 from pathlib import Path
 
+from tests.long_runs import long_run
+
 from sealstream.client.spool_drain import drain_spool
 from sealstream.events import digest, validate_event
 from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainSettings, ChainTopics
 from sealstream.sequencer.deduplication import Deduplication
+
+pytestmark = long_run
 
 # The application. `Dying(point)` makes the process kill itself before (even) or after (odd) its point/2-th call that
 # touches the disk, or, `torn`, in the middle of it.

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from tests.long_runs import long_run
 
+pytestmark = long_run
+
 ROOT = Path(__file__).parents[2]
 IMPORT_ROOTS = [str(path.parent) for path in ROOT.glob("*/sealstream")]
 

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.doctor.looking import failing, later, passing, system_for, unasked
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, sql
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
@@ -26,6 +27,8 @@ from sealstream.layout import Retention, named_retention, retention_members
 from sealstream.layout.tables import migrations
 from sealstream.retention import StoredMonth
 from sealstream.reviews import Cadence
+
+pytestmark = long_run
 
 LOG = "public.audit_log"
 

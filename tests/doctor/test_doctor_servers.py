@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from tests.doctor.looking import failing, passing, unasked
+from tests.long_runs import long_run
 from tests.pipeline import sql
 
 from sealstream.access import person_at_this_machine
@@ -38,6 +39,8 @@ from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.kafka.probing import Rule, would_take
 from sealstream.layout import ChainSettings, ChainTopics, Retention
 from sealstream.layout.archive import CANARIES, ENTRIES, MANIFESTS, archive_prefix
+
+pytestmark = long_run
 
 
 @pytest.fixture

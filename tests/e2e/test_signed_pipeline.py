@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, sql, wait_until
 from tests.verify.test_verify_postgres import as_superuser
 
@@ -19,6 +20,8 @@ from sealstream.events import WHY_REFUSED
 from sealstream.layout import SegmentLimits
 from sealstream.sealing import EventSigner, new_signing_key, producer_key_name, signer
 from sealstream.verify import FaultKind
+
+pytestmark = long_run
 
 NODE_READER = Path(__file__).parents[2] / "examples/verify-in-node/signatures.mjs"
 SOURCE = {"service": "billing", "host": "till-1"}

@@ -34,6 +34,8 @@ from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import Alert, encode_alert
 from sealstream.sealing import new_signing_key, signer
 
+pytestmark = long_run
+
 LOCAL = {"allow_networks": ["127.0.0.0/8"]}
 
 

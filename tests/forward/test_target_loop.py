@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.forward.conftest import LOOPBACK, SECRET, make_alert, unique
 from tests.forward.receivers import HttpReceiver, Reply, Request
+from tests.long_runs import long_run
 from tests.postgres.conftest import SealedChain
 
 from sealstream.forward import Sources, Target, TargetLoop, message_in, open_letters, sender_of, settle
@@ -30,6 +31,8 @@ from sealstream.layout import Figures, TopicConfig, figures
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import Alert, encode_alert
 from sealstream.layout.forwarding import ForwardTopics, Place
+
+pytestmark = long_run
 
 PARTITIONS = 3
 

@@ -20,6 +20,8 @@ from sealstream.layout import figures
 from sealstream.layout.figures import ALL, FIGURES, figures_of
 from sealstream.sealing import new_signing_key, signer
 
+pytestmark = long_run
+
 Running = tuple[Pipeline, dict[str, Watched]]
 
 

@@ -27,6 +27,8 @@ from sealstream.errors import Unavailable
 from sealstream.importers import IMPORTERS, Composer, Event, Record, records_of
 from sealstream.kafka import end_offset
 
+pytestmark = long_run
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 

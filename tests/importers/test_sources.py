@@ -27,6 +27,9 @@ def made(importer: Importer, data: str | bytes, modified: datetime | None = None
     composer = Composer(importer, modified)
     found: list[Any] = []
     for record in records_of([data.encode() if isinstance(data, str) else data], importer):
+        if isinstance(record, Unreadable):
+            found.append(record.why)
+            continue
         assert isinstance(record, Record)
         try:
             event = composer.event(record)

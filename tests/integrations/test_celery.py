@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 from tests.integrations.conftest import child_environment
+from tests.long_runs import long_run
 from tests.pipeline import wait_until
 
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings
+
+pytestmark = long_run
 
 Events = Callable[[int], list[dict[str, Any]]]
 APP = "tests.integrations.celery_app"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, say, sql, wait_until
 
 from sealstream.cli.settings import write_settings
@@ -23,6 +24,8 @@ from sealstream.reports.page import render
 from sealstream.reports.pdf import find_chromium, print_pdf
 from sealstream.reports.settings import ReportSection
 from sealstream.search import parse
+
+pytestmark = long_run
 
 MONTH = datetime.now(UTC).strftime("%Y-%m")
 OF_CLIENT = {"actor_id": "sealstream/client", "actor_type": "system", "result": "failure"}

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -204,8 +205,17 @@ def test_a_list_is_no_command(over: Over) -> None:
         otherwise = [item | {member: "ab" * 32}, *items[1:]]
         assert over.destroy({"segments": otherwise}) == 0  # nothing, and no hole
         assert [each.members for each in over.ended(listed=otherwise).segments] == items
-    newest = over.s.stored_segments()[-1].name
-    whole = [*items, item | {"object": newest.object_key, "manifest": newest.manifest_key}]
+    stored, manifest = over.s.stored_segments()[-1], over.s.manifests()[-1]
+    newest, version = stored.name, stored.manifest.versions[0].version_id
+    last = {
+        "object": newest.object_key,
+        "object_version": manifest.object_version,
+        "object_sha256": manifest.object_sha256.hex(),
+        "manifest": newest.manifest_key,
+        "manifest_version": version,
+        "manifest_sha256": sha256(over.s.bucket.read(newest.manifest_key, version or "", 2**20)).hexdigest(),
+    }
+    whole = [*items, item | last]
     with pytest.raises(Held, match="the newest segment stays"):
         over.destroy({"segments": whole})
     endless = SegmentName(newest.chain, newest.date, 0, 2**53 - 1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import as_role, sql
 from tests.rebuild.made_chain import fill_postgres
 from tests.retention.aged_chain import PCI, Aged, when
@@ -22,6 +23,8 @@ from sealstream.rebuild.months import Keeper
 from sealstream.retention import PostgresExpiry, StoredMonth, expiring, plan
 from sealstream.sealing import new_signing_key, read_written, signer, split_sealed
 from sealstream.verify import ChainIdentity, Verification, verify_postgres
+
+pytestmark = long_run
 
 LOG = "audit.example.com/tests"
 

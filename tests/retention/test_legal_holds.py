@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.archive.conftest import Stage
+from tests.long_runs import long_run
 
 import sealstream.archive.sink as sink_module
 from sealstream.archive import Trimmer, apply_holds
@@ -23,6 +24,8 @@ from sealstream.kafka import start_offset
 from sealstream.layout import Retention
 from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET, MAX_HOLDS, Hold, after_statement, hold_members, read_hold
 from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_archive
+
+pytestmark = long_run
 
 
 def says(s: Stage, action: str, hold: Hold) -> None:

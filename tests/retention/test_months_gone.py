@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import as_role, sql
 from tests.rebuild.made_chain import fill_postgres
 from tests.retention.aged_chain import PCI, Aged, when
@@ -30,6 +31,8 @@ from sealstream.rebuild import Sources, reconcile
 from sealstream.retention import expired_statement_id
 from sealstream.sealing import new_signing_key, read_written, signer, split_sealed
 from sealstream.verify import ChainIdentity, FaultKind, Report, Verification, verify_kafka, verify_postgres
+
+pytestmark = long_run
 
 LOG = "audit.example.com/tests"
 EXPIRE = "SELECT audit_month_expire($1, $2::text::timestamptz, $3, $4, $5::text::uuid)"

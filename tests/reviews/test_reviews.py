@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said
 from tests.pipeline_past import seal_in_the_past
 
@@ -20,6 +21,8 @@ from sealstream.layout import SegmentLimits
 from sealstream.layout.alerts import alert_id
 from sealstream.reports import Period
 from sealstream.reviews import review_id
+
+pytestmark = long_run
 
 AGO = timedelta(days=1)
 LEFT, JUDGED = (alert_id("d", "main", "actor", "u", str(n)) for n in range(2))

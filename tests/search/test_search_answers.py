@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from tests.long_runs import long_run
 from tests.search.conftest import NOW, Searchable
 from tests.search.questions import COUNTS, QUERIES
 
@@ -25,6 +26,8 @@ from sealstream.search import (
 from sealstream.search.cursors import cursor_after
 from sealstream.search.fields import searchable as field_of
 from sealstream.search.matching import scalar_text, value_at
+
+pytestmark = long_run
 
 
 @pytest.fixture(scope="module", params=["postgres", "archive"])

@@ -12,12 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import say, wait_until
 from tests.search.conftest import Searchable
 from tests.web.conftest import start_service
 
 from sealstream.kafka import read_until_end
 from sealstream.layout import ChainTopics
+
+pytestmark = long_run
 
 
 def reads(searchable: Searchable, chain: str) -> list[dict[str, Any]]:

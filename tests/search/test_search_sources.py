@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import as_role, say, sql
 from tests.search.conftest import NOW, Searchable
 from tests.search.test_search_answers import expected
@@ -31,6 +32,8 @@ from sealstream.search import (
     parse,
 )
 from sealstream.search.archive_reading import Limit, reading
+
+pytestmark = long_run
 
 QUERIES = ("", "actor:user-1* -action:read", "after:2026-09-01 before:2026-11-01", "seq:40..120", "after:0001-01-01")
 

@@ -19,6 +19,8 @@ from sealstream.cli.settings import write_settings
 from sealstream.devstack.ports import free_port
 from sealstream.layout import Figure, figures
 
+pytestmark = long_run
+
 APPLICATION = Path(__file__).with_name("application.py")
 WHOLE = {"GET /patients", "sealstream emit", "sealstream seal", "sealstream store"}
 SLACK_NS = 1_000_000  # Kafka's times are in whole milliseconds

@@ -13,11 +13,14 @@ from typing import Any
 import httpx
 import pytest
 from msgspec.structs import replace
+from tests.long_runs import long_run
 from tests.web.conftest import EVENTS, Served, make_token
 
 from sealstream.errors import Misconfigured
 from sealstream.web import Token, TokenFile, new_token
 from sealstream.web.searching import remarks_for
+
+pytestmark = long_run
 
 
 def found(answer: httpx.Response) -> list[dict[str, Any]]:

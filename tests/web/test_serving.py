@@ -12,12 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline, Said, sql, wait_until
 from tests.web.conftest import Served, make_token, start_service
 
 from sealstream.web.limits import Buckets, address_key
 from sealstream.web.settings import is_loopback
 from sealstream.web.verifying import Verifications
+
+pytestmark = long_run
 
 
 def test_it_refuses_to_be_reached_from_elsewhere_without_a_token(served: Served, tmp_path: Path) -> None:

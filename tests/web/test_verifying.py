@@ -15,6 +15,8 @@ from tests.pipeline import wait_until
 from sealstream.errors import Misconfigured
 from sealstream.web.verifying import Verifications
 
+pytestmark = long_run
+
 HOLDS = {"store": "kafka", "verdict": "holds", "exit_code": 0}
 
 

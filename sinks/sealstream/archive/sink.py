@@ -62,6 +62,7 @@ __all__ = ["ArchiveSink"]
 _BATCH = 10_000
 _AHEAD_KB = 16_384
 _ENTRY_WAIT_S = 30.0
+_LOOK_S = 0.05  # for a segment that waits, between one that is trimmed and the next
 _REMEMBERED_ENTRIES = 250_000
 """Somewhat more than the sequencer remembers repeats for: how far a restart looks for a sealed statement."""
 
@@ -141,7 +142,7 @@ class ArchiveSink:
             return True
         if self._watch is not None:
             return self._await_seal(self._watch)
-        segment = self._segments.next(0.0 if self._trim_is_due() else self._poll_s)
+        segment = self._segments.next(_LOOK_S if self._trim_is_due() else self._poll_s)
         if segment is None:
             return self._trim_is_due() and self._trim()
         self._archive(segment, self._position)

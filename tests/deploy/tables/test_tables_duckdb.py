@@ -8,8 +8,11 @@ import duckdb
 from tests.deploy.tables.asked import expected_answers
 from tests.deploy.tables.conftest import Lake
 from tests.deploy.tables.tables import questions, statements
+from tests.long_runs import long_run
 
 from sealstream.layout.parquet import PARQUET_COLUMNS
+
+pytestmark = long_run
 
 
 def opened(folder: Path) -> duckdb.DuckDBPyConnection:

@@ -19,6 +19,7 @@ from tests.deploy.terraform.aws_calls import (
 )
 from tests.deploy.terraform.iam import Request, allowed, statements
 from tests.deploy.terraform.module import ACCOUNT, VALUES
+from tests.long_runs import long_run
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.archive.canary import sweep_canaries, try_canary
@@ -32,6 +33,8 @@ from sealstream.health.lagging import archive_answers
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import Retention
 from sealstream.verify import ChainIdentity, Verification, verify_archive
+
+pytestmark = long_run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
