@@ -26,6 +26,8 @@ from tests.web.test_serving import certificate
 
 from sealstream.client import Redaction
 
+pytestmark = long_run
+
 
 @long_run
 @pytest.mark.timeout(900)

@@ -19,11 +19,14 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from tests.long_runs import long_run
 
 from sealstream.client import AuditClient
 from sealstream.errors import Misconfigured
 from sealstream.integrations.asgi import Actor, AuditMiddleware, describe, emitted_already
 from sealstream.integrations.proxies import TrustedProxies
+
+pytestmark = long_run
 
 Events = Callable[[int], list[dict[str, Any]]]
 Serve = Callable[..., str]

@@ -14,11 +14,14 @@ import httpx
 import psycopg
 import pytest
 from tests.integrations.conftest import child_environment, gunicorn, uvicorn_workers
+from tests.long_runs import long_run
 
 from sealstream.events import validate_event
 from sealstream.kafka import KafkaSettings
 from sealstream.layout import ChainSettings, OutboxTables
 from sealstream.relaying import OutboxRelay, OutboxStatus, outbox_status
+
+pytestmark = long_run
 
 Events = Callable[[int], list[dict[str, Any]]]
 SITE = "tests.integrations.django_shop.site"

@@ -10,6 +10,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Said, say
 from tests.search.conftest import NOW, Searchable
 
@@ -17,6 +18,8 @@ from sealstream.cli.settings import load_settings
 from sealstream.cli.tailing import follow, last_found
 from sealstream.sealing import entry_hash
 from sealstream.search import Found, parse
+
+pytestmark = long_run
 
 
 @pytest.fixture

@@ -10,10 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import Pipeline
 from tests.verify.conftest import Built
 
 from sealstream.sealing import new_signing_key, open_checkpoint, signer
+
+pytestmark = long_run
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import duckdb
 import pytest
+from tests.long_runs import long_run
 from tests.pipeline import wait_until
 from tests.web.conftest import EVENTS, Served
 
 from sealstream.mappings import SCHEMAS, SchemaName, entry_of
 from sealstream.sealing import entry_hash, open_checkpoint, split_sealed
+
+pytestmark = long_run
 
 
 def test_found_entries_are_the_sealed_bytes(served: Served) -> None:
