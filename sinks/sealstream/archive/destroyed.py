@@ -2,7 +2,7 @@
 
 Asked only where the archive lacks what Kafka has: then entries are so old that their time in the archive was over. What
 lists them was sealed after that; so only that part of the topic is read. It is believed as far as the policy goes: what
-is listed before its time counts for nothing, by the time that Kafka's own entry says.
+is listed before its time counts for nothing, by the time that Kafka's own entry says. Reads only.
 """
 
 from __future__ import annotations
