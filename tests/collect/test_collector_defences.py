@@ -224,9 +224,11 @@ def test_limits_hold_for_a_key_and_for_who_guesses(collected: Collected, tmp_pat
             return httpx.post(f"{url}/v1/events", content=json.dumps(event()), headers=mine, timeout=30)
 
         with ThreadPoolExecutor(8) as pool:  # at once, since the limit lets one more through each second and a half
+            begun = time.monotonic()
             answers = list(pool.map(post, range(40)))
+            took = time.monotonic() - begun
         assert {answer.status_code for answer in answers} == {202, 429}
-        assert sum(answer.status_code == 202 for answer in answers) >= 10
+        assert 10 <= sum(answer.status_code == 202 for answer in answers) <= 13 + took * 40 / 60
         assert min(int(answer.headers["retry-after"]) for answer in answers if answer.status_code == 429) >= 1
         other = mine | {"authorization": f"Bearer {collected.keys['acme']}"}  # whose limit is its own
         assert httpx.post(f"{url}/v1/events", content=json.dumps(event()), headers=other).status_code == 202

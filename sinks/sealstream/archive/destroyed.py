@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from sealstream.errors import InputLost, InvalidEvent, Unavailable
 from sealstream.events import check_metadata, format_timestamp, parse_timestamp
@@ -18,6 +19,8 @@ from sealstream.layout.archive import DESTROYED_ACTION, SegmentName, parse_archi
 from sealstream.sealing import Written, read_written, split_sealed
 
 __all__ = ["Destroyed"]
+
+_T = TypeVar("_T")
 
 _WAIT_S = 5.0
 _NEEDLE = b'"action":"' + DESTROYED_ACTION.encode() + b'"'
@@ -45,7 +48,13 @@ class Destroyed:
         for name in sorted(self._listed(), key=lambda name: name.first_seq):
             if name.first_seq <= reached <= name.last_seq < seq:
                 reached = name.last_seq + 1
-        return reached == seq and self._is_over(seq - 1)
+        return reached == seq and self._asked(lambda: self._is_over(seq - 1))
+
+    def _asked(self, ask: Callable[[], _T]) -> _T:
+        try:
+            return ask()
+        except InputLost as error:
+            raise Unavailable(f"the chain's topic is being trimmed by another sink: {error}") from error
 
     def _is_over(self, seq: int) -> bool:
         """Whether the policy's time is over for this entry, as the topic has it, and so for all before it."""
@@ -62,10 +71,7 @@ class Destroyed:
 
     def _listed(self) -> set[SegmentName]:
         if self._names is None:
-            try:
-                self._names = set(self._read())
-            except InputLost as error:
-                raise Unavailable(f"the chain's topic is being trimmed by another sink: {error}") from error
+            self._names = set(self._asked(self._read))
         return self._names
 
     def _read(self) -> list[SegmentName]:
