@@ -140,6 +140,17 @@ def test_a_promise_that_was_broken_is_a_fault_and_an_event_of_that_name_is_none(
     assert [f.kind for f in verify_archive(s.bucket_settings, asked(s)).faults].count(FaultKind.UNLOCKED) == len(broken)
 
 
+def test_an_extension_beyond_every_calendar_counts_for_nothing(stage) -> None:
+    s = stage()
+    s.chain.events(20)
+    extend(s, A_YEAR, Retention("for ever", 999_999_999_999))
+    s.chain.events(30)
+    s.publish()
+    s.archive_all()
+    s.check()
+    assert [f for f in verify_archive(s.bucket_settings, asked(s)).faults if f.kind is not FaultKind.STALE] == []
+
+
 def test_a_topic_that_was_trimmed_before_the_extension_is_not_missing_its_head(stage) -> None:
     s = stage(at=datetime.now(UTC) - timedelta(days=400), retention=PCI)
     s.chain.events(20)

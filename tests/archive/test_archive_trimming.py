@@ -119,6 +119,22 @@ def test_a_second_sink_that_trims_at_the_same_moment_is_no_lost_input(old, monke
     assert o.start(o.s.topics.raw) == raw + 1
 
 
+def test_a_second_sink_that_trims_the_chain_at_the_same_moment_is_no_fork(old, monkeypatch) -> None:
+    o = old(retention=Retention("pci", archive_days=732, online_days=366))
+    o.grow(130)
+    o.ahead = timedelta(days=367)
+    looked, names = trimming.find_segment, [each.name for each in o.s.stored_segments()]
+
+    def look_and_be_overtaken(kafka, chain, last_seq):
+        if o.start(o.s.topics.chain) == 0:
+            trim(kafka, o.s.topics.chain, looked(kafka, chain, names[1].last_seq).chain_offset)
+        return looked(kafka, chain, last_seq)
+
+    monkeypatch.setattr(trimming, "find_segment", look_and_be_overtaken)
+    o.trim(o.trimmer(kept_entries=0))
+    assert o.start(o.s.topics.chain) > 0
+
+
 def test_what_is_not_archived_yet_is_not_trimmed(old) -> None:
     o = old()
     o.grow(70)

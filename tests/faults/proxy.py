@@ -103,6 +103,11 @@ class Network:
             self._abort(link)
         for server in self._servers:
             server.close()
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.loop.close()
 
     @staticmethod
     def _abort(link: Link) -> None:

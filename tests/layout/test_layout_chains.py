@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sealstream.errors import Misconfigured
-from sealstream.layout import ChainSettings, Retention, SegmentLimits, check_chain_name, check_log_name, named_retention
+from sealstream.errors import Misconfigured, NotCanonical
+from sealstream.layout import (
+    ChainSettings,
+    Retention,
+    SegmentLimits,
+    check_chain_name,
+    check_log_name,
+    named_retention,
+    read_retention,
+    retention_members,
+)
 
 
 @pytest.mark.parametrize("name", ["main", "0", "a" * 39, "phi-0", "a--b", "a-", "main-r", "main-rx2", "r2", "main-r2x"])
@@ -100,3 +109,22 @@ def test_an_unknown_policy_is_refused_with_what_is_known(policy):
 def test_gdpr_alone_is_refused_since_it_names_no_time():
     with pytest.raises(Misconfigured, match="GDPR names no time, your purpose does: gdpr:<duration>"):
         named_retention("gdpr")
+
+
+@pytest.mark.parametrize("policy", ["9999y", "101y", "gdpr:101y", "36601d", "9999m"])
+def test_a_policy_of_more_than_100_years_is_refused(policy):
+    with pytest.raises(Misconfigured, match=r"expected at most 36,600 \(100 years\)"):
+        named_retention(policy)
+
+
+@pytest.mark.parametrize("policy", ["100y", "36600d"])
+def test_a_policy_of_100_years_is_one(policy):
+    longest = named_retention(policy)
+    assert longest.archive_days == 36_600
+    assert read_retention(retention_members(longest)) == longest
+
+
+@pytest.mark.parametrize("days", [{"archive_days": 36_601}, {"online_days": 36_601}, {"archive_days": 2**53 - 1}])
+def test_a_statement_that_promises_more_than_100_years_promises_nothing(days):
+    with pytest.raises(NotCanonical, match="no retention: expected at most 36,600 days"):
+        read_retention({"policy": "x", "archive_days": 366, **days})

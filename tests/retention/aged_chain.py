@@ -30,20 +30,25 @@ def when(n: int) -> datetime:
 class Aged(MadeChain):
     """A chain of three old months, and today's entries; `say` seals what the retention process says."""
 
-    def say(self, month: str, **other: Any) -> int:
+    def expired(self, month: str, /, **other: Any) -> bytes:
+        """What is said when the month leaves; with `other` members, as a liar has it: None takes one away."""
         first, end = self.month_bounds(month)
-        own_id = expired_statement_id(self.settings.origin, "postgres", month)
         metadata = {
             "store": "postgres", "month": month, "first_seq": first, "last_seq": end - 1,
             "first_hash": self.hashes[first].hex(), "last_hash": self.hashes[end - 1].hex(), "reason": "of old",
             "retention": retention_members(PCI), **other,
         }  # fmt: skip
-        self._now = format_timestamp(datetime.now(UTC))
-        value = control_statement(
-            STORE_EXPIRED, id=own_id, timestamp=format_timestamp(month_leaves(month, 366)),
-            actor_id="sealstream/retention", resource_type="store", resource_id="postgres", metadata=metadata,
+        return control_statement(
+            STORE_EXPIRED, id=expired_statement_id(self.settings.origin, "postgres", month),
+            timestamp=format_timestamp(month_leaves(month, 366)),
+            actor_id="sealstream/retention", resource_type="store", resource_id="postgres",
+            metadata={member: value for member, value in metadata.items() if value is not None},
         )  # fmt: skip
-        self._seal("control", value)
+
+    def say(self, month: str, /, **other: Any) -> int:
+        """Seals it."""
+        self._now = format_timestamp(datetime.now(UTC))
+        self._seal("control", self.expired(month, **other))
         return len(self.values) - 1
 
     def sign(self) -> None:

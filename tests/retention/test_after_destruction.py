@@ -24,6 +24,8 @@ from sealstream.cli import retention_destroy, sealed
 from sealstream.events import control_statement, format_timestamp
 from sealstream.kafka import start_offset, trim
 from sealstream.layout import SegmentLimits
+from sealstream.layout.archive import DESTROYED_ACTION
+from sealstream.layout.chains import RETENTION_EXTENDED
 from sealstream.layout.holds import HOLD_SET
 from sealstream.rebuild import Sources, reconcile
 from sealstream.verify import FaultKind, verify_kafka
@@ -57,13 +59,17 @@ def pipeline(make_pipeline: Callable[..., Pipeline], tmp_path_factory: pytest.Te
         made.kill_all()
 
 
-def hold() -> bytes:
+def hold(own: str = "", **more: str) -> bytes:
     """A hold on days that will not come in this test, said in the month that will be destroyed."""
-    own = str(uuid.uuid4())
+    own = own or str(uuid.uuid4())
+    return said(HOLD_SET, {"hold": own, "reason": "a case", "first_day": LATER, **more})
+
+
+def said(action: str, metadata: dict[str, Any]) -> bytes:
+    """What anybody who may write to the control topic can have sealed."""
     return control_statement(
-        HOLD_SET, id=str(uuid.uuid4()), timestamp=format_timestamp(datetime.now(UTC)), actor_id="counsel",
-        actor_type="admin", resource_type="hold", resource_id=own,
-        metadata={"hold": own, "reason": "a case", "first_day": LATER},
+        action, id=str(uuid.uuid4()), timestamp=format_timestamp(datetime.now(UTC)), actor_id="counsel",
+        actor_type="admin", resource_type="chain", resource_id="main", metadata=metadata,
     )  # fmt: skip
 
 
@@ -322,3 +328,30 @@ def test_a_postgres_that_is_lost_comes_back_from_where_the_archive_begins(
     left = retention(pipeline, "run")["left"]
     assert [each["month"] for each in left] == [month(475)]
     assert faults(pipeline) == []
+
+
+def test_what_anybody_had_sealed_against_the_rules_changes_nothing(pipeline: Pipeline) -> None:
+    (stands,) = json.loads(ask(pipeline, "retention", "hold", "list", pipeline.name, "--json").out)
+    sealed_as_gone = next(entry["metadata"] for entry in pipeline.entries() if entry["action"] == DESTROYED_ACTION)
+    beyond = {"policy": "stranger", "archive_days": 2**53 - 1}
+    forged = [
+        hold(stands["hold"], last_day="2099-01-01"),
+        hold(stands["hold"], last_day="2099-02-31"),
+        said(DESTROYED_ACTION, {name: each for name, each in sealed_as_gone.items() if name != "retention"}),
+        said(DESTROYED_ACTION, sealed_as_gone | {"retention": beyond}),
+        said(RETENTION_EXTENDED, {"from": sealed_as_gone["retention"], "to": beyond}),
+    ]
+    pipeline.send(forged, pipeline.topics.control)
+    archive_what_is_open(pipeline, 4_000)  # the archive sink has come past them
+    assert json.loads(ask(pipeline, "retention", "hold", "list", pipeline.name, "--json").out) == [stands]
+    kept = ask(pipeline, "chain", "retention", pipeline.name, "--json")
+    assert json.loads(kept.out)["in_force"]["archive_days"] == 732
+    retention(pipeline, "plan")
+    assert retention(pipeline, "run")["left"] == []
+    assert retention(pipeline, "destroy")["would_go"] == []
+    assert ask(pipeline, "retention", "hold", "apply", pipeline.name).code == 0
+    assert "the chain promises pci" in passing("retention.promised", system_for(pipeline))
+    assert {store: pipeline.verify(store).faults for store in ("postgres", "archive")} == {
+        "postgres": [],
+        "archive": [],
+    }

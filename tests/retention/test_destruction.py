@@ -85,8 +85,16 @@ class Over:
             self.grow(45)
         return members
 
-    def destroy(self, members: dict[str, Any], holds: Sequence[Hold] = ()) -> int:
-        return destroy_listed(self.s.bucket_settings, self.s.chain.settings, lambda: holds, members["segments"])
+    def destroy(self, members: dict[str, Any], holds: Sequence[Hold] = (), online: int | None = None) -> int:
+        gone, kept = destroy_listed(
+            self.s.bucket_settings,
+            self.s.chain.settings,
+            lambda: holds,
+            members["segments"],
+            online_from=lambda: online,
+        )
+        assert kept == ""
+        return gone
 
     def verified(self) -> Report:
         identity = ChainIdentity(self.s.chain.name, self.s.chain.origin, self.s.chain.settings.vkey)
@@ -175,11 +183,10 @@ def test_longer_locks_and_holds_stop_it_when_it_is_planned_and_when_it_is_done(o
     again = over.ended()
     assert [each.name for each in again.segments] == [ended.segments[0].name]
     assert f"{longer.key} is locked until" in again.stops
-    with pytest.raises(Held, match="is locked until"):
-        over.destroy(members)
     over.s.bucket.hold(held.key, held.versions[0].version_id, True)
     with pytest.raises(Held, match="a legal hold stands"):
-        over.destroy({"segments": members["segments"][:1]})
+        over.destroy(members)
+    assert over.s.stored_segments()[0].object.versions  # a manifest that is held keeps its object
     with pytest.raises(Misconfigured):  # S3 itself says no
         over.s.bucket.delete(held.key, held.versions[0].version_id)
     covering = Hold(str(uuid.uuid4()))
@@ -187,6 +194,25 @@ def test_longer_locks_and_holds_stop_it_when_it_is_planned_and_when_it_is_done(o
     assert covering.id in over.ended([covering]).stops
     with pytest.raises(Held, match=covering.id):
         over.destroy(members, [covering])
+    over.s.bucket.hold(held.key, held.versions[0].version_id, False)
+    before = len(over.s.stored_segments())
+    with pytest.raises(Held, match=f"{longer.key} is locked until"):
+        over.destroy(members)
+    assert len(over.s.stored_segments()) == before - 1  # what lies before it is gone, manifest and all
+    assert [f for f in over.verified().faults if f.kind is not FaultKind.STALE] == []
+
+
+def test_what_postgres_still_has_stays(over: Over) -> None:
+    """A month that was brought back after the list was sealed leaves it first, since that needs the archive."""
+    over.wait()
+    ended = over.ended()
+    members = over.say(ended)
+    second = ended.segments[1].name
+    for _ in range(2):
+        with pytest.raises(Held, match="Postgres still has entries of it"):
+            over.destroy(members, online=second.last_seq)
+        assert over.s.stored_segments()[0].name == second
+    assert over.destroy(members) == 2 * (len(ended.segments) - 1)
 
 
 def test_a_list_is_no_command(over: Over) -> None:
@@ -223,13 +249,31 @@ def test_a_list_is_no_command(over: Over) -> None:
     assert [each.members for each in over.ended(listed=[forged, *items[1:]]).segments] == items
     assert [each.members for each in over.ended(listed=[forged, items[0]]).segments] == items[1:]
     kept = over.s.chain.settings._replace(retention=Retention("6y", archive_days=2_196))
-    with pytest.raises(Held, match="6y keeps it until"):
-        destroy_listed(over.s.bucket_settings, kept, tuple, [item])
+    gone, why = destroy_listed(over.s.bucket_settings, kept, tuple, [item])
+    assert gone == 0
+    assert "6y keeps it until" in why
     assert len(over.s.stored_segments()) == before
     liar = [{**each.members, "object_sha256": "ab" * 32} for each in ended.segments]
     over.say(ended, segments=liar)
     told = [fault for fault in over.verified().faults if fault.kind is FaultKind.INVALID]
     assert "its object_sha256 is abab" in told[0].detail
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"retain_until": "2026-99-99T00:00:00.000000Z"}, "its retain_until is no time"),
+        ({"object": "x/date=9999-12-31/y"}, "its key names no day"),
+        ({"object": "x/date=2026-02-31/y"}, "its key names no day"),
+    ],
+)
+def test_a_list_of_nonsense_is_told_and_the_rest_is_verified(over: Over, other: dict[str, str], why: str) -> None:
+    """Else one such list would keep every fault from being told."""
+    over.wait()
+    ended = over.ended()
+    over.say(ended, segments=[{**ended.segments[0].members, **other}])
+    told = [fault for fault in over.verified().faults if fault.kind is FaultKind.INVALID]
+    assert why in told[0].detail
 
 
 def test_a_list_before_its_time_is_told(over: Over) -> None:

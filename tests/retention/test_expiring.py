@@ -136,6 +136,21 @@ def test_what_keeps_a_month(online: Online, s3: Any) -> None:
     assert online.months() == ["2025-03", "2025-04", "2025-05"]
 
 
+@pytest.mark.parametrize(
+    "other", [{"last_seq": 3}, {"last_hash": "ab" * 32}, {"store": "kafka"}, {"action": "store.repaired"}]
+)
+def test_what_another_had_sealed_before_with_its_id_does_not_keep_a_month(online: Online, other: Any) -> None:
+    """The id follows from the month, so whoever may write to the control topic knows it."""
+    action = other.pop("action", "store.expired").encode()
+    forged = online.made.expired("2025-03", **other).replace(b'"action":"store.expired"', b'"action":"%s"' % action)
+    online.made.say_more(online.kafka, forged)
+    left = online.leave()
+    assert (left.month, len(online.said)) == ("2025-03", 1)
+    assert left.statement == len(online.made.values) - 1
+    assert online.leave().month == "2025-04"
+    assert online.faults() == []  # the months that would show what was forged have left
+
+
 def test_a_hold_that_is_set_while_a_month_is_leaving_keeps_it(online: Online) -> None:
     def set_meanwhile(month: str) -> str:
         return f"{month} is part of a case" if online.said else ""

@@ -39,6 +39,9 @@ def test_what_has_left_is_known_from_the_chains_own_statements_alone(made: Aged)
     assert said_gone(made.values) == said_gone(made.values[before:]) == end
     forged = made.values[-1].replace(b'"kind":"control"', b'"kind":"event"')
     assert said_gone([forged]) == 0
+    for other in ({"last_seq": 2**53 - 1}, {"month": None}, {"retention": None}, {"month": f"{when(99):%Y-%m}"}):
+        made.say("2025-03", **other)
+        assert said_gone(made.values[-1:]) == 0, other
 
 
 @pytest.mark.parametrize(

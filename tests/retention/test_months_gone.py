@@ -143,12 +143,39 @@ def test_a_statement_of_other_entries_than_the_month_has_is_told_by_whoever_has_
 
 
 @pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"month": None}, "names no month"),
+        ({"last_hash": None}, "names no month, or not the hash"),
+        ({"month": "2024-03", "last_seq": 2**53 - 1}, "was not sealed before it"),
+        ({"month": "2024-03", "last_seq": 88}, ""),  # up to an entry that is there, in a month that is not
+        ({"month": "2025-04", "last_seq": 88}, "2025-04 ends with entry"),
+        ({"retention": {"policy": "soc2", "archive_days": 366}}, "soc2 promises that it stays online for ever"),
+        ({"retention": None}, "policy"),
+    ],
+)
+def test_a_statement_that_keeps_to_no_rule_lets_nothing_go(stored, other, why) -> None:
+    """A month was taken; whoever did so may have had a `store.expired` sealed, and entry 0 is gone with it."""
+    s = stored({"2025-03": other})
+    sql(s.admin, "DROP TABLE audit_log_2025_03")
+    _, end = s.made.month_bounds("2025-03")
+    report = s.verified()
+    assert f"missing 0-{end - 1}" in [f"{fault.kind} {fault.seqs()}" for fault in report.faults]
+    assert why in " ".join(f.detail for f in report.faults if f.kind is FaultKind.INVALID)
+    assert not any("not online any more" in note for note in report.notes)
+    if not (other.keys() & {"month", "retention"} and why):
+        return
+    found = reconcile(s.made.settings, Sources(s.kafka, s.reader, None))
+    assert FaultKind.MISSING in [d.fault.kind for d in found.differences]
+
+
+@pytest.mark.parametrize(
     ("said", "month", "why"),
     [
         ({}, "2025-03", "no store.expired"),
         ({"2025-04": {}}, "2025-04", "months leave in order"),
         ({"2025-03": {"last_seq": 3}}, "2025-03", "no store.expired"),
-        ({"2025-03": {"last_hash": "ab" * 32}}, "2025-03", "expected"),
+        ({"2025-03": {"last_hash": "ab" * 32}}, "2025-03", "no store.expired"),
     ],
 )
 def test_the_keeper_can_drop_no_month_otherwise(stored, said, month, why) -> None:

@@ -47,6 +47,7 @@ app = typer.Typer(help="Legal holds: what is kept whatever the policy says.", no
 
 ChainArgument = Annotated[str, typer.Argument(help="The chain.")]
 _DESTROYED = "(the entry that set it was destroyed)"
+_LEAST_OF_ID = 8
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is sealed in the chain.")]
 
@@ -75,19 +76,25 @@ def known_holds(settings: Settings, chain: str) -> list[Known]:
     found = {hold.id: Known(hold, _DESTROYED, _DESTROYED, -1, "") for hold in standing}
     for entry in sealed_statements(settings, chain, [HOLD_SET, HOLD_LIFTED], whole=True):
         metadata = entry.metadata or {}
-        after = after_statement(standing, entry.action, metadata)
-        same = found.get(str(metadata.get("hold")))
-        told_now = entry.action == HOLD_SET and same is not None and same.seq < 0
-        if after == standing and not told_now:
-            continue  # set twice, lifted twice, one too many: it counts for nothing
+        after, why = after_statement(standing, entry.action, metadata), str(metadata.get("reason"))
+        if after == standing:
+            same = found.get(str(metadata.get("hold")))
+            if same is not None and _sets_carried(entry, same):
+                found[same.hold.id] = Known(same.hold, why, _who(entry), entry.written.seq, _at(entry))
+            continue  # set twice, lifted twice, one too many, on no day of a calendar: it counts for nothing
         hold = read_hold(metadata)
         if entry.action == HOLD_SET:
-            found[hold.id] = Known(hold, str(metadata.get("reason")), _who(entry), entry.written.seq, _at(entry))
+            found[hold.id] = Known(hold, why, _who(entry), entry.written.seq, _at(entry))
         else:
-            why = str(metadata.get("reason"))
             found[hold.id] = found[hold.id]._replace(lifted_by=entry.written.seq, lifted_why=why)
         standing = after
     return list(found.values())
+
+
+def _sets_carried(entry: Entry, known: Known) -> bool:
+    """Whether this may be the entry that set a hold which stands, and of which a manifest alone has told so far."""
+    unknown = known.seq < 0 and known.lifted_by is None
+    return unknown and after_statement((), entry.action, entry.metadata or {}) == (known.hold,)
 
 
 def _carried(settings: Settings, chain: str) -> tuple[Hold, ...]:
@@ -164,7 +171,10 @@ def set_command(
 @app.command("lift")
 def lift_command(
     context: typer.Context,
-    hold: Annotated[str, typer.Argument(help="How its id begins, or the reason that it was set for.")],
+    hold: Annotated[
+        str,
+        typer.Argument(help="Its id, or at least 8 characters that it begins with; or the reason that it was set for."),
+    ],
     reason: ReasonOption,
     chain: ChainArgument = "main",
     by: ByOption = None,
@@ -178,19 +188,33 @@ def lift_command(
     shared = context_of(context)
     settings = shared.settings()
     known = known_holds(settings, chain)
-    named = [each for each in known if each.hold.id.startswith(hold)]
-    for stands in (True, False):
-        named = named or [each for each in known if each.reason == hold and (each.lifted_by is None) == stands]
-    if len(named) != 1:
-        many = f"{len(named)} holds of chain {chain} are called so" if named else f"chain {chain} has no such hold"
-        raise Misconfigured(f"hold {hold}: {many}: `sealstream retention hold list {chain} --all` shows them")
-    (lifting,) = named
+    lifting = _called(hold, known, chain)
     already = "" if lifting.lifted_by is None else f"lifted already: entry {lifting.lifted_by} of chain {chain} says so"
     identity = lifting.hold.id
     metadata = {"hold": identity, "reason": reason}
     key = (HOLD_LIFTED, identity)
     say_as_person(shared, settings, chain, HOLD_LIFTED, "hold", identity, metadata, by, wait, key=key, already=already)
     release_and_hold(settings, chain)
+
+
+def _called(word: str, known: list[Known], chain: str) -> Known:
+    """The one hold that is called so. Raises `Misconfigured` where that is none, or not one alone."""
+    shown = f"`sealstream retention hold list {chain} --all` shows them"
+    if not word.strip():
+        raise Misconfigured(f"which hold? Expected its id or its reason, got nothing (is a variable not set?): {shown}")
+    # What was typed whole comes before what only begins so: anybody who may have a hold set chooses its id and reason.
+    named = (
+        [each for each in known if each.hold.id == word]
+        or [each for each in known if each.reason == word and each.lifted_by is None]
+        or [each for each in known if each.reason == word]
+        or [each for each in known if each.hold.id.startswith(word) and len(word) >= _LEAST_OF_ID]
+    )
+    if len(named) == 1:
+        return named[0]
+    why = f"{len(named)} holds of chain {chain} are called so" if named else f"chain {chain} has no such hold"
+    if not named and len(word) < _LEAST_OF_ID:
+        why = f"{why}, and the beginning of an id is taken with at least {_LEAST_OF_ID} characters"
+    raise Misconfigured(f"hold {word}: {why}: {shown}")
 
 
 @app.command("list")

@@ -6,14 +6,15 @@ Two say it: the settings, which the processes follow, and the chain itself, in e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sealstream.archive import INPUT_DAYS, KEPT_ENTRIES
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
-from sealstream.errors import SealstreamError, Unavailable
+from sealstream.errors import NotCanonical, SealstreamError, Unavailable
 from sealstream.kafka import read_until_end, start_offset
 from sealstream.layout import (
     ChainTopics,
@@ -104,22 +105,29 @@ def sealed_retention(settings: Settings, chain: str) -> Sealed:
     """What the chain promises. Raises `Unavailable` when no store can show entry 0, nor what was in force when it went.
 
     Where entry 0 was destroyed at its end, the lists of what was destroyed (`archive.destroyed`) say what was in force.
+    A statement that names no policy, or one against the rules, promises nothing.
     """
     try:
         first = entry_0(settings, chain)
     except Unavailable:
         destroyed = sealed_statements(settings, chain, [DESTROYED_ACTION], whole=True)
-        promises = [_promise(entry, "retention") for entry in destroyed]
+        promises = _promises(destroyed, "retention")
         if not promises:
             raise
     else:
         if first is None:
             return Sealed(())
         promises = [_promise(first, "retention")]
-    promises += [
-        _promise(entry, "to") for entry in sealed_statements(settings, chain, [RETENTION_EXTENDED], whole=True)
-    ]
+    promises += _promises(sealed_statements(settings, chain, [RETENTION_EXTENDED], whole=True), "to")
     return Sealed(tuple(promises))
+
+
+def _promises(entries: Iterable[Entry], member: str) -> list[Promised]:
+    found = []
+    for entry in entries:
+        with suppress(NotCanonical):  # whoever may write to the control topic can have such a one sealed
+            found.append(_promise(entry, member))
+    return found
 
 
 def _promise(entry: Entry, member: str) -> Promised:
@@ -145,11 +153,12 @@ def entry_0(settings: Settings, chain: str) -> Entry | None:
                 rows = next(store.rows(chain, 0, 1), None)
             if rows:
                 return decode_entry(rows[0].body)
+        except SealstreamError as error:
+            why = f"Postgres can't be asked: {error}"
+        else:
             if settings.archive.bucket:
                 return _archived_entry_0(settings, chain)
             why = "Postgres does not hold it"
-        except SealstreamError as error:
-            why = f"Postgres can't be asked: {error}"
     raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was trimmed, and {why}")
 
 
@@ -157,18 +166,19 @@ def _archived_entry_0(settings: Settings, chain: str) -> Entry:
     from sealstream.cli.stores import archive_settings
     from sealstream.search import ArchiveSource
 
-    beginning = archived_beginning(archive_settings(settings), chain)
-    found = None
-    if beginning is not None and beginning.first == 0:
-        source = ArchiveSource(archive_settings(settings), [chain])
-        try:
-            found = source.entry(f"{chain}/0")
-        finally:
-            source.close()
+    found, lacking = None, f"chain {chain}: what entry 0 promises can't be read: neither Kafka"
+    try:
+        beginning = archived_beginning(archive_settings(settings), chain)
+        if beginning is not None and beginning.first == 0:
+            source = ArchiveSource(archive_settings(settings), [chain])
+            try:
+                found = source.entry(f"{chain}/0")
+            finally:
+                source.close()
+    except SealstreamError as error:
+        raise Unavailable(f"{lacking} nor Postgres has it, and the archive can't be asked: {error}") from error
     if found is None:
-        raise Unavailable(
-            f"chain {chain}: what entry 0 promises can't be read: neither Kafka, Postgres nor the archive has it"
-        )
+        raise Unavailable(f"{lacking}, Postgres nor the archive has it")
     return decode_entry(found.body)
 
 

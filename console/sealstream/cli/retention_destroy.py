@@ -100,18 +100,25 @@ def destroy_command(
     ready = [entry for entry in said if entry.written.seq < upto]
     waiting = [entry for entry in said if entry.written.seq >= upto]
     with progress_bar("deleting", shown=not as_json, unit="segments") as progress:
-        gone = destroy_listed(archive_settings(settings), known, standing, listed_in(ready), progress=progress)
+        gone, kept = destroy_listed(
+            archive_settings(settings),
+            known,
+            standing,
+            listed_in(ready),
+            online_from=lambda: _online_from(asked),
+            progress=progress,
+        )
     if as_json:
         document = {
             "chain": chain,
             "deleted_versions": gone,
             "sealed_by_entries": [entry.written.seq for entry in said],
             "waiting_for_the_archive": [entry.written.seq for entry in waiting],
-            "stops": ended.stops,
+            "stops": kept or ended.stops,
         }
         print(json.dumps(document, indent=2))
         return
-    out.print(f"{counted(gone, 'version')} deleted, as sealed; {ended.stops}", soft_wrap=True, markup=False)
+    out.print(f"{counted(gone, 'version')} deleted, as sealed; {kept or ended.stops}", soft_wrap=True, markup=False)
     for entry in waiting:
         line = (
             f"entry {entry.written.seq} lists {counted(len(listed_in([entry])), 'segment')} more, which go when the "
@@ -154,8 +161,13 @@ def _ended(asked: _Asked, said: Sequence[Entry], *, quiet: bool) -> Ended:
 
 def _online_from(asked: _Asked) -> int | None:
     """The first entry in Postgres, where months leave it: they do so only while the archive still holds them."""
-    if asked.chain.retention.online_days is None or not asked.settings.postgres.reader_dsn:
+    if asked.chain.retention.online_days is None:
         return None
+    if not asked.settings.postgres.reader_dsn:
+        raise Misconfigured(
+            "postgres.reader_dsn is not set: what Postgres still has leaves it first, and that can't be asked "
+            "(SEALSTREAM_POSTGRES__READER_DSN, for this one run)"
+        )
     with PostgresStore(asked.settings.postgres.reader_dsn) as store:
         bounds = store.seq_bounds(asked.chain.name)
     return None if bounds is None else bounds[0]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sealstream.errors import Misconfigured, NotCanonical
 
 __all__ = [
+    "MAX_RETENTION_DAYS",
     "RETENTION_EXTENDED",
     "RETENTION_HELP",
     "STORE_EXPIRED",
@@ -34,6 +35,9 @@ RETENTION_EXTENDED = "retention.extended"
 
 STORE_EXPIRED = "store.expired"
 """The action of the control statement that entries leave a store, their time there being over."""
+
+MAX_RETENTION_DAYS = 36_600
+"""100 years: nothing is promised for longer, so that each end of a promise is a date."""
 
 RETENTION_HELP = (
     "hipaa (6 years), pci (12 months online, 12 more in the archive), soc2 (1 year), gdpr:<duration> for a purpose of "
@@ -128,7 +132,7 @@ def named_retention(policy: str) -> Retention:
     """The retention of a named policy: `hipaa`, `pci`, `soc2`, `gdpr:<duration>` or an own `<duration>`.
 
     A duration is a number of days, months (31 days) or years (366 days): `90d`, `18m`, `6y`. Rounded up, since an
-    audit log that is deleted a day early has failed.
+    audit log that is deleted a day early has failed. Raises `Misconfigured` for any other, and for more than 100 years.
     """
     named = {
         "hipaa": Retention("hipaa", archive_days=6 * 366),
@@ -149,7 +153,12 @@ def named_retention(policy: str) -> Retention:
             f"retention policy {policy!r}: expected hipaa, pci, soc2, gdpr:<duration> or <duration>, "
             "a duration being a number and d, m or y (90d, 18m, 6y)"
         )
-    return Retention(policy, archive_days=int(match[1]) * days_each[match[2]])
+    days = int(match[1]) * days_each[match[2]]
+    if days > MAX_RETENTION_DAYS:
+        raise Misconfigured(
+            f"retention policy {policy!r} is {days:,} days: expected at most {MAX_RETENTION_DAYS:,} (100 years)"
+        )
+    return Retention(policy, archive_days=days)
 
 
 def retention_members(retention: Retention) -> dict[str, object]:
@@ -159,11 +168,16 @@ def retention_members(retention: Retention) -> dict[str, object]:
 
 
 def read_retention(members: Mapping[str, object]) -> Retention:
-    """The reverse, of a statement that fits its schema. Raises `NotCanonical` for one that does not."""
+    """The reverse, of a statement that fits its schema. Raises `NotCanonical` for one that does not, or that promises
+    more than `MAX_RETENTION_DAYS`.
+    """
     policy, archive_days, online_days = members.get("policy"), members.get("archive_days"), members.get("online_days")
     if not isinstance(policy, str) or not isinstance(archive_days, int):
         raise NotCanonical(f"no retention: expected policy and archive_days, got {dict(members)!r}")
-    return Retention(policy, archive_days, online_days if isinstance(online_days, int) else None)
+    online = online_days if isinstance(online_days, int) else None
+    if max(archive_days, online or 0) > MAX_RETENTION_DAYS:
+        raise NotCanonical(f"no retention: expected at most {MAX_RETENTION_DAYS:,} days, got {dict(members)!r}")
+    return Retention(policy, archive_days, online)
 
 
 def shortens(before: Retention, after: Retention) -> str:

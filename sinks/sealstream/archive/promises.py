@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from sealstream.archive.holdings import Holding
-from sealstream.errors import InvalidEvent, Misconfigured
+from sealstream.errors import InvalidEvent, Misconfigured, NotCanonical
 from sealstream.events import check_metadata, parse_timestamp
 from sealstream.kafka import KafkaSettings, read_until_end, start_offset
 from sealstream.layout import ChainSettings, ChainTopics, Entry, Retention, decode_entry, read_retention, shortens
@@ -67,11 +67,13 @@ def check_newest_holding(kafka: KafkaSettings, chain: ChainSettings, newest: Hol
 
 
 def _promise(entry: Entry) -> Retention | None:
-    """What a statement of the right kind and form promises; None for anybody's event of the same name."""
+    """What a statement of the right kind and form promises; None for anybody's event of the same name, and for what is
+    against the rules.
+    """
     if entry.action != RETENTION_EXTENDED or entry.written.kind != "control":
         return None
     try:
         check_metadata(entry.action, entry.metadata)
-    except InvalidEvent:
+        return read_retention((entry.metadata or {})["to"])
+    except (InvalidEvent, NotCanonical):
         return None
-    return read_retention((entry.metadata or {})["to"])

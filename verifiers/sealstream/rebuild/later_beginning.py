@@ -13,6 +13,7 @@ from sealstream.errors import ChainBroken, ChainStopped, Misconfigured
 from sealstream.layout import ChainSettings, decode_entry
 from sealstream.layout.archive import DESTROYED_ACTION
 from sealstream.layout.chains import STORE_EXPIRED
+from sealstream.layout.leaving import why_not_expired
 
 __all__ = ["check_beginning", "said_gone"]
 
@@ -26,8 +27,13 @@ def said_gone(values: Sequence[bytes]) -> int:
         if not any(needle in value for needle in _NEEDLES):
             continue
         entry = decode_entry(value)
-        if entry.written.kind == "control" and entry.action in (DESTROYED_ACTION, STORE_EXPIRED):
-            gone = max(gone, int((entry.metadata or {}).get("last_seq", -1)) + 1)
+        said, written = entry.metadata or {}, entry.written
+        if written.kind != "control" or entry.action not in (DESTROYED_ACTION, STORE_EXPIRED):
+            continue
+        if entry.action == STORE_EXPIRED and why_not_expired(said, written.seq, written.sequenced_at, None):
+            continue
+        if (last := int(said["last_seq"])) < written.seq:
+            gone = max(gone, last + 1)
     return gone
 
 

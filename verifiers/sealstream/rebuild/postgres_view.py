@@ -10,7 +10,7 @@ Reads only, as the reader's role (or the keeper's, for a month that is being bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ import asyncpg
 from sealstream.errors import ChainBroken, NotCanonical
 from sealstream.layout import HOT_COLUMNS, decode_entry
 from sealstream.layout.chains import STORE_EXPIRED
+from sealstream.layout.leaving import why_not_expired
 from sealstream.layout.tables import AUDIT_CHECKPOINT, AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres import PostgresStore, StoredNote, StoredRow
 from sealstream.postgres.driver import Session
@@ -110,15 +111,34 @@ class PostgresView:
         return int(rows[0]["next_seq"]) if rows else 0
 
     def left_up_to(self, first: int) -> int:
-        """How many of the entries below `first` have left, as stored entries say; the spans tell whether those hold."""
+        """How many of the entries below `first` have left, as stored entries say; the spans tell whether those hold.
+
+        What was promised is judged by `verify`: here a statement counts that keeps to what it says was in force.
+        """
         query = f"SELECT body FROM {self._table} WHERE chain = $1 AND kind = 'control' AND action = '{STORE_EXPIRED}'"
         left = 0
         for row in self._leader.fetch("looking for what has left", query, self._chain):
-            metadata = decode_entry(row["body"]).metadata or {}
-            last = metadata.get("last_seq")
-            if metadata.get("store") == "postgres" and isinstance(last, int):
+            entry = decode_entry(row["body"])
+            said, written = entry.metadata or {}, entry.written
+            if said.get("store") != "postgres" or why_not_expired(said, written.seq, written.sequenced_at, None):
+                continue
+            last = int(said["last_seq"])
+            if last < first - 1 or self._ends_a_month(last, said):
                 left = max(left, min(last + 1, first))
         return left
+
+    def _ends_a_month(self, last: int, said: Mapping[str, Any]) -> bool:
+        """Whether entry `last` has the hash and ends the month that are said, as the row behind it shows."""
+        query = (
+            "SELECT seq, encode(prev_hash, 'hex') AS prev_hash, to_char(sequenced_at AT TIME ZONE 'UTC', 'YYYY-MM') AS "
+            f"month FROM {self._table} WHERE chain = $1 AND seq = ANY($2::bigint[])"
+        )
+        rows = self._leader.fetch("looking at where a month ends", query, self._chain, [last, last + 1])
+        months = {row["seq"]: row["month"] for row in rows}
+        follower = next((row for row in rows if row["seq"] == last + 1), None)
+        if follower is None or follower["prev_hash"] != said["last_hash"]:
+            return False
+        return bool(months.get(last, said["month"]) == said["month"] < follower["month"])
 
     def notes(self) -> list[StoredNote]:
         """All stored notes, smaller sizes first; unverified."""

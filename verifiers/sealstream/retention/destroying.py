@@ -5,7 +5,7 @@
 2. The chain seals `archive.destroyed`, which lists keys, versions, SHA-256s and hashes, and the signed size up to which
    everything is gone.
 3. The archive itself holds that statement, in a segment that stays.
-4. The objects are deleted, by version, each looked at again; then the manifests.
+4. Segment by segment the object is deleted, by version, then the manifest, both looked at again before.
 
 So an archive that begins later than with entry 0 says by itself that this was meant, and by whom; what remains verifies
 from the compact range in its first manifest. A crash between any two steps leaves the statement, perhaps, and some of
@@ -45,6 +45,8 @@ __all__ = [
 
 MAX_SEGMENTS = 50
 """In one `archive.destroyed`: it then fits an entry."""
+
+_STILL_ONLINE = "Postgres still has entries of it, which leave first (`sealstream retention run`)"
 
 
 class Doomed(NamedTuple):
@@ -130,8 +132,7 @@ def _due(
         if held := covering(holds, segment.name.date):
             return due, f"{segment.name.object_key} is under the legal hold {held[0].id}"
         if online_from is not None and segment.name.last_seq >= online_from:
-            why = "Postgres still has entries of it, which leave first (`sealstream retention run`)"
-            return due, f"{segment.name.object_key} stays: {why}"
+            return due, f"{segment.name.object_key} stays: {_STILL_ONLINE}"
         due.append(segment)
     # The newest segment stays: an empty archive could not say what was in it.
     return due[:-1], f"{due[-1].name.object_key} is the newest" if due else "the archive is empty"
@@ -194,17 +195,20 @@ def destroy_listed(
     holds: Callable[[], Sequence[Hold]],
     listed: Iterable[Mapping[str, Any]],
     *,
+    online_from: Callable[[], int | None] = lambda: None,
     progress: Callable[[int, int | None], object] = lambda _done, _total: None,
-) -> int:
-    """Deletes what is named in these sealed lists and still there: objects first, then manifests. How many versions.
+) -> tuple[int, str]:
+    """Deletes what is named in these sealed lists and still there: how many versions, and what the policy keeps of it.
 
     Whoever may write to the control topic may have such a list sealed: so what is not the archive's beginning stays,
-    and so does what is not over by its policy. Raises `Held` for that, where a hold stands or a lock was lengthened
-    since, and `Forked` where a version is not the sealed one. `holds()`: those that stand, asked anew every
-    `MAX_SEGMENTS`: one that is set while this runs stops it.
+    and so does what is not over by its policy. Raises `Held`, when all before it is gone, at a segment that a hold or a
+    longer lock keeps, or that Postgres still has; `Forked` where a version is not the sealed one. `holds()`: those that
+    stand, and `online_from()`: the first entry in Postgres, asked anew every `MAX_SEGMENTS`, since one may be set, and
+    a month brought back, while this runs.
     """
     bucket, store = Bucket(archive), ArchiveStore(archive, chain.name)
     standing: Sequence[Hold] = ()
+    online: int | None = None
     gone = 0
     try:
         bucket.check()
@@ -212,16 +216,20 @@ def destroy_listed(
         if beginning and not rest:
             raise Held("all that is archived is listed as destroyed: the newest segment stays")
         moment = _moment(bucket)
-        for kind in ("object", "manifest"):
-            for done, (segment, items) in enumerate(beginning, 1):
-                if done % MAX_SEGMENTS == 1:
-                    standing = holds()
-                gone += _delete(bucket, chain, segment, items, kind, standing, moment)
-                progress(done, len(beginning))
+        for done, (segment, items) in enumerate(beginning, 1):
+            key = segment.name.object_key
+            if (ends := policy_ends(segment.name, chain)) > moment:
+                return gone, f"{key} is listed, and {chain.retention.policy} keeps it until {ends:%Y-%m-%d}"
+            if done % MAX_SEGMENTS == 1:
+                standing, online = holds(), online_from()
+            if online is not None and segment.name.last_seq >= online:
+                raise Held(f"{key} is listed, and {_STILL_ONLINE}: it stays")
+            gone += _delete(bucket, segment, items, standing, moment)
+            progress(done, len(beginning))
     finally:
         bucket.close()
         store.close()
-    return gone
+    return gone, ""
 
 
 def listed_beginning(
@@ -284,36 +292,46 @@ def _moment(bucket: Bucket) -> datetime:
     return now - timedelta(seconds=max(0.0, bucket.clock_skew_s()))
 
 
+class _Listed(NamedTuple):
+    """A version that is there and listed: its size, and what SHA-256 lists say it has."""
+
+    key: str
+    version: str
+    size: int
+    sha256s: frozenset[object]
+
+
 def _delete(
-    bucket: Bucket,
-    chain: ChainSettings,
-    segment: StoredSegment,
-    items: Sequence[Mapping[str, Any]],
-    kind: str,
-    holds: Sequence[Hold],
-    now: datetime,
-) -> bool:
-    """Whether the version was there that one of these items lists, and is deleted now."""
-    name = segment.name
-    key = name.object_key if kind == "object" else name.manifest_key
-    if (ends := policy_ends(name, chain)) > now:
-        raise Held(
-            f"{key} is listed as destroyed, and {chain.retention.policy} keeps it until {ends:%Y-%m-%d}: it stays"
-        )
-    stored = bucket.stored(key)
+    bucket: Bucket, segment: StoredSegment, items: Sequence[Mapping[str, Any]], holds: Sequence[Hold], now: datetime
+) -> int:
+    """The listed versions of a segment that are there, when both may go: first the object. How many."""
+    found = [_listed(bucket, segment, items, kind) for kind in ("object", "manifest")]
+    there = [listed for listed in found if listed is not None]
+    for listed in there:
+        _check(bucket, segment, listed, holds, now)
+    for listed in there:
+        bucket.delete(listed.key, listed.version)
+    return len(there)
+
+
+def _listed(bucket: Bucket, segment: StoredSegment, items: Sequence[Mapping[str, Any]], kind: str) -> _Listed | None:
+    """The version that one of these items lists; None: it is gone."""
+    stored = bucket.stored(segment.name.object_key if kind == "object" else segment.name.manifest_key)
     oldest = [stored.versions[0].version_id] if bucket.settings.replayed and stored.versions else None
-    versions = oldest or [item[f"{kind}_version"] for item in items]
-    version = next((each for each in versions if stored.counting(each) is not None), None)
-    if version is None:
-        return False
-    held = covering(holds, name.date)
+    for version in oldest or [str(item[f"{kind}_version"]) for item in items]:
+        if version is not None and (found := stored.counting(version)) is not None:
+            return _Listed(stored.key, version, found.size, frozenset(item[f"{kind}_sha256"] for item in items))
+    return None
+
+
+def _check(bucket: Bucket, segment: StoredSegment, listed: _Listed, holds: Sequence[Hold], now: datetime) -> None:
+    """Raises what keeps this version: a hold, its lock, or that it is not what was listed."""
+    key, version = listed.key, listed.version
+    held = covering(holds, segment.name.date)
     lock = bucket.lock(key, version)
     if held or bucket.held(key, version):
         raise Held(f"{key}: a legal hold stands ({held[0].id if held else 'in the bucket'}): it stays")
     if lock is not None and lock.until > now:
         raise Held(f"{key} is locked until {lock.until:%Y-%m-%d %H:%M:%SZ}: it stays")
-    size = next(each.size for each in stored.versions if each.version_id == version)
-    if sha256(bucket.read(key, version, size)).hexdigest() not in {item[f"{kind}_sha256"] for item in items}:
+    if sha256(bucket.read(key, version, listed.size)).hexdigest() not in listed.sha256s:
         raise Forked(f"{key}, version {version}: has another SHA-256 than archive.destroyed lists: it stays")
-    bucket.delete(key, version)
-    return True

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from sealstream.archive import ArchiveSettings
-from sealstream.errors import ChainBroken, Forked, Held, Unavailable
+from sealstream.errors import ChainBroken, Held, Unavailable
 from sealstream.events import control_statement, format_timestamp
 from sealstream.kafka import KafkaSettings, produce
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry, month_leaves, retention_members
@@ -53,7 +53,7 @@ _PAUSE_S = 3.0
 _LOCK_WAIT = "2s"
 _FOUND = (
     f"SELECT seq, body FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 AND id = $2::text::uuid AND kind = 'control' "
-    "ORDER BY seq LIMIT 1"
+    "ORDER BY seq"
 )
 _NEWEST = f"SELECT sequenced_at FROM {SCHEMA}.{AUDIT_LOG} WHERE chain = $1 ORDER BY seq DESC LIMIT 1"
 _EXPIRE = f"SELECT {SCHEMA}.audit_month_expire($1, $2::text::timestamptz, $3, $4, $5::text::uuid)"
@@ -158,7 +158,7 @@ class PostgresExpiry:
     # --- looking --------------------------------------------------------------------------------------------------
 
     def _sealed(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
-        """The `segment.archived` with these ids, as Postgres holds them; of two the first counts."""
+        """The `segment.archived` with these ids, as Postgres holds them; of two the first counts: they are a fork."""
         found: dict[str, Mapping[str, object]] = {}
         with PostgresStore(self._reader_dsn) as store:
             for body in store.with_ids(self._chain.name, ids):
@@ -225,17 +225,17 @@ class PostgresExpiry:
         )
 
     def _stored(self, own_id: str, archived: ArchivedMonth) -> int | None:
-        """Where Postgres holds the statement. Raises `Forked` when one with its id says otherwise."""
-        rows = self._keeper.session.fetch("looking for the statement", _FOUND, self._chain.name, own_id)
-        if not rows:
-            return None
-        said = decode_entry(rows[0]["body"])
-        expected = (STORE_EXPIRED, archived.first, archived.last, archived.last_hash.hex())
-        metadata = said.metadata or {}
-        found = (said.action, metadata.get("first_seq"), metadata.get("last_seq"), metadata.get("last_hash"))
-        if found != expected:
-            raise Forked(f"entry {rows[0]['seq']} has the id of {archived.month}'s {STORE_EXPIRED}, and says {found}")
-        return int(rows[0]["seq"])
+        """Where Postgres holds the statement; of several the first. What has its id and says otherwise counts for
+        nothing, since the id follows from the month, and whoever may write to the control topic may be earlier.
+        """
+        expected = (STORE_EXPIRED, "postgres", archived.first, archived.last, archived.last_hash.hex())
+        for row in self._keeper.session.fetch("looking for the statement", _FOUND, self._chain.name, own_id):
+            entry = decode_entry(row["body"])
+            said = entry.metadata or {}
+            members = (said.get(member) for member in ("store", "first_seq", "last_seq", "last_hash"))
+            if (entry.action, *members) == expected and row["seq"] > archived.last:
+                return int(row["seq"])
+        return None
 
     def _signed(self, seq: int) -> bool:
         """Whether the entry is one that a signed checkpoint covers: its span's rows, hashed again, fold to the root."""

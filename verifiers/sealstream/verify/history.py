@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sealstream.errors import NotCanonical
+from sealstream.errors import InvalidEvent, NotCanonical
 from sealstream.events import parse_timestamp
-from sealstream.layout import Retention, longest_retention, month_leaves, read_retention
+from sealstream.layout import Retention, longest_retention, read_retention
 from sealstream.layout.archive import DESTROYED_ACTION
 from sealstream.layout.chains import RETENTION_EXTENDED, STORE_EXPIRED
 from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET, Hold, after_statement, covering
+from sealstream.layout.leaving import why_not_expired
 from sealstream.sealing import EMPTY_RANGE, CompactRange, extend, root
 from sealstream.verify.producers import ProducerLedger, Ranges
 from sealstream.verify.report import Fault, FaultKind, Report
@@ -163,9 +164,12 @@ class History:
     def promised(self, seq: int) -> Retention | None:
         """How long the chain promises to keep entry `seq`: by entry 0 and what was extended before it; None: not read.
 
-        An extension that shortens something counts for what it lengthens: nobody can take a promise back.
+        An extension that shortens something counts for what it lengthens: nobody can take a promise back. Where entry 0
+        is gone, what was destroyed says which policy was in force: of several lists the longest counts.
         """
-        said = [self.created] if self.created is not None else self.destroyed[:1]
+        said = [self.created] if self.created is not None else []
+        if not said:
+            said = [statement for statement in self.destroyed if statement.seq <= seq] or self.destroyed[:1]
         said += [statement for statement in self._extended if statement.seq < seq]
         promise: Retention | None = None
         for statement in said:
@@ -194,13 +198,21 @@ class History:
         found: Statement | None = None
         for statement in self._expired:
             said, last = statement.metadata, int(statement.metadata["last_seq"])
-            if said["store"] != store or statement.seq >= self.trusted_size or self._says_another_end(statement):
+            if said["store"] != store or statement.seq >= self.trusted_size or self._expired_wrongly(statement):
                 continue
-            if last == size - 1 and said.get("last_hash") != last_hash.hex():
+            if last == size - 1 and said["last_hash"] != last_hash.hex():
                 continue
+            if last >= size and said["month"] not in self._month_ends:
+                continue  # it says so of entries that are there, and they end no such month
             if found is None or last > int(found.metadata["last_seq"]):
                 found = statement
         return found
+
+    def _expired_wrongly(self, statement: Statement) -> str:
+        """Why a `store.expired` lets nothing go; empty: it does."""
+        promise = self.promised(statement.seq)
+        early = why_not_expired(statement.metadata, statement.seq, statement.at, promise)
+        return early or self._says_another_end(statement)
 
     def _says_another_end(self, statement: Statement) -> str:
         """What is wrong with the entries that a `store.expired` names, where its month was read; empty: nothing."""
@@ -240,34 +252,18 @@ class History:
                     self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
 
     def _too_early(self) -> None:
-        """Months that were said to leave before the chain's promise of then was over, or while they were held."""
+        """What was said to leave before the chain's promise of then was over, while it was held, or otherwise than it
+        is.
+        """
         for statement in self._expired:
-            month, promise = statement.metadata.get("month"), self.promised(statement.seq)
-            if not isinstance(month, str):
-                continue
-            if wrong := self._says_another_end(statement):
-                detail = f"lets {month} leave {statement.metadata['store']}: {wrong}"
-                self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
+            month = str(statement.metadata.get("month", "what it names"))
+            wrong = [self._expired_wrongly(statement)]
             for hold in self.holds(statement.seq):
                 if hold.covers_any(f"{month}-01", f"{month}-31"):
-                    detail = f"lets {month} leave {statement.metadata['store']}: the legal hold {hold.id} covers it"
-                    self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
-            if promise is None:
-                continue
-            until = "for ever"
-            if promise.online_days is not None:
-                try:
-                    due = month_leaves(month, promise.online_days)
-                except NotCanonical:
-                    continue  # of the year 0: against the rules in every way
-                if parse_timestamp(statement.at) >= due:
-                    continue
-                until = f"until {due.isoformat()}"
-            detail = (
-                f"lets {month} leave {statement.metadata.get('store')} at {statement.at}: {promise.policy} promises "
-                f"that it stays online {until}"
-            )
-            self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
+                    wrong.append(f"the legal hold {hold.id} covers it")
+            for why in filter(None, wrong):
+                detail = f"lets {month} leave {statement.metadata['store']} at {statement.at}: {why}"
+                self.faults.append(Fault(FaultKind.INVALID, self._store, detail, statement.seq, statement.seq))
 
     def _archived(self, statement: Statement) -> None:
         first_seq = _first_seq(str(statement.metadata.get("object", "")))
@@ -344,7 +340,7 @@ class History:
         self._destroyed_wrongly()
         if self.continued is not None:
             report.notes.append(_continuation(self.continued))
-        report.notes += [_extension(statement) for statement in self._extended]
+        report.notes += filter(None, map(_extension, self._extended))
         highest = self._sizes[self._next - 1].size if self._next else 0
         if self._last_matching is not None:
             report.size = self._last_matching.size
@@ -403,6 +399,10 @@ def _continuation(statement: Statement) -> str:
 
 
 def _extension(statement: Statement) -> str:
+    try:
+        read_retention(statement.metadata.get("to", {}))
+    except NotCanonical:
+        return ""  # it counts for nothing
     policies = [statement.metadata.get(member, {}) for member in ("from", "to")]
     before, after = (f"{policy.get('policy')} ({policy.get('archive_days')} days)" for policy in policies)
     return f"entry {statement.seq}: retention extended from {before} to {after}; entries behind it are kept so"
@@ -434,13 +434,16 @@ def _day_of(item: dict[str, Any]) -> str:
 
 
 def _too_early(item: dict[str, Any], at: datetime, promise: Retention | None) -> str:
-    if at < parse_timestamp(item["retain_until"]):
-        return f"it was locked until {item['retain_until']}"
+    try:
+        if at < parse_timestamp(item["retain_until"]):
+            return f"it was locked until {item['retain_until']}"
+    except InvalidEvent:
+        return f"its retain_until is no time: {item['retain_until'][:30]}"
     if promise is None:
         return ""
     try:
         until = datetime.fromisoformat(f"{_day_of(item)}T00:00:00+00:00") + timedelta(days=promise.archive_days)
-    except ValueError:
+    except (ValueError, OverflowError):
         return "its key names no day"
     return f"{promise.policy} promises {promise.archive_days} days" if at < until else ""
 
