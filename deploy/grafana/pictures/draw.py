@@ -104,12 +104,14 @@ class _Files(SimpleHTTPRequestHandler):
 
 
 def _bundle(folder: Path) -> None:
-    esbuild = HERE / "node_modules/.bin/esbuild"
+    tools = HERE / "node_modules/.bin"
+    esbuild = tools / "esbuild"
     if not esbuild.exists():
         raise RuntimeError(f"{esbuild} is missing: `npm install --ignore-scripts` in {HERE} fetches it")
     options = ["--bundle", "--minify", "--jsx=automatic", "--loader:.woff2=dataurl"]
     options += ["--loader:.woff=empty", "--loader:.ttf=empty"]
     options += ['--define:process.env.NODE_ENV="production"', f"--outfile={folder / 'page.js'}"]
+    _run([str(tools / "tsc"), "--project", str(HERE)])
     _run([str(esbuild), str(HERE / "page.tsx"), *options])
     (folder / "index.html").write_text(_PAGE)
 
@@ -205,7 +207,7 @@ def _shrink(picture: Path) -> None:
 def _run(command: list[str]) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()}")
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done.stderr.strip()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+import sqlglot
+from sqlglot import ErrorLevel, exp
 from tests.deploy.tables.tables import TABLES, columns, partitions, statements
 
 from sealstream.layout.archive import ENTRIES, archive_prefix
@@ -38,6 +40,18 @@ def test_the_view_for_duckdb_names_the_same_columns() -> None:
     (view,) = [each for each in statements("duckdb.sql") if "VIEW" in each]
     named = re.findall(r"^  (\w+),?$", view.split("FROM")[0], re.M)
     assert named == [column.name for column in PARQUET_COLUMNS] + ["chain", "date"]
+
+
+@pytest.mark.parametrize("engine", ["athena", "trino", "spark", "duckdb"])
+def test_its_engine_can_parse_it(engine: str) -> None:
+    """By sqlglot's dialect of each: what it does not know becomes a `Command`, unread."""
+    own = (TABLES / f"{engine}.sql").read_text()
+    questions = (TABLES / "questions.sql").read_text()
+    made, asked = (sqlglot.parse(text, read=engine, error_level=ErrorLevel.RAISE) for text in (own, questions))
+    unread = [str(each.this) for each in made if isinstance(each, exp.Command)]
+    assert unread == {"spark": ["SET", "MSCK REPAIR"]}.get(engine, [])
+    assert len([each for each in made if isinstance(each, exp.Create)]) == 2
+    assert [type(each) for each in asked] == [exp.Select] * 3
 
 
 def test_every_file_is_tried_by_a_test() -> None:
