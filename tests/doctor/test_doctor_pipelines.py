@@ -127,13 +127,17 @@ def test_a_policy_is_held_against_each_regulation(healthy: Pipeline) -> None:
     passing("retention.year", with_retention(system, named_retention("soc2")))
     passing("retention.pci", with_retention(system, named_retention("pci")))
     passing("retention.six_years", with_retention(system, named_retention("hipaa")))
-    passing("retention.limited", with_retention(system, named_retention("pci")))
+    said = failing("retention.limited", with_retention(system, named_retention("pci")))
+    assert "the chain promises 1d" in said, "that all of it stays online"
 
 
 def test_settings_that_keep_less_than_the_chain_promised_fail(healthy: Pipeline) -> None:
     system = system_for(healthy)
     failing("retention.promised", with_retention(system, Retention("own", archive_days=1, online_days=1)))
-    assert "expected COMPLIANCE until" in failing("archive.locks", with_retention(system, named_retention("hipaa")))
+    longer = with_retention(system, named_retention("hipaa"))
+    assert "nothing longer was promised" in passing("archive.locks", longer), "the settings alone promise nothing"
+    assert "nothing is known of what was promised" in unasked("archive.locks", longer._replace(dsns={}))
+    passing("archive.locks", system._replace(dsns={}))
 
 
 def test_what_can_not_be_asked_is_unknown_and_never_a_pass(healthy: Pipeline) -> None:
@@ -286,7 +290,7 @@ def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) 
     system, who = system_for(let_go), f"somebody_{new_event_id()[-12:]}"
     owner = sql(let_go.admin_dsn, f"SELECT relowner::regrole::text AS name FROM pg_class WHERE oid = '{LOG}'::regclass")
     member = f"GRANT {owner[0]['name']} TO {who} WITH INHERIT FALSE, SET TRUE"
-    rights = [f"GRANT {right} ON {LOG} TO {who}" for right in ("DELETE", "UPDATE (body)", "TRIGGER")]
+    rights = [f"GRANT {right} ON {LOG} TO {who}" for right in ("DELETE", "UPDATE (body)", "INSERT", "TRIGGER")]
     become = f"GRANT pg_write_all_data TO {who}"
     for makes_roles, given in [*(("CREATEROLE", right) for right in (*rights, become)), ("", member)]:
         sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN NOINHERIT {makes_roles}")
@@ -300,6 +304,48 @@ def test_a_right_of_anybody_else_or_on_one_column_alone_fails(let_go: Pipeline) 
             sql(let_go.admin_dsn, f"DROP OWNED BY {who}")
             sql(let_go.admin_dsn, f"DROP ROLE {who}")
     passing("postgres.privileges", system)
+
+
+_SWAP = "FUNCTION public.audit_month_swap(uuid, text, timestamptz, bigint, bigint, text, boolean)"
+_NOTE = "FUNCTION public.audit_note_rebuild(text, bigint, boolean, bytea, bytea, bigint)"
+_EXPIRE = "FUNCTION public.audit_month_expire(text, timestamptz, bigint, bigint, uuid)"
+
+
+def test_what_the_keeper_alone_may_do_and_another_may_too_fails(let_go: Pipeline) -> None:
+    system, who = system_for(let_go), f"somebody_{new_event_id()[-12:]}"
+    (keeper, sink) = (str(urlsplit(system.dsns[role]).username) for role in ("keeper", "sink"))
+    for what, to, named in (
+        (keeper, who, f"{who} (all of them)"),
+        (f"EXECUTE ON {_SWAP}", who, f"{who} (audit_month_swap)"),
+        (f"EXECUTE ON {_NOTE}", "PUBLIC", "PUBLIC (audit_note_rebuild)"),
+        (f"EXECUTE ON {_EXPIRE}", sink, f"{sink} (audit_month_expire)"),
+    ):
+        sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN NOINHERIT")
+        sql(let_go.admin_dsn, f"GRANT {what} TO {to}")
+        try:
+            for asked in (system, system._replace(dsns={"reader": system.dsns["reader"]})):
+                said = failing("postgres.privileges", asked)
+                assert named in said, (what, said)
+                assert f"{keeper} (" not in said
+        finally:
+            sql(let_go.admin_dsn, f"REVOKE {what} FROM {to}")
+            sql(let_go.admin_dsn, f"DROP ROLE {who}")
+    passing("postgres.privileges", system)
+
+
+def test_who_makes_roles_is_no_fault_for_being_able_to_become_the_keeper(let_go: Pipeline) -> None:
+    """As it is where a superuser is nobody's: who makes a role is a member of it, by ADMIN OPTION."""
+    system, who = system_for(let_go), f"somebody_{new_event_id()[-12:]}"
+    keeper = urlsplit(system.dsns["keeper"]).username
+    sql(let_go.admin_dsn, f"CREATE ROLE {who} LOGIN CREATEROLE")
+    sql(let_go.admin_dsn, f"GRANT {keeper} TO {who} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    try:
+        assert f"but {who}, who may make roles" in passing("postgres.privileges", system)
+        sql(let_go.admin_dsn, f"ALTER ROLE {who} NOCREATEROLE")
+        assert f"{who} (all of them)" in failing("postgres.privileges", system)
+    finally:
+        sql(let_go.admin_dsn, f"REVOKE {keeper} FROM {who}")
+        sql(let_go.admin_dsn, f"DROP ROLE {who}")
 
 
 def test_an_administrator_is_named_and_is_no_fault() -> None:

@@ -23,6 +23,7 @@ from tests.settings.world import CHAIN, World, make_world
 
 from sealstream.doctor import CHECKS, State, System, outcome_of
 from sealstream.kafka import KafkaSettings, end_offset
+from sealstream.kafka.probing import acls
 from sealstream.layout import ChainTopics
 
 pytestmark = long_run
@@ -73,17 +74,23 @@ def test_the_acls_that_the_clients_are_given_pass_and_one_too_many_fails(world: 
     passing("kafka.authorization", system)
     assert "User:sequencer" in passing("kafka.separation", system)
     topic = ChainTopics.of(CHAIN, world.prefix).chain
-    given = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:producer", "*", AclOperation.WRITE)
+    about = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:producer")
+    given = AclBinding(*about, "*", AclOperation.WRITE, AclPermissionType.ALLOW)
     admin = AdminClient({"bootstrap.servers": world.servers.kafka["plain"], "log_level": 0})
-    next(iter(admin.create_acls([AclBinding(*given, AclPermissionType.ALLOW)]).values())).result(10)
+    next(iter(admin.create_acls([given]).values())).result(10)
     try:
         hears_of_it("kafka.separation", system, State.FAIL)
         assert "User:producer may write" in failing("kafka.separation", system)
         own = as_user(world, "producer")
         assert topic in failing("kafka.forbidden", own)
         assert end_offset(KafkaSettings(world.servers.kafka["plain"]), topic, committed=False) == 0
+        denied = AclBinding(*about, "192.0.2.1", AclOperation.WRITE, AclPermissionType.DENY)
+        next(iter(admin.create_acls([denied]).values())).result(10)
+        wait_until(lambda: any(not rule.allows for rule in acls(system.kafka) or ()), 60)
+        assert "User:producer may write" in failing("kafka.separation", system), "from everywhere else"
     finally:
-        next(iter(admin.delete_acls([AclBindingFilter(*given, AclPermissionType.ALLOW)]).values())).result(10)
+        every = AclBindingFilter(*about, None, AclOperation.WRITE, AclPermissionType.ANY)
+        next(iter(admin.delete_acls([every]).values())).result(10)
         hears_of_it("kafka.separation", system, State.PASS)
 
 

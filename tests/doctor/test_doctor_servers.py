@@ -38,7 +38,7 @@ from sealstream.doctor.checks.postgres_recorded import judged_connections, judge
 from sealstream.kafka import KafkaSettings, end_offset
 from sealstream.kafka.probing import Rule, would_take
 from sealstream.layout import ChainSettings, ChainTopics, Retention
-from sealstream.layout.archive import CANARIES, ENTRIES, MANIFESTS, archive_prefix
+from sealstream.layout.archive import CANARIES, ENTRIES, MANIFESTS, SegmentName, archive_prefix
 
 pytestmark = long_run
 
@@ -114,8 +114,28 @@ def test_who_may_write_what_is_held_against_each_other() -> None:
     assert "expected two users" in failing("kafka.separation", same)
     every = Rule("User:*", "topic", "audit.", "prefixed", "ALL", True)
     assert "User:*" in failing("kafka.separation", judged_rules([*rules(**RIGHT), every], topics))
-    denied = Rule("User:*", "topic", "*", "literal", "WRITE", False)
+    denied = Rule("User:*", "topic", "*", "literal", "ALL", False)
     passing("kafka.separation", judged_rules([*rules(**RIGHT), every, denied], topics))
+    only_writing = denied._replace(operation="WRITE")
+    said = failing("kafka.separation", judged_rules([*rules(**RIGHT), every, only_writing], topics))
+    assert "User:* may write audit.raw.main, and DELETE audit.chain.main" in said
+    for operation in ("DELETE", "ALTER", "ALTER_CONFIGS"):
+        spoiling = Rule("User:app", "topic", "audit.chain.main", "literal", operation, True)
+        assert f"and {operation} audit.chain.main" in failing(
+            "kafka.separation", judged_rules([*rules(**RIGHT), spoiling], topics)
+        )
+        passing("kafka.separation", judged_rules([*rules(**RIGHT), spoiling._replace(principal="User:sink")], topics))
+
+
+def test_who_is_denied_from_one_address_alone_may_write_from_all_others() -> None:
+    topics = ChainTopics.of("main")
+    both = rules(**{**RIGHT, "chain": ["sequencer", "app"]})
+    denied = Rule("User:app", "topic", "audit.chain.main", "literal", "WRITE", False)
+    passing("kafka.separation", judged_rules([*both, denied], topics))
+    from_one = denied._replace(host="192.0.2.1")
+    assert "User:app may write" in failing("kafka.separation", judged_rules([*both, from_one], topics))
+    only_from_one = [*rules(**RIGHT), from_one._replace(allows=True)]
+    assert "User:app may write" in failing("kafka.separation", judged_rules(only_from_one, topics))
 
 
 # --- Postgres -------------------------------------------------------------------------------------------------------
@@ -345,6 +365,35 @@ def test_only_a_trail_that_records_reads_and_writes_of_every_object_counts() -> 
     assert not covers_data_events(advanced(), "other")
     assert not covers_data_events(advanced({"Field": "readOnly", "Equals": ["false"]}), "audit")
     assert not covers_data_events(advanced({"Field": "eventName", "Equals": ["GetObject"]}), "audit")
+
+
+def put_segments(s3: Any, bucket: str, names: Sequence[SegmentName], *kinds: str) -> None:
+    """Keys without contents: which are there is all that is looked at."""
+    for name in names:
+        for kind in kinds:
+            s3.put_object(Bucket=bucket, Key=name.object_key if kind == ENTRIES else name.manifest_key, Body=b"x")
+
+
+def test_a_segment_without_its_manifest_fails_but_for_the_newest(
+    system: System, bucket: ArchiveSettings, s3: Any
+) -> None:
+    """One of many, all of a day, also of the first, and all that there are."""
+    chain = system.chains[0].name
+    days = [f"2026-11-{20 + n // 2}" for n in range(6)]
+    names = [SegmentName(chain, day, n * 10, n * 10 + 9) for n, day in enumerate(days)]
+    put_segments(s3, bucket.bucket, names, ENTRIES)
+    assert f"{names[0].manifest_key} is missing" in failing("archive.whole", system)
+    put_segments(s3, bucket.bucket, names[2:], MANIFESTS)
+    said = failing("archive.whole", system)
+    assert [f"{name.manifest_key} is missing" in said for name in names] == [True] * 2 + [False] * 4, "the first day"
+    put_segments(s3, bucket.bucket, names[:2], MANIFESTS)
+    assert "6 segments" in passing("archive.whole", system)
+    following = [SegmentName(chain, "2026-11-23", n * 10, n * 10 + 9) for n in range(6, 9)]
+    put_segments(s3, bucket.bucket, following, ENTRIES)
+    put_segments(s3, bucket.bucket, following[1:2], MANIFESTS)
+    assert failing("archive.whole", system) == f"chain {chain}: {following[0].manifest_key} is missing"
+    put_segments(s3, bucket.bucket, following[:1], MANIFESTS)
+    assert "but the newest, whose is on its way" in passing("archive.whole", system)
 
 
 def test_an_archive_on_the_same_host_fails(system: System) -> None:

@@ -34,7 +34,9 @@ _POLL_S = 0.05
 
 
 class Rule(NamedTuple):
-    """One ACL. `resource`: topic, group, ...; `pattern`: literal or prefixed; `allows` False: it denies."""
+    """One ACL. `resource`: topic, group, ...; `pattern`: literal or prefixed; `allows` False: it denies. `host`: from
+    where it counts, "*": from everywhere.
+    """
 
     principal: str
     resource: str
@@ -42,6 +44,7 @@ class Rule(NamedTuple):
     pattern: str
     operation: str
     allows: bool
+    host: str = "*"
 
     def is_about(self, topic: str) -> bool:
         """Whether it speaks of this topic."""
@@ -119,6 +122,7 @@ def _rule(binding: Any) -> Rule:
         binding.resource_pattern_type.name.lower(),
         binding.operation.name,
         binding.permission_type == AclPermissionType.ALLOW,
+        binding.host,
     )
 
 

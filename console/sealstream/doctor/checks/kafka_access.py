@@ -25,6 +25,7 @@ _ACLS = "set authorizer.class.name on the brokers, and give each client its ACLs
 _ANSWER_S = 4.0
 _OPEN_TO_ALL = "allow.everyone.if.no.acl.found"
 _OWN = ("chain", "checkpoints", "segments")
+_SPOILING = ("DELETE", "ALTER", "ALTER_CONFIGS")
 
 
 def _tls(asking: Asking) -> Outcome:
@@ -110,13 +111,19 @@ def _separation(asking: Asking) -> Outcome:
 
 def judged_rules(rules: Sequence[Rule], topics: ChainTopics) -> Outcome:
     """Whether nobody who may write events may write what the log makes of them, and whether that has one writer."""
-    writers = {name: _writers(rules, getattr(topics, name)) for name in ("raw", *_OWN)}
+    writers = {name: _may(rules, getattr(topics, name), "WRITE") for name in ("raw", *_OWN)}
     to_do = f"take WRITE from them: `kafka-acls.sh --remove`; `sealstream config acls {topics.raw.rpartition('.')[2]}`"
     for name in _OWN:
         everybody = {"User:*"} & writers[name]
         both = (writers["raw"] & writers[name]) | everybody
         if both:
             return failed(f"{', '.join(sorted(both))} may write {topics.raw} and {getattr(topics, name)}", to_do=to_do)
+        for operation in _SPOILING:
+            if spoilers := (writers["raw"] | {"User:*"}) & _may(rules, getattr(topics, name), operation):
+                return failed(
+                    f"{', '.join(sorted(spoilers))} may write {topics.raw}, and {operation} {getattr(topics, name)}",
+                    to_do=to_do.replace("WRITE", operation),
+                )
         if len(writers[name]) > 1:
             return failed(
                 f"{', '.join(sorted(writers[name]))} may write {getattr(topics, name)}: expected one", to_do=to_do
@@ -130,9 +137,11 @@ def judged_rules(rules: Sequence[Rule], topics: ChainTopics) -> Outcome:
     )
 
 
-def _writers(rules: Sequence[Rule], topic: str) -> set[str]:
-    about = [rule for rule in rules if rule.is_about(topic) and rule.operation in ("WRITE", "ALL")]
-    return {rule.principal for rule in about if rule.allows} - {rule.principal for rule in about if not rule.allows}
+def _may(rules: Sequence[Rule], topic: str, operation: str) -> set[str]:
+    """Who may do it from anywhere: who is denied it from some hosts alone, may."""
+    about = [rule for rule in rules if rule.is_about(topic) and rule.operation in (operation, "ALL")]
+    denied = {rule.principal for rule in about if not rule.allows and rule.host == "*"}
+    return {rule.principal for rule in about if rule.allows} - denied
 
 
 def _forbidden(asking: Asking) -> Outcome:

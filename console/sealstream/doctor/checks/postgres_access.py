@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
@@ -9,11 +10,11 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
 from sealstream.errors import Misconfigured
-from sealstream.layout.tables import AUDIT_LOG, SCHEMA
+from sealstream.layout.tables import AUDIT_LOG, SCHEMA, migrations
 from sealstream.postgres.driver import Session
 from sealstream.postgres.trying import Tried, try_forbidden
 
-__all__ = ["CHECKS", "judged_others", "judged_tries"]
+__all__ = ["CHECKS", "judged_executors", "judged_others", "judged_tries"]
 
 _LOG = f"{SCHEMA}.{AUDIT_LOG}"
 _CONNECT_S = 10.0
@@ -37,18 +38,44 @@ _MUST_NOT = {
     "keeper": ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"),
 }
 # Anybody else who may log in, on the log or one of its months, by a right, or by one of a role that it can become; a
-# superuser may everything, and is no grant. `administrator`: who makes roles, and may become the owner and no other: as
-# of such a one `sealstream migrate` is run.
+# superuser may everything, and is no grant. $1: as whom the sink logs in here, who alone may INSERT. `administrator`:
+# who makes roles, and may become the owner, or the sink, and no other: as such a one `sealstream migrate` is run.
 _OTHERS = f"""
-    SELECT r.rolname AS name, r.rolcreaterole AND bool_and(g.oid = c.relowner) AS administrator
-    FROM pg_roles r JOIN pg_roles g ON pg_has_role(r.oid, g.oid, 'MEMBER') CROSS JOIN (
+    WITH sinks AS (
+        SELECT ARRAY[regexp_replace(owner.rolname, '_owner$', '_sink')] || $1::text[] AS names
+        FROM pg_class c JOIN pg_roles owner ON owner.oid = c.relowner WHERE c.oid = '{_LOG}'::regclass)
+    SELECT r.rolname AS name,
+        r.rolcreaterole AND bool_and(g.oid = c.relowner OR g.rolname = ANY(sinks.names)) AS administrator
+    FROM sinks, pg_roles r JOIN pg_roles g ON pg_has_role(r.oid, g.oid, 'MEMBER') CROSS JOIN (
         SELECT '{_LOG}'::regclass::oid AS id UNION ALL
         SELECT inhrelid FROM pg_inherits WHERE inhparent = '{_LOG}'::regclass) t JOIN pg_class c ON c.oid = t.id
     WHERE r.rolcanlogin AND NOT r.rolsuper AND (
         g.rolsuper OR has_table_privilege(g.oid, t.id, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-        OR has_any_column_privilege(g.oid, t.id, 'UPDATE') OR g.oid = c.relowner)
+        OR has_any_column_privilege(g.oid, t.id, 'UPDATE') OR g.oid = c.relowner
+        OR (has_any_column_privilege(g.oid, t.id, 'INSERT') AND r.rolname <> ALL(sinks.names)))
     GROUP BY r.rolname, r.rolcreaterole ORDER BY 1
 """
+# Anybody else who logs in and may execute what the keeper alone may ($1), by a right or as a role that it can become.
+# $2: as whom the keeper logs in here. Where everybody may, PUBLIC is the one who may.
+_EXECUTORS = f"""
+    WITH functions AS (
+        SELECT p.oid, p.proname::text AS function, c.relowner AS owner,
+            ARRAY[regexp_replace(owner.rolname, '_owner$', '_keeper')] || $2::text[] AS keepers,
+            has_function_privilege('public', p.oid, 'EXECUTE') AS everybody
+        FROM pg_proc p, pg_class c JOIN pg_roles owner ON owner.oid = c.relowner
+        WHERE c.oid = '{_LOG}'::regclass AND p.pronamespace = '{SCHEMA}'::regnamespace AND p.proname = ANY($1::text[]))
+    SELECT 'PUBLIC' AS name, false AS administrator, array_agg(DISTINCT function ORDER BY function) AS functions
+    FROM functions WHERE everybody HAVING count(*) > 0
+    UNION ALL (
+        SELECT r.rolname::text, r.rolcreaterole AND bool_and(g.oid = f.owner OR g.rolname = ANY(f.keepers)),
+            array_agg(DISTINCT f.function ORDER BY f.function)
+        FROM functions f JOIN pg_roles g ON has_function_privilege(g.oid, f.oid, 'EXECUTE')
+        JOIN pg_roles r ON pg_has_role(r.oid, g.oid, 'MEMBER')
+        WHERE NOT f.everybody AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL(f.keepers)
+        GROUP BY r.rolname, r.rolcreaterole ORDER BY 1)
+"""
+_KEEPERS = re.compile(r'GRANT EXECUTE ON FUNCTION ([^;]+) TO :"keeper"')
+_FUNCTION = re.compile(rf"{SCHEMA}\.(\w+)\(")
 _NEWEST = f"SELECT chain, seq FROM {_LOG} ORDER BY sequenced_at DESC LIMIT 1"
 
 
@@ -93,11 +120,13 @@ def _wrong_password(dsn: str) -> Outcome:
 
 def _privileges(asking: Asking) -> Outcome:
     found = []
+    logins: dict[str, list[str]] = {role: [] for role in _MUST_NOT}
     for role, must_not in _MUST_NOT.items():
         if role not in asking.system.dsns:
             found.append((role, _not_given(role)))
             continue
         (row,) = asking.fetch(role, _ROLE, list(must_not))
+        logins[role].append(row["role"])
         mighty = [name for name in _MIGHTY if row[f"rol{name}"]]
         if mighty or row["owns"]:
             what = [*mighty, *(["a member of the owner"] if row["owns"] else [])]
@@ -111,20 +140,47 @@ def _privileges(asking: Asking) -> Outcome:
             said = f"{row['role']} may not {', '.join(must_not)}; the owner {row['owner']} can't log in"
             found.append((role, passed(said)))
     for role in asking.system.dsns:
-        found.append(("all who log in", judged_others(asking.fetch(role, _OTHERS))))
+        found.append(("all who log in", judged_others(asking.fetch(role, _OTHERS, logins["sink"]))))
+        functions = _keepers_functions()
+        executors = asking.fetch(role, _EXECUTORS, functions, logins["keeper"])
+        found.append(("all who log in", judged_executors(executors, functions)))
         break
     return folded(found)
 
 
+def _keepers_functions() -> list[str]:
+    """By which alone a month is replaced, or dropped: as this release's migrations grant them."""
+    granted = (grant for step in migrations() for grant in _KEEPERS.findall(step.sql))
+    return sorted({name for grant in granted for name in _FUNCTION.findall(grant)})
+
+
 def judged_others(rows: Sequence[Mapping[str, Any]]) -> Outcome:
     """Whether nobody but an administrator may change the log. `rows`: who may (`name`, `administrator`)."""
-    who = f"may change {_LOG}, its months or some of their columns, or become who may"
+    who = f"may change {_LOG}, its months or some of their columns, or write to it beside the sink, or become who may"
     others = [str(row["name"]) for row in rows if not row["administrator"]]
     if others:
         return failed(f"{', '.join(others)} {who}", to_do="REVOKE it: no role that logs in needs it")
     administrators = [str(row["name"]) for row in rows]
     but = f" but {', '.join(administrators)}, who may make roles, and is for `sealstream migrate` alone"
     return passed(f"nobody {who}{but if administrators else ''}")
+
+
+def judged_executors(rows: Sequence[Mapping[str, Any]], functions: Sequence[str]) -> Outcome:
+    """Whether nobody but the keeper and an administrator may execute the keeper's functions. `rows`: who may (`name`,
+    `administrator`), and which (`functions`).
+    """
+    who = "may do what is the keeper's: replace months, or drop them, or become who may"
+    others = [
+        f"{row['name']} ({'all of them' if len(row['functions']) == len(functions) else ', '.join(row['functions'])})"
+        for row in rows
+        if not row["administrator"]
+    ]
+    if others:
+        to_do = "REVOKE it: EXECUTE ON FUNCTION, or membership in the keeper's role; no other role needs it"
+        return failed(f"{', '.join(others)} {who}", to_do=to_do)
+    administrators = [str(row["name"]) for row in rows]
+    but = f" but {', '.join(administrators)}, who may make roles, and is for `sealstream migrate` alone"
+    return passed(f"nobody else {who}{but if administrators else ''}")
 
 
 def _forbidden(asking: Asking) -> Outcome:
@@ -182,8 +238,8 @@ CHECKS = (
     ),
     Check(
         "postgres.privileges",
-        "no role that logs in may change entries, and the owner can't log in",
-        "pg_roles and has_table_privilege, asked as each role",
+        "no role that logs in may change entries, nor any but the keeper replace months; the owner can't log in",
+        "pg_roles, has_table_privilege and has_function_privilege, asked as each role",
         _privileges,
     ),
     Check(

@@ -1,6 +1,7 @@
 """How long entries are kept: what the chain has promised, what regulations ask for, and what is still online.
 
-`judged_policy` is pure. What the locks in the archive say is a check of its own (`archive_held`).
+`judged_policy` is pure. What the locks in the archive say is a check of its own (`archive_locked`), and so is whether
+what is over leaves (`limited`).
 """
 
 from __future__ import annotations
@@ -11,35 +12,26 @@ from typing import Any
 
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, State, failed, folded, passed, unknown
-from sealstream.errors import Unavailable
+from sealstream.doctor.promised import LET_GO, let_go, sealed_promise
 from sealstream.kafka import topic_configs
-from sealstream.layout import (
-    ChainSettings,
-    ChainTopics,
-    Retention,
-    longest_retention,
-    read_retention,
-    shortens,
-)
-from sealstream.layout.archive import DESTROYED_ACTION
-from sealstream.layout.chains import RETENTION_EXTENDED, STORE_EXPIRED
+from sealstream.layout import ChainSettings, ChainTopics, Retention, shortens
+from sealstream.layout.chains import STORE_EXPIRED
 from sealstream.postgres.driver import Session
 from sealstream.retention import StoredMonth, stored_months
 
-__all__ = ["CHECKS", "judged_months", "judged_policy"]
+__all__ = ["CHECKS", "judged_months", "judged_policy", "kept_months", "policy_words"]
 
 _YEAR = 365
 _PAGE = "docs/retention.md"
 _NEVER = ("-1", None)
-_LET_GO = (STORE_EXPIRED, DESTROYED_ACTION)
 
 
 def _promised(asking: Asking) -> Outcome:
     found = []
     for chain in asking.system.chains:
-        promise = _sealed(asking, chain)
+        promise = sealed_promise(asking, chain)
         why = shortens(promise, chain.retention)
-        said = f"the chain promises {_words(promise)}; the settings say {_words(chain.retention)}"
+        said = f"the chain promises {policy_words(promise)}; the settings say {policy_words(chain.retention)}"
         if why:
             to_do = f"set chains.{chain.name}.retention to {promise.policy!r}: {_PAGE}"
             found.append((f"chain {chain.name}", failed(f"{said}: {why}", to_do=to_do)))
@@ -48,34 +40,16 @@ def _promised(asking: Asking) -> Outcome:
     return folded(found)
 
 
-def _sealed(asking: Asking, chain: ChainSettings) -> Retention:
-    """Entry 0's promise, and what extensions have made of it; what has left Postgres went by all that stood before."""
-    extended = [(entry.metadata or {}).get("to") for entry in asking.statements(chain, (RETENTION_EXTENDED,))]
-    gone = [said for entry in asking.statements(chain, _LET_GO) if (said := (entry.metadata or {}).get("retention"))]
-    try:
-        first = [(asking.entry_0(chain).metadata or {}).get("retention")]
-    except Unavailable:
-        if not gone:
-            raise
-        first = []  # the newest of what let it go says which policy was in force then
-    (promise, *more) = [read_retention(each or {}) for each in (*first, *gone, *extended)]
-    for each in more:
-        promise = longest_retention(promise, each)
-    return promise
-
-
 def _online(asking: Asking) -> Outcome:
     return folded((f"chain {chain.name}", _online_of(asking, chain)) for chain in asking.system.chains)
 
 
 def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
     """Whether Postgres holds all but what the chain let go, and no topic loses anything by itself."""
-    with Session(asking.dsn("reader"), "sealstream doctor", command_timeout_s=60) as session:
-        months = stored_months(session, chain.name)
+    months = kept_months(asking, chain)
     if not months:
         return unknown("Postgres holds no entry", to_do="start the Postgres sink: docs/operating.md")
-    gone = asking.statements(chain, _LET_GO)
-    judged = judged_months(months, [entry.metadata or {} for entry in gone])
+    judged = judged_months(months, let_go(asking.statements(chain, LET_GO), chain))
     if judged.state is not State.PASS:
         return judged
     (said,) = judged.evidence
@@ -94,12 +68,22 @@ def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
     return passed(f"{said}; no topic of it deletes anything by itself")
 
 
-def judged_months(months: Sequence[StoredMonth], let_go: Iterable[Mapping[str, Any]]) -> Outcome:
+def kept_months(asking: Asking, chain: ChainSettings) -> list[StoredMonth]:
+    """The months that Postgres has."""
+
+    def ask() -> list[StoredMonth]:
+        with Session(asking.dsn("reader"), "sealstream doctor", command_timeout_s=60) as session:
+            return stored_months(session, chain.name)
+
+    return asking.once(f"months {chain.name}", ask)
+
+
+def judged_months(months: Sequence[StoredMonth], said: Iterable[Mapping[str, Any]]) -> Outcome:
     """Whether the stored months follow each other, from entry 0 on or from where these sealed statements say.
 
     A Postgres that was replayed from an archive whose beginning was destroyed begins with a segment of it.
     """
-    left = list(let_go)
+    left = list(said)
     begins = {int(each["last_seq"]) + 1 for each in left if each.get("store") == "postgres"}
     destroyed = {int(item["last_seq"]) + 1 for each in left for item in each.get("segments", ())}
     first = months[0].first
@@ -124,7 +108,7 @@ def judged_months(months: Sequence[StoredMonth], let_go: Iterable[Mapping[str, A
 
 def judged_policy(retention: Retention, archive_days: int, online_days: int, wanted: str) -> Outcome:
     """Whether a policy keeps entries for so many days in the archive, and so many of them online."""
-    said = _words(retention)
+    said = policy_words(retention)
     if retention.archive_days < archive_days or (
         retention.online_days is not None and retention.online_days < online_days
     ):
@@ -144,21 +128,8 @@ def _policy(archive_days: int, online_days: int, wanted: str) -> Callable[[Askin
     return ask
 
 
-def _limited(asking: Asking) -> Outcome:
-    found = []
-    for chain in asking.system.chains:
-        said = _words(chain.retention)
-        if chain.retention.online_days is None:
-            to_do = f"decide after how long entries leave Kafka and Postgres (a policy with a time online): {_PAGE}"
-            found.append(
-                (f"chain {chain.name}", failed(f"{said}: nothing ever leaves Kafka and Postgres", to_do=to_do))
-            )
-        else:
-            found.append((f"chain {chain.name}", passed(said)))
-    return folded(found)
-
-
-def _words(retention: Retention) -> str:
+def policy_words(retention: Retention) -> str:
+    """A policy in one line."""
     online = "for ever" if retention.online_days is None else f"{retention.online_days:,} days"
     return f"{retention.policy}: {retention.archive_days:,} days locked in the archive, {online} online"
 
@@ -193,11 +164,5 @@ CHECKS = (
         "entries are kept for six years",
         "the chain's policy",
         _policy(6 * _YEAR + 1, 0, "2,191 days"),
-    ),
-    Check(
-        "retention.limited",
-        "entries leave every store when their time is over",
-        "the chain's policy",
-        _limited,
     ),
 )
