@@ -17,8 +17,8 @@ from tests.pipeline_past import seal_in_the_past
 from sealstream.archive import ArchiveSettings, ArchiveStore, init_bucket
 from sealstream.doctor import System
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.checks.limited import judged_archived, judged_stored
-from sealstream.doctor.promised import let_go, promised_at
+from sealstream.doctor.checks.limited import HELD, judged_archived, judged_stored
+from sealstream.doctor.promised import judged_let_go, promised_at
 from sealstream.errors import Unavailable
 from sealstream.events import format_timestamp, parse_timestamp
 from sealstream.layout import (
@@ -152,6 +152,7 @@ def test_the_archives_beginning_is_held_against_its_time_its_lock_and_the_holds_
     passing("retention.limited", judge(now=ends + timedelta(days=59)))
     passing("retention.limited", judge(locked=ends + timedelta(days=2)))
     passing("retention.limited", judge(holds=(Hold("h", "2025-01-20", "2025-01-20"),)))
+    assert "a legal hold in the bucket keeps it" in passing("retention.limited", judge(locked=HELD))
     other_day = Hold("h", "2025-01-21", "2025-01-21")
     failing("retention.limited", judge(holds=(other_day,)))
     passing("retention.limited", judge(months=MONTHS, holds=(other_day,)))  # Postgres keeps the whole month
@@ -285,9 +286,14 @@ def test_only_what_keeps_to_the_rules_lets_anything_go() -> None:
     left = {"store": "postgres", "month": "2025-01", "first_seq": 0, "last_seq": 9, "last_hash": "ab" * 32}
     left["retention"] = retention_members(PCI)
     at = "2026-02-03T00:00:00.000000Z"
-    assert let_go([statement("store.expired", 30, at, **left)], CHAIN) == [left]
+
+    def let_go(entries: list[Any], promise: Retention = PCI) -> Any:
+        return judged_let_go(entries, "main", lambda _: promise)
+
+    assert let_go([statement("store.expired", 30, at, **left)]) == [left]
+    assert let_go([statement("store.expired", 30, at, **left)], Retention("2y", archive_days=732)) == []
     for other in ({"last_seq": 99}, {"month": "2026-01"}, {"last_hash": ""}, {"retention": {}}):
-        assert let_go([statement("store.expired", 30, at, **{**left, **other})], CHAIN) == []
+        assert let_go([statement("store.expired", 30, at, **{**left, **other})]) == []
     items = [
         {"object": FIRST.object_key, "last_seq": 9},
         {"object": FIRST.object_key, "last_seq": 19},
@@ -295,5 +301,6 @@ def test_only_what_keeps_to_the_rules_lets_anything_go() -> None:
         {"object": FIRST._replace(date="2025-02-28", first_seq=10, last_seq=19).object_key, "last_seq": 19},
         {"object": "anything", "last_seq": 9},
     ]
-    (said,) = let_go([statement("archive.destroyed", 30, "2027-01-31T00:00:00.000000Z", segments=items)], CHAIN)
-    assert said["segments"] == items[:1]
+    listed = statement("archive.destroyed", 30, "2027-01-31T00:00:00.000000Z", segments=items)
+    assert let_go([listed])[0]["segments"] == items[:1]
+    assert let_go([listed], Retention("3y", archive_days=1_098))[0]["segments"] == []

@@ -17,7 +17,7 @@ from sealstream.archive import Bucket
 from sealstream.errors import Held, Misconfigured
 from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import Retention
-from sealstream.layout.archive import DESTROYED_ACTION, SegmentName, archived_statement_id
+from sealstream.layout.archive import ARCHIVED_ACTION, DESTROYED_ACTION, SegmentName, archived_statement_id
 from sealstream.layout.holds import Hold
 from sealstream.retention import (
     Ended,
@@ -274,6 +274,21 @@ def test_a_list_of_nonsense_is_told_and_the_rest_is_verified(over: Over, other: 
     over.say(ended, segments=[{**ended.segments[0].members, **other}])
     told = [fault for fault in over.verified().faults if fault.kind is FaultKind.INVALID]
     assert why in told[0].detail
+
+
+def test_what_is_archived_until_no_time_is_told_and_the_rest_is_verified(over: Over) -> None:
+    open_from = over.s.stored_segments()[-1].name.last_seq + 1
+    said = {**over.s.archived()[-1], "object": f"x/{open_from:020d}-9", "retain_until": "2026-99-99T00:00:00.000000Z"}
+    value = control_statement(
+        ARCHIVED_ACTION, id=str(uuid.uuid4()), timestamp=format_timestamp(datetime.now(UTC)), actor_id="ann",
+        resource_type="segment", resource_id="x", metadata=said,
+    )  # fmt: skip
+    over.s.chain.control(value)
+    for _ in range(2):  # so that the true one is archived, too
+        over.grow(45)
+    told = {fault.kind: fault.detail for fault in over.verified().faults}
+    assert f"the segment from {open_from} was archived twice" in told[FaultKind.FORKED]
+    assert "was archived with retain_until 2026-99-99" in told[FaultKind.UNLOCKED]
 
 
 def test_a_list_before_its_time_is_told(over: Over) -> None:

@@ -15,11 +15,12 @@ from tests.rebuild.made_chain import fill_postgres
 from tests.retention.aged_chain import PCI, Aged, when
 
 from sealstream.errors import ChainBroken, Misconfigured
-from sealstream.events import format_timestamp
+from sealstream.events import control_statement, format_timestamp
 from sealstream.kafka import KafkaSettings, create_topics
 from sealstream.layout import (
     ChainSettings,
     ChainTopics,
+    Retention,
     SegmentLimits,
     month_leaves,
     read_retention,
@@ -98,6 +99,28 @@ def test_months_that_left_as_sealed_are_told_and_no_fault(stored) -> None:
     found = reconcile(s.made.settings, Sources(s.kafka, s.reader, None))
     assert found.differences == []
     assert f"postgres: the time of the entries below {first} is over there" in found.notes
+
+
+def test_what_is_promised_and_destroyed_later_makes_no_month_early_that_left_before(stored, pipeline_roles) -> None:
+    """Entry 0 is gone with the month: what was in force then only later statements say."""
+    s = stored({"2025-03": {}})
+    s.expire("2025-03")
+    longer = retention_members(Retention("3y", archive_days=1_098))
+    item = dict.fromkeys(("object_sha256", "manifest_sha256", "first_hash", "last_hash"), "ab" * 32)
+    item |= {"object": "entries/chain=x/date=2020-01-01/y", "object_version": "v", "manifest": "m"}
+    item |= {"manifest_version": "v", "retain_until": "2021-01-01T00:00:00.000000Z", "first_seq": 0, "last_seq": 1}
+    listed = {"first_seq": 0, "last_seq": 1, "last_hash": "ab" * 32, "root": "ab" * 32, "segments": [item]}
+    for action, members in (
+        ("retention.extended", {"from": retention_members(PCI), "to": longer}),
+        ("archive.destroyed", listed | {"retention": longer, "reason": "of old"}),
+    ):
+        value = control_statement(
+            action, id=str(uuid.uuid4()), timestamp=format_timestamp(datetime.now(UTC)), actor_id="ann",
+            resource_type="chain", resource_id="x", metadata=members,
+        )  # fmt: skip
+        s.made.say_more(s.kafka, value)
+    fill_postgres(s.kafka, s.made.settings, as_role(s.admin, pipeline_roles.sink))
+    assert (s.faults(), s.verified().size) == ([], len(s.made.values))
 
 
 def test_a_month_that_is_gone_without_a_statement_is_missing(stored) -> None:

@@ -117,7 +117,7 @@ def sealed_retention(settings: Settings, chain: str) -> Sealed:
     else:
         if first is None:
             return Sealed(())
-        promises = [_promise(first, "retention")]
+        promises = _promises([first], "retention")
     promises += _promises(sealed_statements(settings, chain, [RETENTION_EXTENDED], whole=True), "to")
     return Sealed(tuple(promises))
 
@@ -125,7 +125,9 @@ def sealed_retention(settings: Settings, chain: str) -> Sealed:
 def _promises(entries: Iterable[Entry], member: str) -> list[Promised]:
     found = []
     for entry in entries:
-        with suppress(NotCanonical):  # whoever may write to the control topic can have such a one sealed
+        with suppress(
+            NotCanonical
+        ):  # whoever may write to the control topic can have such a one sealed; 0.1.0 knew no bound
             found.append(_promise(entry, member))
     return found
 

@@ -5,7 +5,7 @@ Statements that have left Postgres are looked for where they still are; an answe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from sealstream.layout.holds import HOLD_LIFTED, HOLD_SET, Hold, after_statement
 from sealstream.layout.leaving import why_not_expired
 from sealstream.retention import archived_holds
 
-__all__ = ["LET_GO", "in_force", "let_go", "promised_at", "sealed_promise", "standing_holds"]
+__all__ = ["LET_GO", "in_force", "judged_let_go", "let_go", "promised_at", "sealed_promise", "standing_holds"]
 
 LET_GO = (STORE_EXPIRED, DESTROYED_ACTION)
 _EXTENDED = (RETENTION_EXTENDED,)
@@ -73,18 +73,35 @@ def standing_holds(asking: Asking, chain: ChainSettings) -> tuple[Hold, ...]:
     return holds
 
 
-def let_go(entries: Iterable[Entry], chain: ChainSettings) -> list[Mapping[str, Any]]:
-    """What these `LET_GO` statements say that counts: anybody who may write to the control topic can have one sealed.
+def let_go(asking: Asking, chain: ChainSettings, entries: Iterable[Entry]) -> list[Mapping[str, Any]]:
+    """What these `LET_GO` statements say that counts, by what was promised before each, as far as that is known."""
+    extended = asking.statements(chain, _EXTENDED)
+    first: list[Retention] = []
+    with suppress(Unavailable):
+        first = _entry_0(asking, chain)
+
+    def promised(entry: Entry) -> Retention:
+        before = [each for each in extended if each.written.seq < entry.written.seq]
+        said = [*first, *_said([entry], "retention"), *_said(before, "to")]
+        return _longest(said) if said else chain.retention
+
+    return judged_let_go(entries, chain.name, promised)
+
+
+def judged_let_go(
+    entries: Iterable[Entry], chain: str, promised: Callable[[Entry], Retention]
+) -> list[Mapping[str, Any]]:
+    """What counts of them, since anybody who may write to the control topic can have one sealed.
 
     Of a list of what was destroyed only the segments of this chain whose time was over, named as they are.
     """
     found: list[Mapping[str, Any]] = []
     for entry in entries:
-        said, written = entry.metadata or {}, entry.written
+        said, written, promise = entry.metadata or {}, entry.written, promised(entry)
         if entry.action == DESTROYED_ACTION:
-            over = parse_timestamp(written.sequenced_at) - timedelta(days=chain.retention.archive_days)
-            found.append({**said, "segments": [item for item in said["segments"] if _was_over(item, chain.name, over)]})
-        elif not why_not_expired(said, written.seq, written.sequenced_at, None):
+            over = parse_timestamp(written.sequenced_at) - timedelta(days=promise.archive_days)
+            found.append({**said, "segments": [item for item in said["segments"] if _was_over(item, chain, over)]})
+        elif not any(why_not_expired(said, written.seq, written.sequenced_at, each) for each in (promise, None)):
             found.append(said)
     return found
 
@@ -97,7 +114,7 @@ def _was_over(item: Mapping[str, Any], chain: str, over: datetime) -> bool:
 
 
 def _entry_0(asking: Asking, chain: ChainSettings) -> list[Retention]:
-    return [read_retention((asking.entry_0(chain).metadata or {}).get("retention") or {})]
+    return _said([asking.entry_0(chain)], "retention")
 
 
 def _said(entries: list[Entry], member: str) -> list[Retention]:
@@ -110,6 +127,8 @@ def _said(entries: list[Entry], member: str) -> list[Retention]:
 
 
 def _longest(promises: list[Retention]) -> Retention:
+    if not promises:
+        raise Unavailable("what the chain says that it promises is against the rules, and promises nothing")
     (promise, *more) = promises
     for each in more:
         promise = longest_retention(promise, each)

@@ -36,7 +36,7 @@ RETENTION_EXTENDED = "retention.extended"
 STORE_EXPIRED = "store.expired"
 """The action of the control statement that entries leave a store, their time there being over."""
 
-MAX_RETENTION_DAYS = 36_600
+MAX_RETENTION_DAYS = 36_500
 """100 years: nothing is promised for longer, so that each end of a promise is a date."""
 
 RETENTION_HELP = (

@@ -34,6 +34,7 @@ from sealstream.kafka import KafkaSettings, produce
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry, month_leaves, retention_members
 from sealstream.layout.archive import ARCHIVED_ACTION
 from sealstream.layout.chains import STORE_EXPIRED
+from sealstream.layout.leaving import why_not_expired
 from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 from sealstream.postgres import PostgresStore
 from sealstream.rebuild.months import Keeper
@@ -228,12 +229,16 @@ class PostgresExpiry:
         """Where Postgres holds the statement; of several the first. What has its id and says otherwise counts for
         nothing, since the id follows from the month, and whoever may write to the control topic may be earlier.
         """
-        expected = (STORE_EXPIRED, "postgres", archived.first, archived.last, archived.last_hash.hex())
+        expected = (STORE_EXPIRED, "postgres", archived.month, archived.first, archived.last, archived.last_hash.hex())
         for row in self._keeper.session.fetch("looking for the statement", _FOUND, self._chain.name, own_id):
             entry = decode_entry(row["body"])
             said = entry.metadata or {}
-            members = (said.get(member) for member in ("store", "first_seq", "last_seq", "last_hash"))
-            if (entry.action, *members) == expected and row["seq"] > archived.last:
+            members = (said.get(member) for member in ("store", "month", "first_seq", "last_seq", "last_hash"))
+            if (entry.action, *members) == expected and not any(
+                # as those judge who know what was promised, and those who know the statement alone
+                why_not_expired(said, row["seq"], entry.written.sequenced_at, promise)
+                for promise in (self._chain.retention, None)
+            ):
                 return int(row["seq"])
         return None
 

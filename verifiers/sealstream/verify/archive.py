@@ -24,7 +24,7 @@ from sealstream.archive import (
     open_parquet,
     read_groups,
 )
-from sealstream.errors import NotCanonical, SealstreamError
+from sealstream.errors import InvalidEvent, NotCanonical, SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.layout.archive import ENTRIES, SegmentName, archive_prefix
 from sealstream.layout.holds import Hold, covering
@@ -342,7 +342,11 @@ class _Archive:
             until = parse_timestamp(segment.manifest.last_sequenced_at) + timedelta(days=promise.archive_days)
             sealed = examination.history.archived.get(segment.name.first_seq)  # a manifest that differs is said already
             said = segment.manifest.retain_until if sealed is None else str(sealed.metadata["retain_until"])
-            if parse_timestamp(said) < until - _CLOCK_GRACE:
+            try:
+                locked = parse_timestamp(said)
+            except InvalidEvent:  # as somebody has sealed it, who is no archive sink
+                locked = datetime.min.replace(tzinfo=UTC)
+            if locked < until - _CLOCK_GRACE:
                 self._locked = False
                 detail = (
                     f"was archived with retain_until {said}: the chain promises {promise.policy}, "

@@ -165,15 +165,25 @@ class History:
         """How long the chain promises to keep entry `seq`: by entry 0 and what was extended before it; None: not read.
 
         An extension that shortens something counts for what it lengthens: nobody can take a promise back. Where entry 0
-        is gone, what was destroyed says which policy was in force: of several lists the longest counts.
+        is gone, the first statement that names what was in force before it counts in its place.
         """
-        said = [self.created] if self.created is not None else []
-        if not said:
-            said = [statement for statement in self.destroyed if statement.seq <= seq] or self.destroyed[:1]
-        said += [statement for statement in self._extended if statement.seq < seq]
+        if self.created is not None:
+            return self._with_extensions(seq, self.created.metadata.get("retention"))
+        told = sorted([*self.destroyed, *self._extended], key=lambda statement: statement.seq)[:1]
+        was = [each.metadata.get("from" if each.action == RETENTION_EXTENDED else "retention") for each in told]
+        return self._with_extensions(seq, *was)
+
+    def _promised_before(self, statement: Statement) -> Retention | None:
+        """By what a statement that lets entries go is judged; where entry 0 is gone, also by what it says itself: what
+        another one says, which anybody may have had sealed, must not make it wrong.
+        """
+        if self.created is not None:
+            return self.promised(statement.seq)
+        return self._with_extensions(statement.seq, statement.metadata.get("retention"))
+
+    def _with_extensions(self, seq: int, *base: Any) -> Retention | None:
         promise: Retention | None = None
-        for statement in said:
-            members = statement.metadata.get("to" if statement.action == RETENTION_EXTENDED else "retention")
+        for members in (*base, *(each.metadata.get("to") for each in self._extended if each.seq < seq)):
             try:
                 read = read_retention(members if isinstance(members, dict) else {})
             except NotCanonical:
@@ -210,7 +220,7 @@ class History:
 
     def _expired_wrongly(self, statement: Statement) -> str:
         """Why a `store.expired` lets nothing go; empty: it does."""
-        promise = self.promised(statement.seq)
+        promise = self._promised_before(statement)
         early = why_not_expired(statement.metadata, statement.seq, statement.at, promise)
         return early or self._says_another_end(statement)
 
@@ -241,7 +251,7 @@ class History:
     def _destroyed_wrongly(self) -> None:
         """What was destroyed before its time, under a hold, or is not what was archived, whoever says so."""
         for statement in self.destroyed:
-            holds, promise = self.holds(statement.seq), self.promised(statement.seq)
+            holds, promise = self.holds(statement.seq), self._promised_before(statement)
             at = parse_timestamp(statement.at)
             for item in statement.metadata["segments"]:
                 why = _too_early(item, at, promise) or _otherwise(item, self.archived.get(int(item["first_seq"])))

@@ -109,7 +109,7 @@ def _destroyed(asking: Asking, chain: ChainSettings, gone: set[str], first: int 
     """
     found: dict[str, int] = {}
     for ask in (asking.statements, asking.archived_statements):
-        for said in let_go(ask(chain, (DESTROYED_ACTION,)), chain):
+        for said in let_go(asking, chain, ask(chain, (DESTROYED_ACTION,))):
             found |= {str(item["object"]): int(item["last_seq"]) + 1 for item in said["segments"]}
         if gone <= found.keys() and (not first or first in found.values()):
             break

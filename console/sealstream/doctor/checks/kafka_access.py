@@ -120,8 +120,9 @@ def judged_rules(rules: Sequence[Rule], topics: ChainTopics) -> Outcome:
             return failed(f"{', '.join(sorted(both))} may write {topics.raw} and {getattr(topics, name)}", to_do=to_do)
         for operation in _SPOILING:
             if spoilers := (writers["raw"] | {"User:*"}) & _may(rules, getattr(topics, name), operation):
+                who = "everybody" if "User:*" in spoilers else f"{', '.join(sorted(spoilers))}, who write {topics.raw},"
                 return failed(
-                    f"{', '.join(sorted(spoilers))} may write {topics.raw}, and {operation} {getattr(topics, name)}",
+                    f"{who} may {operation} {getattr(topics, name)}",
                     to_do=to_do.replace("WRITE", operation),
                 )
         if len(writers[name]) > 1:

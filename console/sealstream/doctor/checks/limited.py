@@ -28,6 +28,8 @@ _GRACE_DAYS = 60
 _GRACE = timedelta(days=_GRACE_DAYS)
 _PAGE = "docs/retention.md"
 _NEVER = datetime.min.replace(tzinfo=UTC)
+HELD = datetime.max.replace(tzinfo=UTC)
+"""In the place of an end: a legal hold in the bucket has none."""
 
 
 def _limited(asking: Asking) -> Outcome:
@@ -88,12 +90,12 @@ def judged_archived(
     now: datetime,
 ) -> Outcome:
     """Whether the archive does not begin with what might have gone long ago, by policy and lock. `first`: its first
-    segment, None where that is its newest, which stays; `locked`: until when it is; `months`: what Postgres has, where
-    a segment must have left first.
+    segment, None where that is its newest, which stays; `locked`: until when it is, `HELD` where the bucket holds it;
+    `months`: what Postgres has, where a segment must have left first.
     """
     if first is None:
         return passed("the archive holds no more than its newest segment")
-    over = max(policy_ends(first, chain), locked)
+    over = max(policy_ends(first, chain), locked if locked != HELD else _NEVER)
     if over + _GRACE > now:
         return passed(f"the archive begins with {first.date}, which may go on {over:%Y-%m-%d}")
     held = covering(holds, first.date)
@@ -101,6 +103,8 @@ def judged_archived(
         held = _touching(holds, months[0])
     if held:
         return passed(f"the archive begins with {first.date}, whose time is over: the legal hold {held[0].id} keeps it")
+    if locked == HELD:
+        return passed(f"the archive begins with {first.date}, whose time is over: a legal hold in the bucket keeps it")
     return failed(
         f"the archive begins with {first.object_key}, more than {_GRACE_DAYS} days after it might have gone "
         f"({over:%Y-%m-%d})",
@@ -113,22 +117,25 @@ def _touching(holds: Sequence[Hold], month: StoredMonth) -> tuple[Hold, ...]:
 
 
 def _beginning(asking: Asking, chain: ChainSettings, now: datetime) -> tuple[SegmentName | None, datetime]:
-    """The archive's first segment, and until when it is locked, which is asked where its policy's time is over."""
+    """The archive's first segment, and until when it is kept there, which is asked where its policy's time is over."""
     with closing(ArchiveStore(asking.archive(), chain.name)) as store:
         there = list(islice((segment for segment in store.segments() if segment.object.versions), 2))
         if len(there) < 2:
             return None, _NEVER
         first = there[0]
-        return first.name, _locked_until(store, first) if policy_ends(first.name, chain) + _GRACE <= now else _NEVER
+        return first.name, _kept_until(store, first) if policy_ends(first.name, chain) + _GRACE <= now else _NEVER
 
 
-def _locked_until(store: ArchiveStore, segment: StoredSegment) -> datetime:
-    locks = [
-        store.lock(stored.key, version)
-        for stored in (segment.object, segment.manifest)
-        if (version := stored.counting()) is not None
-    ]
-    return max((lock.until for lock in locks if lock is not None), default=_NEVER)
+def _kept_until(store: ArchiveStore, segment: StoredSegment) -> datetime:
+    until = _NEVER
+    for stored in (segment.object, segment.manifest):
+        if (version := stored.counting()) is None:
+            continue
+        if store.held(stored.key, version):
+            return HELD
+        if (lock := store.lock(stored.key, version)) is not None:
+            until = max(until, lock.until)
+    return until
 
 
 CHECKS = (

@@ -49,7 +49,7 @@ def _online_of(asking: Asking, chain: ChainSettings) -> Outcome:
     months = kept_months(asking, chain)
     if not months:
         return unknown("Postgres holds no entry", to_do="start the Postgres sink: docs/operating.md")
-    judged = judged_months(months, let_go(asking.statements(chain, LET_GO), chain))
+    judged = judged_months(months, let_go(asking, chain, asking.statements(chain, LET_GO)))
     if judged.state is not State.PASS:
         return judged
     (said,) = judged.evidence
