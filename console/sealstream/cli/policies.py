@@ -125,9 +125,8 @@ def sealed_retention(settings: Settings, chain: str) -> Sealed:
 def _promises(entries: Iterable[Entry], member: str) -> list[Promised]:
     found = []
     for entry in entries:
-        with suppress(
-            NotCanonical
-        ):  # whoever may write to the control topic can have such a one sealed; 0.1.0 knew no bound
+        # Whoever may write to the control topic can have one against the rules sealed, and 0.1.0 knew no longest time.
+        with suppress(NotCanonical):
             found.append(_promise(entry, member))
     return found
 
