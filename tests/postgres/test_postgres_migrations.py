@@ -66,17 +66,18 @@ def test_migrating_step_by_step_gives_the_same_schema_as_at_once(empty_database,
         run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_what_is_taken_back_leaves_the_schema_as_it_was_before_and_can_be_applied_again(empty_database):
-    migrate(empty_database, steps=6)
+@pytest.mark.parametrize("to", range(6, len(NAMES)))
+def test_what_is_taken_back_leaves_the_schema_as_it_was_before_and_can_be_applied_again(empty_database, to):
+    migrate(empty_database, steps=to)
     before = schema_of(empty_database)
-    assert migrate(empty_database) == NAMES[6:]
+    assert migrate(empty_database) == NAMES[to:]
     after = schema_of(empty_database)
-    assert migrate_back(empty_database, 6) == NAMES[:5:-1]
-    assert migrate_back(empty_database, 6) == []
+    assert migrate_back(empty_database, to) == NAMES[: to - 1 : -1]
+    assert migrate_back(empty_database, to) == []
     assert schema_of(empty_database) == before != after
     with pytest.raises(Misconfigured, match=r"0002_.*can't be taken back: nothing was changed"):
         migrate_back(empty_database, 1)
-    assert migrate(empty_database) == NAMES[6:]
+    assert migrate(empty_database) == NAMES[to:]
     assert schema_of(empty_database) == after
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.archive.conftest import MadeChain
 from tests.pipeline import Said, say
 
-from sealstream.cli import holds, policies
+from sealstream.cli import holds, policies, retention_destroy
 from sealstream.cli.holds import Known, known_holds
 from sealstream.cli.policies import entry_0, sealed_retention
 from sealstream.cli.settings import Settings
 from sealstream.doctor import CHECKS
 from sealstream.doctor.asking import Asking
-from sealstream.errors import Unavailable
+from sealstream.errors import Misconfigured, Unavailable
 from sealstream.events import control_statement, format_timestamp
 from sealstream.layout import Entry, Retention, decode_entry, named_retention, retention_members
 from sealstream.layout.archive import DESTROYED_ACTION
@@ -258,3 +259,24 @@ def test_who_lacks_entry_0_is_named_rightly(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Unavailable, match="the archive can't be asked: the bucket does not answer") as told:
         entry_0(settings, "main")
     assert "Postgres can't" not in str(told.value)
+
+
+def test_an_entry_0_of_more_than_100_years_promises_nothing_and_what_was_extended_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first release knew no longest time."""
+    created, longer = sealed(extended(BEYOND), extended(retention_members(TWO_YEARS)))
+    created.metadata["retention"] = BEYOND  # type: ignore[index]
+    monkeypatch.setattr(policies, "entry_0", lambda *_: created)
+    monkeypatch.setattr(policies, "sealed_statements", lambda *_, **__: [])
+    assert sealed_retention(SETTINGS, "main").retention is None
+    monkeypatch.setattr(policies, "sealed_statements", lambda *_, **__: [longer])
+    assert sealed_retention(SETTINGS, "main").retention == TWO_YEARS
+
+
+def test_what_may_be_online_and_cant_be_asked_is_not_destroyed() -> None:
+    asked = SimpleNamespace(chain=SimpleNamespace(name="main", retention=PCI), settings=SETTINGS)
+    with pytest.raises(Misconfigured, match=r"postgres\.reader_dsn is not set: what Postgres still has"):
+        retention_destroy._online_from(asked)  # type: ignore[arg-type]
+    asked.chain.retention = TWO_YEARS  # under which nothing ever leaves Postgres
+    assert retention_destroy._online_from(asked) is None  # type: ignore[arg-type]
