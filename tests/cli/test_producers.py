@@ -1,4 +1,4 @@
-"""`sealstream producers` names the application, of ten thousand producers too, and asks nobody but the one topic."""
+"""`sealstream producers` and `status` count producers by the one topic that remembers them, of ten thousand too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ from confluent_kafka import Producer as KafkaProducer
 from tests.pipeline import Pipeline
 
 from sealstream.cli.producers import Producer
-from sealstream.sequencer.producers import ProducerState, Source, encode_state, record_key
+from sealstream.events import ProducerKey
+from sealstream.health.asking import producers
+from sealstream.sealing import new_signing_key, signer
+from sealstream.sequencer.producers import (
+    AS_OF_KEY,
+    AsOf,
+    ProducerState,
+    Source,
+    encode_as_of,
+    encode_key,
+    encode_state,
+    key_record_key,
+    record_key,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +63,23 @@ def test_ten_thousand_producers_are_named_by_one_reading_of_their_topic(
     table = pipeline.command("producers", "--chain", pipeline.name, "--limit", "20")
     assert table.out.count(" at host-") == 19
     assert "not said" in table.out
+
+
+def test_signing_keys_beside_the_producers_are_no_producers(make_pipeline: Callable[..., Pipeline]) -> None:
+    pipeline = make_pipeline()
+    key = ProducerKey(signer(new_signing_key("billing")).vkey, "billing", None, True, None, registered=3)
+    producer = KafkaProducer({"bootstrap.servers": pipeline.kafka.bootstrap})
+    for name, value in (
+        (record_key("event", "gone"), encode_state(ProducerState(next=9, missing=[(0, 3)]))),
+        (key_record_key("billing+0a1b2c3d"), encode_key(key)),
+        (key_record_key("billing+99999999"), None),
+        (record_key("event", "billing-1"), encode_state(ProducerState(next=5, missing=[(2, 3)], silent=True))),
+        (record_key("event", "gone"), None),
+        (AS_OF_KEY, encode_as_of(AsOf(7, "raw", "control", keys=1))),
+    ):
+        producer.produce(pipeline.topics.producers, value, name, partition=0)
+    assert producer.flush(60) == 0
+    counted = producers(pipeline.kafka, pipeline.chain)
+    assert counted == (1, 1, 1, 2)
+    said = pipeline.command("producers", "--chain", pipeline.name, "--json")
+    assert [one["producer_id"] for one in json.loads(said.out)["shown"]] == ["billing-1"]

@@ -244,7 +244,14 @@ def rebuilding(reader: Reader) -> Iterator[None]:
         assert found, reader.said
         return found[0]
 
+    def newest() -> str:
+        [[month]] = sql(
+            reader.pipeline.reader_dsn, "SELECT to_char(max(sequenced_at) AT TIME ZONE 'UTC', 'YYYY-MM') FROM audit_log"
+        )
+        return f"--month {month}"
+
     reader.names |= {
+        "--month 2026-11": newest,
         "audit_replaced_2026_11_0a1b2c3d": replaced,
         "audit-archive-2": f"{reader.pipeline.archive.bucket}-2",
         "sqlite_sink:SqliteSink --to": "sqlite_sink:SqliteSink --to",

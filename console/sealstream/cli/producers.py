@@ -24,12 +24,12 @@ from sealstream.kafka import KafkaSettings, read_until_end
 from sealstream.layout import ChainTopics
 from sealstream.sequencer.producers import (
     AS_OF_KEY,
-    KEYS_PREFIX,
     AsOf,
     ProducerState,
     Range,
     decode_as_of,
     decode_state,
+    holds_state,
     producer_of,
 )
 
@@ -85,10 +85,9 @@ def read_producers(kafka: KafkaSettings, topics: ChainTopics) -> tuple[list[Prod
     as_of = values.pop(AS_OF_KEY, None)
     found = []
     for key, value in values.items():
-        if key.startswith(KEYS_PREFIX):
-            continue
-        kind, producer_id = producer_of(key)
-        found.append(Producer(producer_id, kind, decode_state(value)))
+        if holds_state(key):
+            kind, producer_id = producer_of(key)
+            found.append(Producer(producer_id, kind, decode_state(value)))
     return found, None if as_of is None else decode_as_of(as_of)
 
 

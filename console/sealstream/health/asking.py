@@ -36,7 +36,7 @@ from sealstream.layout.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from sealstream.layout.tables import AUDIT_LOG, AUDIT_POSITION, SCHEMA
 from sealstream.postgres.driver import Session
 from sealstream.sealing import BadNote, open_checkpoint
-from sealstream.sequencer.producers import AS_OF_KEY, decode_state
+from sealstream.sequencer.producers import decode_state, holds_state
 
 __all__ = [
     "CONNECT_S",
@@ -197,10 +197,13 @@ def producers(kafka: KafkaSettings, chain: ChainSettings) -> Producers:
         if read > _STATES_READ:
             raise Unavailable(f"{topic} holds too many records to count: the sequencer's own figures tell")
         for record in records:
-            if record.key and record.key != AS_OF_KEY and record.value:
-                states[record.key] = record.value
-            elif record.key:
-                states.pop(record.key, None)
+            key = record.key or b""
+            if not holds_state(key):
+                continue
+            if record.value:
+                states[key] = record.value
+            else:
+                states.pop(key, None)
     decoded = [decode_state(value) for value in states.values()]
     gaps = [sum(last - first + 1 for first, last in state.missing) for state in decoded if state.missing]
     return Producers(len(decoded), sum(state.silent for state in decoded), len(gaps), sum(gaps))

@@ -33,6 +33,7 @@ __all__ = [
     "encode_as_of",
     "encode_key",
     "encode_state",
+    "holds_state",
     "key_label_of",
     "key_record_key",
     "producer_of",
@@ -214,8 +215,13 @@ def record_key(kind: str, producer_id: str) -> bytes:
     return (_CONTROL_PREFIX if kind == "control" else b"") + producer_id.encode()
 
 
+def holds_state(key: bytes) -> bool:
+    """Whether the record with this key is a producer's state: the others are `AsOf` and signing keys."""
+    return key != AS_OF_KEY and not key.startswith(KEYS_PREFIX)
+
+
 def producer_of(key: bytes) -> tuple[str, str]:
-    """Kind and producer_id of a record's key."""
+    """Kind and producer_id of the key of a record that holds a state."""
     if key.startswith(_CONTROL_PREFIX):
         return "control", key[len(_CONTROL_PREFIX) :].decode("utf-8", "replace")
     return "event", key.decode("utf-8", "replace")
