@@ -1,9 +1,9 @@
-"""Makes an Iceberg table of a chain's archive where it lies, or adds to it what is new; the objects stay as they are.
+"""Makes an Iceberg table of a chain's archive where it lies or follows what came and went; objects stay as they are.
 
     python iceberg.py --archive s3://audit-archive --chain main --warehouse s3://lake --catalog sqlite:////var/lib/lake.db
 
 The table's metadata goes to the warehouse, never to the archive. It is partitioned by the day of `sequenced_at`: an
-object holds one UTC day, so its own statistics tell which. A crash leaves the table as it was, or with the new objects.
+object holds one UTC day, so its own statistics tell which. A crash leaves the table as it was, or a step further.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def main() -> None:
     if f"{warehouse}/".startswith(f"{archive}/"):
         parser.error(f"--warehouse {warehouse} is in the archive, which takes nothing but segments: name another place")
     catalog = SqlCatalog("sealstream", uri=given.catalog, warehouse=warehouse)
-    added, held = add_new(catalog, archive, given.chain)
-    print(f"{table_name(given.chain)}: {added} objects added, {held} in the table")
+    added, gone, held = follow(catalog, archive, given.chain)
+    left = f"{gone} taken out that the archive has no more, " if gone else ""
+    print(f"{table_name(given.chain)}: {added} objects added, {left}{held} in the table")
 
 
 def table_name(chain: str) -> str:
@@ -43,8 +44,9 @@ def table_name(chain: str) -> str:
     return f"{NAMESPACE}.entries_{chain.replace('-', '_')}"
 
 
-def add_new(catalog: Catalog, archive: str, chain: str) -> tuple[int, int]:
-    """How many objects were added to the chain's table, which is made where it is not there, and how many it has now.
+def follow(catalog: Catalog, archive: str, chain: str) -> tuple[int, int, int]:
+    """How many objects were added to the chain's table, which is made where it is not there; how many were taken out,
+    since they were destroyed when their time was over; and how many it has now.
 
     Raises `SystemExit` where the archive has none.
     """
@@ -52,11 +54,16 @@ def add_new(catalog: Catalog, archive: str, chain: str) -> tuple[int, int]:
     if not found:
         raise SystemExit(f"nothing in {archive}/entries/chain={chain}/: no object of this chain is there")
     table = _table(catalog, chain, found[0])
-    known = {each.file.file_path for each in table.scan().plan_files()}
+    known = {each.file.file_path: each.file for each in table.scan().plan_files()}
+    gone = known.keys() - set(found)
+    if gone:
+        with table.transaction() as changing, changing.update_snapshot().overwrite() as writing:
+            for path in gone:
+                writing.delete_data_file(known[path])
     new = [path for path in found if path not in known]
     if new:
         table.add_files(new, check_duplicate_files=False)
-    return len(new), len(known) + len(new)
+    return len(new), len(gone), len(found)
 
 
 def objects(archive: str, chain: str) -> Iterator[str]:

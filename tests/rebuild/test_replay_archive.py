@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.pipeline import say
 from tests.rebuild.long_runs import long_run
 
 from sealstream.archive import ArchiveSettings, ArchiveStore, Bucket
-from sealstream.cli.settings import load_settings
+from sealstream.cli.settings import load_settings, write_settings
 from sealstream.errors import Forked
 from sealstream.rebuild import Sources, reconcile, replay_archive, segments_of_archive, segments_of_kafka
 from sealstream.verify import FaultKind, Verification, verify_archive
@@ -91,3 +92,39 @@ def test_the_command_goes_over_to_the_new_bucket_once_it_verifies(stores):
     assert (archive.bucket, archive.replayed) == (name, True)
     assert say(stores.config, *command).code == 2, "it is the archive's own bucket now"
     assert say(stores.config, "replay", "archive", "--from", "kafka").code == 2
+
+
+@long_run
+def test_the_settings_go_over_only_when_the_bucket_holds_every_chain(stores, s3: Any):
+    name = f"t-{uuid.uuid4().hex[:16]}"
+    section = load_settings(stores.config).chains[stores.settings.name].model_dump(exclude_defaults=True)
+    write_settings(stores.config, {"chains": {"phi": section}})
+    first = next(segments_of_archive(stores.archive, stores.settings))
+    other = first.name._replace(chain="phi").manifest_key
+    bucket = Bucket(stores.archive)
+    assert bucket.put_once(other, first.manifest, first.until)
+    bucket.close()
+    command = ["replay", "archive", "--from", "archive", "--bucket", name, "--chain", stores.settings.name, "--switch"]
+    said = say(stores.config, *command)
+    assert said.code == 2
+    assert f"sealstream replay archive --from archive --bucket {name} --chain phi" in " ".join(said.err.split())
+    assert load_settings(stores.config).archive.bucket == stores.archive.bucket
+    assert "Contents" not in s3.list_objects_v2(Bucket=name), "nothing is put before it is refused"
+    there = Bucket(stores.archive._replace(bucket=name))
+    assert there.put_once(other, first.manifest, first.until)
+    there.close()
+    said = say(stores.config, *command)
+    assert said.code == 0, said.err
+    assert load_settings(stores.config).archive.bucket == name
+
+
+@long_run
+def test_a_destroyed_objects_manifest_that_still_stands_is_passed_over(stores, tmp_path: Path):
+    for key, data in contents(stores, stores.archive).items():
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_bytes(data)
+    names = [each.name for each in segments_of_archive(tmp_path, stores.settings)]
+    (tmp_path / names[0].object_key).unlink()
+    assert [each.name for each in segments_of_archive(tmp_path, stores.settings)] == names[1:]
+    (tmp_path / names[2].object_key).unlink()
+    assert [each.name for each in segments_of_archive(tmp_path, stores.settings)] == names[1:2], "a hole is an end"

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from sealstream.archive import init_bucket
+from sealstream.archive import ArchiveSettings, init_bucket
 from sealstream.cli.context import context_of, counted, out
 from sealstream.cli.reading import ReadLog
 from sealstream.cli.repair import postgres_target, tell_done
@@ -42,6 +42,7 @@ from sealstream.rebuild import (
     segments_of_kafka,
     verified_archive,
 )
+from sealstream.retention import archived_end
 from sealstream.verify import default_state_dir
 
 __all__ = ["Origin", "replay_command"]
@@ -109,10 +110,10 @@ def replay_command(
 
     Postgres: each month is built beside the log, hashed again by the database, folded to the signed roots, and swapped
     in; sinks and readers go on. Archive: each object and manifest is put into a new bucket, byte by byte as sealed,
-    locked, and verified; stop the archive sink before the last run, which has --switch. Activity: rolled up into topics
-    under another prefix, for detectors to be tried on; the same chain gives the same bytes. An own sink: a class of
-    three methods (examples/sqlite-sink); every entry is checked before it is handed over. Killed at any moment, the
-    same command goes on.
+    locked, and verified; each chain with its --chain, since the settings name one bucket for all; stop the archive
+    sinks before the last run, which has --switch. Activity: rolled up into topics under another prefix, for detectors
+    to be tried on; the same chain gives the same bytes. An own sink: a class of three methods (examples/sqlite-sink);
+    every entry is checked before it is handed over. Killed at any moment, the same command goes on.
     """
     settings = context_of(context).settings()
     known = settings.chain(chain)
@@ -200,6 +201,8 @@ def _archive(
         raise Misconfigured(f"--bucket {bucket} is the bucket that the archive is in: name another")
     new = old._replace(bucket=bucket, replayed=True)
     out.print(Text(init_bucket(new, chain.retention).splitlines()[0]), soft_wrap=True)
+    if switch:
+        _check_others_are_there(settings, chain.name, old, new)
     kafka = settings.kafka_settings()
     with progress_bar("entries", shown=True) as progress:
         if source is Origin.ARCHIVE:
@@ -219,6 +222,20 @@ def _archive(
         out.print(
             "to go over to it: stop the archive sink, run this again with --switch (it puts what came since), start it",
             soft_wrap=True,
+        )
+
+
+def _check_others_are_there(settings: Settings, replayed: str, old: ArchiveSettings, new: ArchiveSettings) -> None:
+    """The settings name one bucket for all chains, closed ones too: the others must have been replayed before."""
+    others = sorted(set(settings.chains) - {replayed})
+    behind = [name for name in others if archived_end(new, name) < archived_end(old, name)]
+    if behind:
+        commands = "".join(
+            f"\n  sealstream replay archive --from archive --bucket {new.bucket} --chain {name}" for name in behind
+        )
+        raise Misconfigured(
+            f"--switch: the settings name one bucket for all chains, and bucket {new.bucket} does not hold all that is "
+            f"archived of {', '.join(behind)}. With the archive sinks stopped, run first:{commands}"
         )
 
 

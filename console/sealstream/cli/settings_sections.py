@@ -77,7 +77,9 @@ class KafkaSection(_Section):
     bootstrap: str = "127.0.0.1:19092"
     """host:port of one broker or several, with commas between."""
     prefix: str = "audit"
-    """What the names of all topics begin with."""
+    """What the names of all topics begin with. Chains on one Kafka need different names all the same: what fences a
+    second sequencer is called by the chain's name alone.
+    """
     replication: Annotated[int, Field(ge=1, le=9)] = 1
     """Replicas of topics that are made; 3 where there are three brokers."""
     security_protocol: Annotated[Protocol, BeforeValidator(_upper)] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -80,6 +81,23 @@ def test_what_is_new_is_added_and_nothing_twice(lake: Lake, tmp_path: Path) -> N
     now = len(lake.stage.chain.segments)
     assert run(lake, tmp_path).stdout.endswith(f": {now - held} objects added, {now} in the table\n")
     assert table(tmp_path).scan().to_arrow().num_rows == len(lake.entries)
+
+
+def test_what_was_destroyed_is_taken_out_and_the_rest_is_read(lake: Lake, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(lake.folder, copy)
+    at = ("--archive", f"file://{copy}")
+    assert run(lake, tmp_path, *at).returncode == 0
+    first, *rest = sorted(copy.rglob("*.parquet"))
+    first.unlink()
+    made = run(lake, tmp_path, *at)
+    assert made.returncode == 0, made.stderr
+    said = f": 0 objects added, 1 taken out that the archive has no more, {len(rest)} in the table\n"
+    assert made.stdout.endswith(said)
+    begins = int(rest[0].name[:20].split("-")[0].split(".")[0])
+    rows = table(tmp_path).scan().to_arrow().sort_by("seq").to_pylist()
+    assert [row["seq"] for row in rows] == list(range(begins, len(lake.entries)))
+    assert run(lake, tmp_path, *at).stdout.endswith(f": 0 objects added, {len(rest)} in the table\n")
 
 
 def test_it_says_what_can_not_be(lake: Lake, tmp_path: Path) -> None:

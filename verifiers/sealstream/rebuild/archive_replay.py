@@ -73,10 +73,16 @@ def replay_archive(
 
 
 def segments_of_archive(source: ArchiveSettings | str | Path, chain: ChainSettings) -> Iterator[ReplayedSegment]:
-    """The segments of an archive that was verified, in order, their oldest versions."""
+    """The segments of an archive that was verified, in order, their oldest versions. One of the beginning whose object
+    was destroyed is passed over: its manifest goes after it.
+    """
     store = ArchiveStore(source, chain.name)
+    begun = False
     try:
         for found in store.segments():
+            if not begun and not found.object.versions and not found.object.delete_markers:
+                continue
+            begun = True
             if not found.object.versions or not found.manifest.versions:
                 return  # the newest, whose manifest is not there yet
             manifest = store.read(found.manifest.key, found.manifest.versions[0], MAX_MANIFEST_BYTES)
