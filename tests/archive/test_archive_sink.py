@@ -282,7 +282,9 @@ def test_an_adopted_object_is_locked_for_long_enough(stage, build_object) -> Non
     s.publish()
     version = put(s, name_of(s, 0).object_key, build_object(s.chain, s.chain.segments[0]), days=2)
     s.archive_all()
-    assert s.bucket.lock(name_of(s, 0).object_key, version).holds(soon(300))
+    until = datetime.fromisoformat(s.manifests()[0].retain_until)
+    assert until >= datetime.fromisoformat(s.manifests()[0].last_sequenced_at) + timedelta(days=366)
+    assert s.bucket.lock(name_of(s, 0).object_key, version).holds(until)
     s.check()
 
 

@@ -158,7 +158,7 @@ def test_an_object_that_was_cut(built: Built, folder: Path, verify_folder: Calla
 def test_a_manifest_that_says_something_else(built: Built, folder: Path, verify_folder: Callable[..., Verdict]) -> None:
     name = segments(built)[1].name
     file = folder / name.manifest_key
-    file.write_bytes(file.read_bytes().replace(b'"retain_until":"2026', b'"retain_until":"2025'))
+    file.write_bytes(file.read_bytes().replace(b'"retain_until":"20', b'"retain_until":"19'))
     verdict = verify_folder()
     assert verdict.code == 1
     assert set(verdict.found) == {("edited", name.first_seq, name.last_seq)}
