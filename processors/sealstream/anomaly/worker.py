@@ -38,6 +38,7 @@ _BATCH = 1_000
 _WAITING = 4_000
 _GATHER_S = 0.02  # a batch of one record costs as much as one of a hundred
 _COMMIT_EVERY_S = 0.25
+_AT_END_EVERY_S = 15.0
 _LOOK_EVERY_S = 0.1
 _REPORT_EVERY_S = 0.5
 _FINISH_WITHIN_S, _STOP_WITHIN_S = 3.0, 2.0
@@ -87,6 +88,7 @@ class Worker:
         self._at_work = asyncio.Lock()
         self._goes_on_at: dict[Place, int] = {}
         self._committed_at = 0.0
+        self._at_end_at = time.monotonic()
         self._begun = -1
         self._log = structlog.get_logger().bind(process="anomaly")
         self._app = self._build(kafka, worker_group(prefix), name)
@@ -168,8 +170,20 @@ class Worker:
                     done = await self._in_thread(partial(self._batches.do, records))
                     if generation == self._app.consumer_generation_id:
                         self._count(done)
+                await self._look_for_ends()
                 if not self._app.rebalancing and time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
                     await self._commit()
+
+    async def _look_for_ends(self) -> None:
+        """Have quiet partitions go on behind the markers of their last records."""
+        generation = self._app.consumer_generation_id
+        due = time.monotonic() - self._at_end_at > _AT_END_EVERY_S
+        if self._closed or self._begun != generation or not due:
+            return
+        ends = await self._in_thread(self._batches.at_end)
+        self._at_end_at = time.monotonic()
+        if generation == self._app.consumer_generation_id:
+            self._goes_on_at |= ends
 
     async def _await_records(self) -> None:
         if self._waiting and self._begun == self._app.consumer_generation_id:

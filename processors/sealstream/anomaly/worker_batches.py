@@ -65,6 +65,7 @@ class Batches:
         self._writer = BatchWriter(kafka, prefix, known)
         self._places: Collection[Place] = ()
         self._ends: dict[Place, int] | None = None
+        self._in_order = False  # nothing of what came was left undone since `begin`
         self._log = structlog.get_logger().bind(process="anomaly")
 
     @property
@@ -80,12 +81,15 @@ class Batches:
             kind: [place.partition for place in places if place.topic == topic] for kind, topic in self.topics.items()
         }
         # First where to go on, then the states: so these have seen at least what was committed.
-        return bool(self._until_done(lambda: self._order.begin(places))) and bool(
+        self._in_order = bool(self._until_done(lambda: self._order.begin(places))) and bool(
             self._until_done(lambda: self._states.take(partitions, self._go_on))
         )
+        return self._in_order
 
     def do(self, records: Sequence[Taken]) -> Done | None:
         """None: the partitions are shared out anew, and nothing more was done than may be done again."""
+        if not self._in_order:
+            return None
         places = [Place(self.topics[taken.kind], taken.partition) for taken in records]
         ordered = [Ordered(place, taken.offset) for place, taken in zip(places, records, strict=True)]
         in_order = self._order.in_order(ordered)
@@ -94,11 +98,16 @@ class Batches:
         written = self._until_done(lambda: self._write(handled))
         if written is None:
             self._handling.forget()
+            self._in_order = False
             return None
         for state in handled.states:
             self._states.keep(state.kind, state.partition, state.key, state.value, state.counted)
         goes_on_at = {each.place: each.offset + 1 for each, is_next in zip(ordered, in_order, strict=True) if is_next}
         return Done(goes_on_at, len(chosen), handled, written)
+
+    def at_end(self) -> dict[Place, int]:
+        """The offsets to commit of quiet partitions of which everything was handled: see `Order.at_end`."""
+        return (self._until_done(self._order.at_end) or {}) if self._in_order else {}
 
     def close(self) -> None:
         """Ends the connection."""

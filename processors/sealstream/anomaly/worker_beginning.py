@@ -2,7 +2,8 @@
 
 The group's committed offsets alone say how far the watch is. On the first start there are none: history is put into the
 state topics, and then the offsets are set to the beginning, in one request; so a crash before it has the first start
-again. An offset that no longer exists is an alarm, never a silent jump.
+again. An offset below which records may be gone is an alarm, never a silent jump; where only the marker of a
+transaction is gone, the group goes on at the partition's beginning.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def begin(
     group = worker_group(prefix)
     committed = committed_offsets(kafka, group, places)
     firsts, ends = first_offsets(kafka, places), end_offsets(kafka, places)
-    wanted = {place: firsts[place] for place in places if place not in committed}
+    wanted = {place: firsts[place] for place in places if committed.get(place, -1) < firsts[place]}
     lost = lost_places(committed, firsts, ends)
     if lost and not accept_input_lost:
         raise input_lost(lost, committed, firsts, ends)
@@ -81,8 +82,18 @@ def input_places(kafka: KafkaSettings, prefix: str) -> list[Place]:
 
 
 def lost_places(committed: Mapping[Place, int], firsts: Mapping[Place, int], ends: Mapping[Place, int]) -> list[Place]:
-    """Where what comes next does not exist: trimmed, by time too, or of a topic that was made anew and is shorter."""
-    return [place for place, first in firsts.items() if not first <= committed.get(place, first) <= ends[place]]
+    """Where what comes next does not exist: trimmed, by time too, or of a topic that was made anew and is shorter.
+
+    What stands last below an end is never a record, but its transaction's marker, without which the end would be lower.
+    So a partition that is empty, and begins one offset further on, has lost none.
+    """
+    return [place for place, first in firsts.items() if _is_lost(committed.get(place, first), first, ends[place])]
+
+
+def _is_lost(next_offset: int, first: int, end: int) -> bool:
+    if next_offset + 1 == first == end:
+        return False
+    return not first <= next_offset <= end
 
 
 def input_lost(

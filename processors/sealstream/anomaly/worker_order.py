@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+from sealstream.anomaly.worker_beginning import lost_places
 from sealstream.errors import Unavailable
-from sealstream.kafka import KafkaSettings, Place, committed_offsets, first_record
+from sealstream.kafka import KafkaSettings, Place, committed_offsets, end_offsets, first_offsets, first_record
 
 __all__ = ["Order", "Ordered"]
 
@@ -32,6 +33,7 @@ class _Partition:
         self.expected = expected
         self.gap = 0  # how many offsets may be missing without a question: nothing at first, then a marker
         self.waits_since: float | None = None
+        self.looked_at = -1  # what was expected when it was last asked for its end
 
 
 class Order:
@@ -61,6 +63,30 @@ class Order:
                     f"{place.topic}, partition {place.partition}: Faust has left out the record at offset "
                     f"{partition.expected}: the worker begins anew"
                 )
+        return found
+
+    def at_end(self) -> dict[Place, int]:
+        """The ends of partitions that hold no record which has not come: of those where none came since the last call.
+
+        Behind the last record stand its marker and perhaps aborted records. An offset that is committed before these
+        is gone with them when their time is over, and then nobody can say whether a record was. Raises `Unavailable`.
+        """
+        quiet = [place for place, each in self._partitions.items() if each.looked_at == each.expected]
+        for each in self._partitions.values():
+            each.looked_at = each.expected
+        if not quiet:
+            return {}
+        expected = {place: self._partitions[place].expected for place in quiet}
+        firsts, ends = first_offsets(self._kafka, quiet), end_offsets(self._kafka, quiet)
+        lost = lost_places(expected, firsts, ends)  # for the watchdog to tell
+        found = {
+            place: ends[place]
+            for place in quiet
+            if place not in lost
+            and expected[place] < ends[place]
+            and first_record(self._kafka, place, max(expected[place], firsts[place])) is None
+        }
+        self._partitions |= {place: _Partition(end) for place, end in found.items()}
         return found
 
     def _is_next(self, place: Place, offset: int) -> bool:

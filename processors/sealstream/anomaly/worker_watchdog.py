@@ -251,7 +251,8 @@ class _Progress:
             raise
         if lost := lost_places(committed, firsts, ends):
             raise input_lost(lost, committed, firsts, ends)
-        return self._judge(asked_at, {place: committed.get(place, firsts[place]) for place in self._places}, ends)
+        at = {place: max(committed.get(place, 0), firsts[place]) for place in self._places}
+        return self._judge(asked_at, at, ends)
 
     def _judge(self, now: float, at: Mapping[Place, int], ends: Mapping[Place, int]) -> str:
         ours, moved_at = self._ours, self._moved_at

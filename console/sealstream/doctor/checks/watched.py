@@ -8,12 +8,21 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sealstream.alerts import ACTIONS, Case, fold
+from sealstream.anomaly.worker_beginning import input_lost, lost_places
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed
 from sealstream.forward.positions import kept_positions
 from sealstream.health.asking import refused_letters, waiting_since
 from sealstream.health.judging import said_age
-from sealstream.kafka import CommittedReader, Place, committed_offsets, end_offsets, last_record, partition_counts
+from sealstream.kafka import (
+    CommittedReader,
+    Place,
+    committed_offsets,
+    end_offsets,
+    first_offsets,
+    last_record,
+    partition_counts,
+)
 from sealstream.kafka.settings import TopicMissing
 from sealstream.layout.activity import ActivityTopics
 from sealstream.layout.alerts import SEVERITIES
@@ -53,12 +62,16 @@ def _detectors(asking: Asking) -> Outcome:
         places = [Place(topic, number) for number in range(partition_counts(kafka, [topic])[topic])]
     except TopicMissing as error:
         return failed(str(error), to_do=to_do)
-    ends, done = end_offsets(kafka, places), committed_offsets(kafka, group, places)
+    done = committed_offsets(kafka, group, places)
+    firsts, ends = first_offsets(kafka, places), end_offsets(kafka, places)
     if not done:
         return failed(f"group {group} has read nothing of {topic}: no detector runs", to_do=to_do)
-    behind = {place: ends[place] - done.get(place, 0) for place in places}
+    if lost := lost_places(done, firsts, ends):
+        return failed(str(input_lost(lost, done, firsts, ends)), to_do="docs/runbooks/input-lost.md")
+    goes_on_at = {place: max(done.get(place, 0), firsts[place]) for place in places}
+    behind = {place: ends[place] - offset for place, offset in goes_on_at.items()}
     waiting = [place for place, count in behind.items() if count > 0]
-    oldest = min((at for place in waiting if (at := _came(asking, place, done.get(place, 0)))), default=now)
+    oldest = min((at for place in waiting if (at := _came(asking, place, goes_on_at[place]))), default=now)
     said = f"group {group} is {sum(behind.values()):,} records of {topic} behind"
     if waiting and now - oldest > _LATE_S:
         return failed(f"{said}, the oldest for {said_age(now - oldest)}", to_do=to_do)
