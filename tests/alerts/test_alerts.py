@@ -88,6 +88,18 @@ def test_the_last_judgement_counts_and_all_of_them_stay() -> None:
     assert (case.state, case.verdict, len(case.said), case.is_work) == ("closed", "true-positive", 4, False)
 
 
+def test_a_mute_until_a_day_that_is_none_mutes_nothing_and_hides_no_other() -> None:
+    book = fold(
+        [
+            mute(0, until="2026-99-99T99:99:99.000000Z"),
+            mute(1, detector="failed_login_burst", subject="user-123"),
+            entry(2, "alert.raised", facts(), identity=FIRST),
+        ]
+    )
+    assert list(book.mutes) == ["m1"]
+    assert book.cases[FIRST].muted_by is not None
+
+
 def test_what_is_muted_when_it_is_raised_is_nobodys_work() -> None:
     book = fold(
         [

@@ -14,7 +14,8 @@ from tests.pipeline import say
 
 from sealstream.cli.last_words import last_error
 from sealstream.cli.main import run
-from sealstream.cli.settings import write_settings
+from sealstream.cli.settings import Settings, write_settings
+from sealstream.cli.status import processes_of
 from sealstream.cli.status_view import screen
 from sealstream.errors import RolledBack, Unavailable
 from sealstream.health.asking import (
@@ -31,6 +32,7 @@ from sealstream.health.asking import (
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, findings
 from sealstream.health.letters import DeadLetters
 from sealstream.health.views import LateReview
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout.figures import ALL, FORWARD_LAG, FORWARD_LAG_SECONDS, LAG_ENTRIES, LAG_SECONDS, Figure
 from sealstream.sealing import new_signing_key, signer
 
@@ -130,6 +132,48 @@ def test_what_is_wrong_is_said_with_its_page(change: dict[str, object], words: s
     assert page in said.page
     assert (ROOT / said.page).is_file(), said.page
     assert exit_code([said]) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signed": Signed(900, NOW - 9e6, 900, NOW - 9e6)},
+        {"signed": Signed(1_200, NOW - 9e6, 900, NOW - 9e6)},
+        {"stored": Stored(1_200, NOW - 9e6, 1_100)},
+        {"stored": Stored(800, NOW - 9e6, 900), "behind_since": NOW - 9e6},
+        {"archived": Archived(1_200, NOW - 9e6)},
+        {"archived": Archived(100, NOW - 9e6)},
+    ],
+)
+def test_of_a_closed_chain_nothing_is_wrong_that_no_process_will_ever_do(change: dict[str, object]) -> None:
+    closed = WELL._replace(closed=True, sealed=Sealed(1_000, NOW - 9e6, 0, None))
+    assert found(closed._replace(**change), RUNNING) == []
+    assert found(WELL._replace(**change), RUNNING) != []
+
+
+def test_a_closed_chains_lost_topics_are_a_note_and_a_forged_checkpoint_is_not() -> None:
+    lost = Trouble("topic audit.chain.main does not exist", TopicMissing.runbook, is_wrong=True)
+    assert [each.severity for each in found(WELL._replace(sealed=lost))] == ["wrong"]
+    closed = WELL._replace(closed=True)
+    assert {each.severity for each in found(closed._replace(sealed=lost, rolled_up=lost))} == {"note"}
+    forged = Trouble("no signature of the key", "", is_wrong=True)
+    assert [each.severity for each in found(closed._replace(signed=forged))] == ["wrong"]
+
+
+def test_a_closed_chains_ports_and_those_of_what_is_not_set_up_are_asked_no_more() -> None:
+    ports = ("sequencer", "checkpointing", "postgres-sink", "checkpointing-main-r2", "forward", "watch")
+    section = {"vkey": "v", "key_file": "k", "retention": "soc2"}
+    closed = section | {"closed_at": "2026-11-24T03:00:00.000000Z", "continued_as": "main-r2"}
+    settings = Settings.model_validate(
+        {
+            "log": "log.example",
+            "chains": {"main": closed, "main-r2": section},
+            "archive": {"bucket": ""},
+            "metrics": {"ports": {name: 9_100 + number for number, name in enumerate(ports)}},
+        }
+    )
+    asked = {view.name for view in processes_of(settings, [], NOW)}
+    assert asked == {"sequencer", "checkpointing-main-r2", "postgres-sink-main-r2", "watch"}
 
 
 def test_an_idle_chain_and_a_burst_are_no_faults() -> None:

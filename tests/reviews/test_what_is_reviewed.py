@@ -13,6 +13,7 @@ from sealstream.alerts import fold as fold_alerts
 from sealstream.anomaly.detectors import PIPELINE_DETECTORS
 from sealstream.anomaly.pipeline import PipelineKept, PipelineWatch, ReviewLate, ReviewsObserved
 from sealstream.anomaly.watching import chosen
+from sealstream.cli.review_sections import ReviewsSection
 from sealstream.errors import NotCanonical
 from sealstream.events import format_timestamp
 from sealstream.layout import Entry, Retention, WrittenFields
@@ -137,7 +138,19 @@ def test_what_is_overdue_is_told_oldest_first_and_begins_with_the_chain() -> Non
         ("2027-01", at("2027-02-11 00:00"), ""),
     ]
     assert overdue(reviews, "main", MONTHLY, at("2026-12-10 00:00"), began=at("2026-11-01 00:00")) == []
-    assert len(overdue(fold([]), "main", Cadence("day", 0), at("2027-02-11 12:00"))) == 60
+    old = at("2020-01-01 00:00")
+    assert len(overdue(fold([]), "main", Cadence("day", 0), at("2027-02-11 12:00"), began=old)) == 60
+
+
+def test_of_a_chain_whose_beginning_nobody_can_say_nothing_is_late() -> None:
+    assert overdue(fold([]), "main", MONTHLY, at("2027-02-11 00:00"), began=None) == []
+
+
+def test_a_closed_chain_is_nobodys_duty_though_the_settings_name_it() -> None:
+    section = ReviewsSection(every="month", chains=["main"])
+    assert section.cadence("main", ["main"]) == Cadence("month", 10)
+    assert section.cadence("main", ["main-r2"]) is None
+    assert ReviewsSection(every="month").cadence("main-r2", ["main-r2"]) == Cadence("month", 10)
 
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.sampled_from(PERIOD_KINDS))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from sealstream.errors import InvalidEvent
 from sealstream.events import parse_timestamp
 from sealstream.layout import Entry
 from sealstream.layout.alerts import SEVERITIES
@@ -186,6 +187,10 @@ def _add(book: Book, entry: Entry) -> None:
                 judged = Judgement(entry.written.seq, at, _who(entry), str(said.get("as", "")), words)
                 book.cases[case.id] = case._replace(said=(*case.said, judged))
         case "alert.muted":
+            try:
+                until = parse_timestamp(said["until"])
+            except InvalidEvent:
+                return  # the schema knows the form alone: a 99th of a month ends nothing
             book.mutes.setdefault(
                 str(said["mute"]),
                 Mute(
@@ -193,7 +198,7 @@ def _add(book: Book, entry: Entry) -> None:
                     entry.written.chain,
                     entry.written.seq,
                     at,
-                    parse_timestamp(said["until"]),
+                    until,
                     str(said.get("detector", "")),
                     str(said.get("subject", "")),
                     str(said["reason"]),

@@ -22,7 +22,8 @@ from sealstream.cli.progress import chain_progress, span
 from sealstream.cli.settings import ChainSection, Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import SealstreamError
-from sealstream.kafka import end_offset, last_record, start_offset, topic_configs
+from sealstream.health.asking import newest_note
+from sealstream.kafka import end_offset, start_offset, topic_configs
 from sealstream.layout import ChainSettings, ChainTopics, longest_retention, retention_members
 from sealstream.postgres import PostgresStore
 from sealstream.sealing import open_checkpoint
@@ -112,7 +113,7 @@ def _sealed(settings: Settings, chain: ChainSettings, topics: ChainTopics) -> Do
     if progress.troubles:
         raise SealstreamError(progress.troubles[0].removeprefix("kafka: "))
     found: Document = {"size": progress.size, "waiting": progress.waiting, "checkpoint": None}
-    newest = last_record(kafka, topics.checkpoints)
+    newest = newest_note(kafka, topics, chain.vkey)
     if newest is not None and newest.value is not None:
         checkpoint = open_checkpoint(newest.value, chain.vkey)
         found["checkpoint"] = {

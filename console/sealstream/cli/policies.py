@@ -16,6 +16,7 @@ from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
 from sealstream.errors import NotCanonical, SealstreamError, Unavailable
 from sealstream.kafka import read_until_end, start_offset
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import (
     ChainTopics,
     Entry,
@@ -142,7 +143,7 @@ def _promise(entry: Entry, member: str) -> Promised:
 def entry_0(settings: Settings, chain: str) -> Entry | None:
     """Entry 0, from Kafka, or from Postgres where Kafka was trimmed, or from the archive; None: the chain is empty."""
     kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
-    if start_offset(kafka, topic) == 0:
+    if _begins_with_0(settings, chain, topic):
         first = next(read_until_end(kafka, topic), None)
         entry = None if first is None else decode_entry(first[0].value or b"")
         if entry is None or entry.written.seq == 0:
@@ -161,6 +162,15 @@ def entry_0(settings: Settings, chain: str) -> Entry | None:
                 return _archived_entry_0(settings, chain)
             why = "Postgres does not hold it"
     raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was trimmed, and {why}")
+
+
+def _begins_with_0(settings: Settings, chain: str, topic: str) -> bool:
+    try:
+        return start_offset(settings.kafka_settings(), topic) == 0
+    except TopicMissing:
+        if not settings.chains[chain].closed_at:
+            raise
+        return False  # of a closed chain its stores may be all that is left
 
 
 def _archived_entry_0(settings: Settings, chain: str) -> Entry:

@@ -14,10 +14,11 @@ from sealstream.cli.harmless import told
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
 from sealstream.errors import SealstreamError
+from sealstream.health.asking import newest_note
 from sealstream.kafka import KafkaSettings, end_offset, last_record
 from sealstream.layout import ChainTopics, decode_entry
 from sealstream.postgres import PostgresStore
-from sealstream.sealing import BadNote, open_checkpoint
+from sealstream.sealing import open_checkpoint
 
 __all__ = ["ChainProgress", "chain_progress", "progress_view", "span"]
 
@@ -104,14 +105,10 @@ def _sealed(kafka: KafkaSettings, topics: ChainTopics) -> tuple[int, int]:
 
 
 def _signed(kafka: KafkaSettings, topics: ChainTopics, vkey: str) -> tuple[int, float | None]:
-    newest = last_record(kafka, topics.checkpoints)
-    if newest is None or newest.value is None:
+    newest = newest_note(kafka, topics, vkey)
+    if newest is None:
         return 0, None
-    try:
-        checkpoint = open_checkpoint(newest.value, vkey)
-    except BadNote as error:
-        raise BadNote(f"the newest checkpoint in {topics.checkpoints} does not hold: {error}") from error
-    return checkpoint.size, max(time.time() - newest.timestamp_ms / 1000, 0.0)
+    return open_checkpoint(newest.value or b"", vkey).size, max(time.time() - newest.timestamp_ms / 1000, 0.0)
 
 
 def _archived(settings: Settings, name: str) -> int:

@@ -141,12 +141,12 @@ def verified_stores(
     settings: Settings, chain: str, stores: Sequence[str], *, quiet: bool, state_dir: Path | None = None
 ) -> dict[str, Report | str]:
     """Each store's report, or why it could not be verified."""
-    known = settings.chain(chain)
+    known, closed_at = settings.chain(chain), settings.chains[chain].closed_at
     request = VerificationRequest(
         settings,
         ChainIdentity(known.name, known.origin, known.vkey),
         None,
-        None,
+        parse_timestamp(closed_at) if closed_at else None,  # a closed chain grows no older
         quiet,
         state_dir or default_state_dir(),
     )

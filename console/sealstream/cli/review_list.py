@@ -47,8 +47,9 @@ def list_reviews(
         raise Misconfigured(f"--every {every}: expected {', '.join(PERIOD_KINDS)}")
     lines = []
     for chain in named:
-        reviews, cadence = read_reviews(settings, chain), settings.reviews.cadence(chain, named)
-        found = list(periods_over(kind, now, began_at(settings, chain)))[: limit - 1]
+        reviews, cadence = read_reviews(settings, chain), settings.reviews.cadence(chain, settings.open_chains())
+        began = began_at(settings, chain)
+        found = list(periods_over(kind, now, began))[: limit - 1] if began is not None else []
         running = Period.holding(kind, now.date())
         first = found[-1].begins if found else running.begins
         spans = [each for of, each in reviews.found if of == chain and each.kind == "span" and each.begins >= first]

@@ -52,7 +52,7 @@ class ReviewsSection(BaseModel):
 
     def cadence(self, chain: str, running: list[str]) -> Cadence | None:
         """What has to be reviewed of this chain; None: nothing. `running`: the chains that are run."""
-        if not self.every or chain not in (self.chains or running):
+        if not self.every or chain not in running or (self.chains and chain not in self.chains):
             return None
         return Cadence(self.every, self._days(), date.fromisoformat(self.since) if self.since else None)
 

@@ -25,16 +25,20 @@ def read_reviews(settings: Settings, chain: str) -> Reviews:
 
 
 def began_at(settings: Settings, chain: str) -> datetime | None:
-    """When entry 0 was sealed; None where no store holds it any more, or answers."""
+    """When entry 0 was sealed, or, where no store holds it any more, the first entry that is online; None: nothing is
+    sealed yet, or nobody answers.
+    """
+    online = None
     try:
         if settings.postgres.reader_dsn:
             with PostgresStore(settings.postgres.reader_dsn) as store:
                 if (found := _first_sealed(store, chain, 0)) is not None:
                     return found
+                online = _began(store, chain)
         first = entry_0(settings, chain)
-        return parse_timestamp(first.written.sequenced_at) if first else None
     except SealstreamError:
-        return None
+        return online
+    return parse_timestamp(first.written.sequenced_at) if first else online
 
 
 def _first_sealed(store: PostgresStore, chain: str, first_seq: int) -> datetime | None:

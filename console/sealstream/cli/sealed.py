@@ -18,6 +18,7 @@ from sealstream.cli.settings import Settings
 from sealstream.errors import SealstreamError, Unavailable
 from sealstream.events import format_timestamp
 from sealstream.kafka import KafkaSettings, Record, offset_reaching, read_until_end, start_offset
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import ChainTopics, Entry, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.sealing import Written, read_written, split_sealed
@@ -90,7 +91,12 @@ def sealed_news(
         first_seq = max(first_seq, stored)
     needles = [b'"action":"' + action.encode() + b'"' for action in actions]
     kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
-    begin = offset_reaching(kafka, topic, lambda record: _written(record).seq >= first_seq)
+    try:
+        begin = offset_reaching(kafka, topic, lambda record: _written(record).seq >= first_seq)
+    except TopicMissing:
+        if behind is None or not settings.chains[chain].closed_at:
+            raise
+        return News(found, first_seq)  # a closed chain whose topics were lost has what its stores have
     for records in read_until_end(kafka, topic, begin):
         for record in records:
             if record.value is None:
@@ -130,7 +136,12 @@ def _found(
             yield from left(first_seq)
         yield from bodies
         behind = next_seq
-        begin: int | None = offset_reaching(kafka, topic, lambda record: _written(record).seq >= next_seq)
+        try:
+            begin: int | None = offset_reaching(kafka, topic, lambda record: _written(record).seq >= next_seq)
+        except TopicMissing:
+            if not settings.chains[chain].closed_at:
+                raise
+            return  # a closed chain whose topics were lost has what its stores have
     else:
         behind = None
         begin = None if since is None else chain_offset_at(kafka, topic, since)

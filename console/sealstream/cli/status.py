@@ -51,7 +51,7 @@ from sealstream.health.scraping import scraped
 from sealstream.health.views import LateReview
 from sealstream.layout import ChainTopics
 
-__all__ = ["status_command"]
+__all__ = ["processes_of", "status_command"]
 
 _CONFIG = "sealstream.toml"
 _ANSWER_S = 3.5
@@ -131,7 +131,7 @@ def _ask(
     settings: Settings, local: list[ProcessStatus], now: float, timeout_s: float
 ) -> tuple[list[ProcessView], list[ChainView], Mapping[str, int] | Trouble]:
     """Everything at the same time; then, in a third of the time, once more what was not of one moment."""
-    views = _processes(settings, local, now)
+    views = processes_of(settings, local, now)
     questions: dict[str, Callable[[], Any]] = {
         f"process {view.name}": lambda view=view: scraped(view, timeout_s / 3)  # type: ignore[misc]
         for view in views
@@ -152,7 +152,7 @@ def _refused(settings: Settings) -> Mapping[str, int]:
     return refused_letters(settings.kafka_settings(), settings.kafka.prefix)
 
 
-def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
+def processes_of(settings: Settings, local: list[ProcessStatus], now: float) -> list[ProcessView]:
     """The local stack's programs, those that have an address, and those that a chain needs."""
     addresses = settings.metrics.addresses()
     views = {
@@ -170,11 +170,19 @@ def _processes(settings: Settings, local: list[ProcessStatus], now: float) -> li
     needed += ["forward"] if settings.forward.targets else []
     needed += ["collect"] if settings.has_collector else []
     needed += [program_name(process, chain) for chain in settings.open_chains() for process in _each_needs(settings)]
-    for name in [*needed, *addresses]:
+    for name in [*needed, *(name for name in addresses if name not in _ended(settings))]:
         views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))
     if any(name.startswith("sequencer-") for name in views) and not views["sequencer"].url:
         del views["sequencer"]  # each chain has a sequencer of its own
     return list(views.values())
+
+
+def _ended(settings: Settings) -> set[str]:
+    """The programs that the settings may still name a port for, and that nobody runs any more."""
+    closed = settings.chains.keys() - settings.open_chains()
+    ended = {program_name(process, chain) for chain in closed for process in ("sequencer", *_CHAIN_PROCESSES)}
+    ended -= {"sequencer"}  # where chains share one, it is that of all
+    return ended if settings.forward.targets else ended | {"forward"}
 
 
 def _each_needs(settings: Settings) -> list[str]:

@@ -23,6 +23,7 @@ from sealstream.forward import open_letters
 from sealstream.kafka import (
     CommittedReader,
     KafkaSettings,
+    Record,
     end_offset,
     last_record,
     read_until_end,
@@ -50,6 +51,7 @@ __all__ = [
     "archived",
     "at_once",
     "check_listens",
+    "newest_note",
     "producers",
     "refused_letters",
     "rolled_up",
@@ -163,6 +165,22 @@ def waiting_since(kafka: KafkaSettings, topic: str, offset: int) -> float | None
     except InputLost:  # trimmed or cut off while we looked: whoever reads it says so
         return None
     raise Unavailable(f"{topic}: nothing came from offset {offset} in {_RECORD_S:.0f} s")
+
+
+def newest_note(kafka: KafkaSettings, topics: ChainTopics, vkey: str) -> Record | None:
+    """The newest signed note: checkpoints are kept for a week, ends of segments for ever. None: nothing was signed.
+
+    Raises `BadNote` when the chain's key has not signed it.
+    """
+    found: list[tuple[int, Record]] = []
+    for topic in (topics.checkpoints, topics.segments):
+        newest = last_record(kafka, topic)
+        if newest is not None and newest.value:
+            try:
+                found.append((-open_checkpoint(newest.value, vkey).size, newest))
+            except BadNote as error:
+                raise BadNote(f"the newest checkpoint in {topic} does not hold: {error}") from error
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:

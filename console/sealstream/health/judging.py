@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sealstream.health.asking import Archived, Producers, RolledUp, Sealed, Signed, Stored, Trouble
 from sealstream.health.letters import DeadLetters
 from sealstream.health.views import ChainView, Finding, ProcessView
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import figures
 
 __all__ = ["ChainView", "Finding", "ProcessView", "exit_code", "findings", "of_letters", "said_age"]
@@ -136,12 +137,12 @@ def _advice(reason: str) -> str:
 
 def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
     if isinstance(view.sealed, Trouble):
-        yield _trouble("Kafka", view.sealed, LOST_KAFKA)
+        yield _of_kafka(view, view.sealed)
     else:
         yield from _of_sealing(view, view.sealed, now)
         for part in (view.signed, view.letters, view.producers):
             if isinstance(part, Trouble):
-                yield _trouble("Kafka", part, LOST_KAFKA)
+                yield _of_kafka(view, part)
     if isinstance(view.signed, Signed) and isinstance(view.sealed, Sealed):
         yield from _of_signing(view, view.sealed, view.signed, now)
     if isinstance(view.stored, Trouble):
@@ -153,11 +154,17 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
     elif view.archived is not None and isinstance(view.signed, Signed):
         yield from _of_archive(view, view.signed, view.archived, now)
     if isinstance(view.rolled_up, Trouble):
-        yield _trouble("Kafka", view.rolled_up, LOST_KAFKA)
+        yield _of_kafka(view, view.rolled_up)
     elif view.rolled_up is not None and isinstance(view.sealed, Sealed) and not view.closed:
         yield from _of_activity(view, view.sealed, view.rolled_up, now)
     yield from _of_input(view)
     yield from _of_reviews(view, now)
+
+
+def _of_kafka(view: ChainView, trouble: Trouble) -> Finding:
+    """A closed chain whose topics were lost goes on under another name: nobody makes them again."""
+    found = _trouble("Kafka", trouble, LOST_KAFKA)
+    return found._replace(severity="note") if view.closed and trouble.runbook == TopicMissing.runbook else found
 
 
 def _trouble(store: str, trouble: Trouble, page: str) -> Finding:
@@ -190,6 +197,8 @@ def _of_sealing(view: ChainView, sealed: Sealed, now: float) -> Iterator[Finding
 
 
 def _of_signing(view: ChainView, sealed: Sealed, signed: Signed, now: float) -> Iterator[Finding]:
+    if view.closed:
+        return
     if signed.size > sealed.size:
         yield _rolled_back(view.chain, "a checkpoint is signed over", signed.size, sealed.size)
     elif signed.at is None and sealed.size:
@@ -226,6 +235,8 @@ def _of_unsigned(view: ChainView, sealed: Sealed, now: float) -> Iterator[Findin
 
 
 def _of_postgres(view: ChainView, sealed: Sealed, stored: Stored, now: float) -> Iterator[Finding]:
+    if view.closed:
+        return
     if stored.size > sealed.size:
         yield _rolled_back(view.chain, "Postgres holds", stored.size, sealed.size)
     elif view.behind_since is not None and now - view.behind_since > _UNSTORED_S:
@@ -251,6 +262,8 @@ def _of_activity(view: ChainView, sealed: Sealed, rolled_up: RolledUp, now: floa
 
 
 def _of_archive(view: ChainView, signed: Signed, archived: Archived, now: float) -> Iterator[Finding]:
+    if view.closed:
+        return
     if isinstance(view.sealed, Sealed) and archived.size > view.sealed.size:
         yield _rolled_back(view.chain, "the archive holds", archived.size, view.sealed.size)
         return
@@ -270,7 +283,7 @@ def _of_archive(view: ChainView, signed: Signed, archived: Archived, now: float)
                 f"entry is {said_age(age_s)} old",
                 LAGGING,
             )
-    elif archived.sequenced_at is not None and not view.closed and now - archived.sequenced_at > _ARCHIVE_OLD_S:
+    elif archived.sequenced_at is not None and now - archived.sequenced_at > _ARCHIVE_OLD_S:
         yield Finding(
             "wrong",
             "archive-sink",

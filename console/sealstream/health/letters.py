@@ -15,9 +15,11 @@ from sealstream.kafka import KafkaSettings, Record, end_offset, read_until_end, 
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 from sealstream.postgres.driver import Session
+from sealstream.sequencer.judging import REPEATED
 
 __all__ = ["DeadLetters", "dead_letters"]
 
+_REPEATED = REPEATED.encode()  # sealed long ago: nobody has to do anything
 _LETTERS_READ = 500
 _DAY_S = 86_400
 _CLOCKS_DIFFER_S = 60
@@ -30,8 +32,8 @@ _RecordKey = tuple[str, str, str]
 
 
 class DeadLetters(NamedTuple):
-    """Kept in the topic (`more`: at least so many), of the last day, and of these sent again since (`retried`), or put
-    aside by a person and not sent again (`dismissed`).
+    """Kept in the topic (`more`: at least so many), of the last day (but for repeats of what was sealed), and of these
+    sent again since (`retried`), or put aside by a person and not sent again (`dismissed`).
     """
 
     kept: int
@@ -54,7 +56,11 @@ def dead_letters(kafka: KafkaSettings, chain: ChainSettings, now: float, reader_
     kept, last_day = 0, []
     for records in read_until_end(kafka, topics.deadletter, begin):
         kept += len(records)
-        last_day += [_refused(record) for record in records if now - record.timestamp_ms / 1000 < _DAY_S]
+        last_day += [
+            _refused(record)
+            for record in records
+            if now - record.timestamp_ms / 1000 < _DAY_S and dict(record.headers).get("reason") != _REPEATED
+        ]
     retried, dismissed = _worked_off(reader_dsn, topics, chain.name, now) if last_day and reader_dsn else (set(), set())
     sent_again = sum(each in retried for each in last_day)
     put_aside = sum(each in dismissed - retried for each in last_day)

@@ -59,7 +59,11 @@ def periods_over(kind: PeriodKind, now: datetime, began: datetime | None = None)
 def overdue(
     reviews: Reviews, chain: str, cadence: Cadence, now: datetime, began: datetime | None = None
 ) -> list[Overdue]:
-    """What is late, the oldest first; at most 60 periods are looked back."""
+    """What is late, the oldest first; at most 60 periods are looked back. `began` None: of a chain that has no entry
+    yet, or whose beginning nobody can say, nothing is called late.
+    """
+    if began is None:
+        return []
     late = []
     for period in periods_over(cadence.every, now, began):
         review = reviews.of(chain, period)

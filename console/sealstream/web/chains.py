@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from sealstream.errors import SealstreamError
 from sealstream.events import format_timestamp
-from sealstream.kafka import last_record
+from sealstream.health.asking import newest_note
 from sealstream.layout import ChainTopics
 from sealstream.sealing import Checkpoint, open_checkpoint
 from sealstream.web.guard import Auditing, Caller, Reading, access_of
@@ -205,7 +205,7 @@ def _record(request: Request, who: Caller, chains: list[str], store: str) -> Non
 def _newest(who: Caller, chain: ServedChain) -> _Checkpoint | None:
     """Raises `BadNote` (an alarm) when the newest checkpoint's signature does not hold."""
     service = who.service
-    record = last_record(service.kafka, ChainTopics.of(chain.name, service.prefix).checkpoints)
+    record = newest_note(service.kafka, ChainTopics.of(chain.name, service.prefix), chain.vkey)
     if record is None or not record.value:
         return None
     return _Checkpoint(record.value, open_checkpoint(record.value, chain.vkey), record.timestamp_ms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sealstream.doctor.asking import Asking
 from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed
 from sealstream.errors import SealstreamError
@@ -26,17 +28,24 @@ def _signed_of(asking: Asking, chain: ChainSettings) -> Outcome:
     said = f"{len(signatures):,} reviews are signed" + (f", the newest by {newest.by}" if newest else "")
     if cadence is None:
         return failed(f"{said}; nobody has to review it", to_do=_CADENCE)
-    try:
-        began = parse_timestamp(asking.entry_0(chain).written.sequenced_at)
-    except SealstreamError:
-        began = None
-    late = overdue(reviews, chain.name, cadence, now, began)
+    late = overdue(reviews, chain.name, cadence, now, _began(asking, chain))
     if late:
         return failed(
             f"{said}; {len(late):,} are overdue, the oldest that of {late[0].period}",
             to_do=f"`sealstream review start --chain {chain.name} --period {late[0].period}`: docs/reviews.md",
         )
     return passed(f"{said}; each {cadence.every} has to be, and none is overdue")
+
+
+def _began(asking: Asking, chain: ChainSettings) -> datetime | None:
+    """When the first entry that is online was sealed: what was said of the periods before it has left with them."""
+    first = asking.stored(chain)
+    if first.first_seq > 0 and first.first_at is not None:
+        return datetime.fromtimestamp(first.first_at, UTC)
+    try:
+        return parse_timestamp(asking.entry_0(chain).written.sequenced_at)
+    except SealstreamError:
+        return None
 
 
 def _daily(asking: Asking) -> Outcome:
