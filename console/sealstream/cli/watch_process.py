@@ -106,8 +106,9 @@ def _reviews_of(
         read[0].extend(entry for entry in news if entry.written.kind == "control")
         if not began and (first := began_at(settings, chain)) is not None:
             began.append(first)
-        moment = datetime.fromtimestamp(now, UTC)
-        late = overdue(fold(read[0]), chain, cadence, moment, began[0] if began else None)
+        if not began:
+            return ()  # nothing is sealed yet, or nobody says when it began: asked again at the next look
+        late = overdue(fold(read[0]), chain, cadence, datetime.fromtimestamp(now, UTC), began[0])
         tally.set(figures.REVIEWS_OVERDUE, len(late), chain)
         reviews = [
             ReviewLate(
