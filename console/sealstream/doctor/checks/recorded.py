@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
+from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed
 from sealstream.errors import Unavailable
 from sealstream.health.asking import producers
 from sealstream.health.letters import dead_letters
@@ -83,11 +83,6 @@ def _life(asking: Asking) -> Outcome:
     found = []
     for chain in asking.system.chains:
         rows = {row["action"]: row for row in asking.fetch("reader", _LIFE, chain.name)}
-        if "sequencer.started" not in rows and (first := asking.stored(chain).first_seq):
-            said = f"the log's start is not online: Postgres begins with entry {first:,}"
-            to_do = f"`sealstream search action:sequencer.started --chain {chain.name} --source archive`"
-            found.append((f"chain {chain.name}", unknown(said, to_do=to_do)))
-            continue
         if "sequencer.started" not in rows:
             to_do = "`sealstream verify postgres`: entry 1 of each chain says it"
             found.append((f"chain {chain.name}", failed("no start of the log is sealed", to_do=to_do)))
