@@ -33,6 +33,7 @@ from sealstream.layout.archive import SegmentName
 from sealstream.layout.holds import Hold
 from sealstream.layout.manifests import parse_manifest
 from sealstream.retention import StoredMonth
+from sealstream.reviews import Cadence
 
 pytestmark = long_run
 
@@ -95,8 +96,12 @@ def test_a_month_that_is_over_and_stays_fails_until_it_has_left(aged: Pipeline) 
     assert "the legal hold" in passing("retention.limited", system)
     lift(aged, "a case")
     failing("retention.limited", system)
+    reviewed = system._replace(cadences={aged.name: Cadence("month", 10)})
+    assert f"the oldest that of {month}" in failing("reviews.signed", reviewed)
     asked(aged, "retention", "run", aged.name, "--yes")
     passing("retention.limited", system)
+    online_since = f"{datetime.now(UTC) - timedelta(days=YOUNG_DAYS):%Y-%m}"
+    assert f"the oldest that of {online_since}" in failing("reviews.signed", reviewed)
 
 
 def test_an_archive_that_begins_with_what_is_over_fails(aged: Pipeline) -> None:
@@ -111,6 +116,10 @@ def test_an_archive_that_begins_with_what_is_over_fails(aged: Pipeline) -> None:
     hold(aged, "a suit", "--from", first.date, "--to", first.date)
     assert "the legal hold" in passing("retention.limited", system)
     lift(aged, "a suit")
+    # A segment may have ended that says the hold stands: the bucket is released when the archive has the lifting, too.
+    aged.send([aged.event(3_000)])
+    aged.archive_all(3_001)
+    asked(aged, "retention", "hold", "apply", aged.name)
     failing("retention.limited", system)
 
 

@@ -158,6 +158,30 @@ def test_a_closed_chains_lost_topics_are_a_note_and_a_forged_checkpoint_is_not()
     assert {each.severity for each in found(closed._replace(sealed=lost, rolled_up=lost))} == {"note"}
     forged = Trouble("no signature of the key", "", is_wrong=True)
     assert [each.severity for each in found(closed._replace(signed=forged))] == ["wrong"]
+    screened = io.StringIO()
+    Console(file=screened, width=120).print(screen([], [], [closed._replace(sealed=lost)], [], NOW))
+    assert "Kafka has no topic of it" in screened.getvalue()
+
+
+@pytest.mark.parametrize("archived", [None, Archived(0, None)])
+def test_a_closed_chain_that_no_store_holds_is_wrong(archived: Archived | None) -> None:
+    lost = Trouble("topic audit.chain.main does not exist", TopicMissing.runbook, is_wrong=True)
+    silent = {"sealed": lost, "signed": lost, "letters": lost, "producers": lost}
+    nowhere = WELL._replace(**silent, closed=True, stored=Stored(0, None, 0), archived=archived)
+    (said,) = found(nowhere)
+    assert (said.severity, said.page) == ("wrong", "docs/runbooks/lost-kafka.md")
+    assert "no other store holds an entry of it" in said.words
+    down = Trouble("connection refused")
+    assert {each.severity for each in found(nowhere._replace(stored=down))} == {"note", "unknown"}
+    assert {each.severity for each in found(nowhere._replace(stored=Stored(9, None, 0)))} == {"note"}
+
+
+def test_of_a_closed_chain_letters_are_a_note_and_silent_producers_are_as_they_should_be() -> None:
+    change = {"letters": DeadLetters(3, False, 3), "producers": Producers(3, 2, 0, 0)}
+    assert sorted(each.severity for each in found(WELL._replace(**change))) == ["note", "wrong"]
+    (said,) = found(WELL._replace(**change, closed=True))
+    assert said.severity == "note"
+    assert "3 records refused" in said.words
 
 
 def test_a_closed_chains_ports_and_those_of_what_is_not_set_up_are_asked_no_more() -> None:
@@ -174,6 +198,27 @@ def test_a_closed_chains_ports_and_those_of_what_is_not_set_up_are_asked_no_more
     )
     asked = {view.name for view in processes_of(settings, [], NOW)}
     assert asked == {"sequencer", "checkpointing-main-r2", "postgres-sink-main-r2", "watch"}
+
+
+def test_what_is_asked_where_each_chain_has_a_sequencer_and_others_machines_have_more() -> None:
+    ports = {"sequencer": 9_100, "sequencer-main-r2": 9_101, "archive-sink-main-r2": 9_102}
+    section = {"vkey": "v", "key_file": "k", "retention": "soc2"}
+    closed = section | {"closed_at": "2026-11-24T03:00:00.000000Z", "continued_as": "main-r2"}
+    members = {
+        "log": "log.example",
+        "chains": {"main": closed, "main-r2": section},
+        "archive": {"bucket": ""},
+        "metrics": {"ports": ports, "targets": {"forward": "http://10.0.0.5:9471"}},
+    }
+    own = {"checkpointing-main-r2", "postgres-sink-main-r2", "forward"}
+    settings = Settings.model_validate(members)
+    assert {view.name for view in processes_of(settings, [], NOW)} == own | {"sequencer-main-r2"}
+    del members["chains"]["main-r2"]  # type: ignore[attr-defined]
+    assert {view.name for view in processes_of(Settings.model_validate(members), [], NOW)} == {
+        "sequencer-main-r2",
+        "archive-sink-main-r2",
+        "forward",
+    }
 
 
 def test_an_idle_chain_and_a_burst_are_no_faults() -> None:

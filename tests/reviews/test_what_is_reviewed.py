@@ -14,6 +14,7 @@ from sealstream.anomaly.detectors import PIPELINE_DETECTORS
 from sealstream.anomaly.pipeline import PipelineKept, PipelineWatch, ReviewLate, ReviewsObserved
 from sealstream.anomaly.watching import chosen
 from sealstream.cli.review_sections import ReviewsSection
+from sealstream.cli.review_view import line_of
 from sealstream.errors import NotCanonical
 from sealstream.events import format_timestamp
 from sealstream.layout import Entry, Retention, WrittenFields
@@ -142,8 +143,20 @@ def test_what_is_overdue_is_told_oldest_first_and_begins_with_the_chain() -> Non
     assert len(overdue(fold([]), "main", Cadence("day", 0), at("2027-02-11 12:00"), began=old)) == 60
 
 
-def test_of_a_chain_whose_beginning_nobody_can_say_nothing_is_late() -> None:
+def test_a_chain_that_has_not_begun_has_no_period_that_is_over() -> None:
     assert overdue(fold([]), "main", MONTHLY, at("2027-02-11 00:00"), began=None) == []
+    assert list(periods_over("month", at("2027-02-11 00:00"), None)) == []
+
+
+def test_a_span_is_nobodys_duty_however_late_its_end_is() -> None:
+    yearly = Cadence("day", 366)
+    span = fold([started(1, at("2026-12-01 08:00"), period="9998-12-31T00:00:00Z..9998-12-31T23:00:00Z")])
+    (review,) = span.found.values()
+    assert line_of(review, at("2026-12-02 00:00"), yearly).due_at is None
+    day = fold([]).of("main", Period.parse("2026-11-30"))
+    assert line_of(day, at("2026-12-02 00:00"), Cadence("day", 1)).due_at == at("2026-12-02 00:00")
+    assert line_of(day, at("2026-12-02 00:00"), MONTHLY).due_at is None
+    assert line_of(day, at("2026-12-02 00:00"), Cadence("day", 1, date(2026, 12, 1))).due_at is None
 
 
 def test_a_closed_chain_is_nobodys_duty_though_the_settings_name_it() -> None:

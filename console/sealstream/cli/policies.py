@@ -143,11 +143,13 @@ def _promise(entry: Entry, member: str) -> Promised:
 def entry_0(settings: Settings, chain: str) -> Entry | None:
     """Entry 0, from Kafka, or from Postgres where Kafka was trimmed, or from the archive; None: the chain is empty."""
     kafka, topic = settings.kafka_settings(), ChainTopics.of(chain, settings.kafka.prefix).chain
-    if _begins_with_0(settings, chain, topic):
+    gone = _gone(settings, chain, topic)
+    if not gone:
         first = next(read_until_end(kafka, topic), None)
         entry = None if first is None else decode_entry(first[0].value or b"")
         if entry is None or entry.written.seq == 0:
             return entry
+        gone = "trimmed"
     why = "postgres.reader_dsn is not set"
     if settings.postgres.reader_dsn:
         try:
@@ -161,16 +163,17 @@ def entry_0(settings: Settings, chain: str) -> Entry | None:
             if settings.archive.bucket:
                 return _archived_entry_0(settings, chain)
             why = "Postgres does not hold it"
-    raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was trimmed, and {why}")
+    raise Unavailable(f"chain {chain}: what entry 0 promises can't be read: {topic} was {gone}, and {why}")
 
 
-def _begins_with_0(settings: Settings, chain: str, topic: str) -> bool:
+def _gone(settings: Settings, chain: str, topic: str) -> str:
+    """Why the topic does not begin with entry 0, in a word; empty where it may."""
     try:
-        return start_offset(settings.kafka_settings(), topic) == 0
+        return "trimmed" if start_offset(settings.kafka_settings(), topic) else ""
     except TopicMissing:
         if not settings.chains[chain].closed_at:
             raise
-        return False  # of a closed chain its stores may be all that is left
+        return "lost"  # of a closed chain its stores may be all that is left
 
 
 def _archived_entry_0(settings: Settings, chain: str) -> Entry:

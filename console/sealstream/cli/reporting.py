@@ -19,7 +19,7 @@ from sealstream.cli.context import internal_error
 from sealstream.cli.policies import sealed_retention
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
-from sealstream.cli.verify import STORES, VerificationRequest, verify_store
+from sealstream.cli.verify import STORES, VerificationRequest, kafka_passed_over, verify_store
 from sealstream.cli.whole_file import write_whole
 from sealstream.errors import Misconfigured, SealstreamError
 from sealstream.events import parse_timestamp
@@ -151,13 +151,19 @@ def verified_stores(
         state_dir or default_state_dir(),
     )
     found: dict[str, Report | str] = {}
+    why = kafka_passed_over(settings, chain, stores)
     for store in stores:
+        if why and store == "kafka":
+            continue
         try:
             found[store] = verify_store(request, store)
         except SealstreamError as error:
             found[store] = str(error)
         except Exception as error:  # noqa: BLE001 - one store that defeats us must not hide what the others hold
             found[store] = internal_error(error)
+    first = next((report for report in found.values() if isinstance(report, Report)), None)
+    if why and first is not None:
+        first.notes.append(why)
     return found
 
 

@@ -10,11 +10,11 @@ import typer
 
 from sealstream.cli.context import context_of, out
 from sealstream.cli.reading import ReadLog
-from sealstream.cli.review_view import Line, line_members, review_table
+from sealstream.cli.review_view import line_members, line_of, review_table
 from sealstream.cli.reviewing import began_at, read_reviews
 from sealstream.errors import Misconfigured
 from sealstream.reports import PERIOD_KINDS, Period
-from sealstream.reviews import periods_over, state_of
+from sealstream.reviews import periods_over
 
 __all__ = ["list_reviews"]
 
@@ -48,17 +48,12 @@ def list_reviews(
     lines = []
     for chain in named:
         reviews, cadence = read_reviews(settings, chain), settings.reviews.cadence(chain, settings.open_chains())
-        began = began_at(settings, chain)
-        found = list(periods_over(kind, now, began))[: limit - 1] if began is not None else []
+        found = list(periods_over(kind, now, began_at(settings, chain)))[: limit - 1]
         running = Period.holding(kind, now.date())
         first = found[-1].begins if found else running.begins
         spans = [each for of, each in reviews.found if of == chain and each.kind == "span" and each.begins >= first]
         for period in sorted([*found, running, *spans], key=lambda each: (each.ends, each.begins))[-limit:]:
-            review = reviews.of(chain, period)
-            state = state_of(review, now, cadence)
-            duty = cadence is not None and (cadence.since is None or period.first >= cadence.since)
-            due_at = cadence.due_at(period) if cadence is not None and duty and cadence.every == kind else None
-            lines.append(Line(review, state, due_at))
+            lines.append(line_of(reviews.of(chain, period), now, cadence))
     rows = {chain: sum(line.review.chain == chain for line in lines) for chain in named}
     ReadLog(settings, "review", "list", named).counted("chain", rows)
     if as_json:

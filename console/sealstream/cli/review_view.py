@@ -12,10 +12,10 @@ from rich.text import Text
 
 from sealstream.cli.harmless import told
 from sealstream.events import format_timestamp
-from sealstream.reviews import Review
+from sealstream.reviews import Cadence, Review, state_of
 from sealstream.reviews.due import PeriodState
 
-__all__ = ["Line", "document_lines", "line_members", "review_members", "review_table", "statement_lines"]
+__all__ = ["Line", "document_lines", "line_members", "line_of", "review_members", "review_table", "statement_lines"]
 
 _STYLES: dict[PeriodState, str] = {"overdue": "bold red", "signed": "green", "started": "yellow", "due": "yellow"}
 _SHOWN_TABLES = {
@@ -37,6 +37,14 @@ class Line(NamedTuple):
     review: Review
     state: PeriodState
     due_at: datetime | None
+
+
+def line_of(review: Review, now: datetime, cadence: Cadence | None) -> Line:
+    """What a list says of a period. A span is nobody's duty, whoever began to review it."""
+    period, due_at = review.period, None
+    if cadence is not None and cadence.every == period.kind and (not cadence.since or period.first >= cadence.since):
+        due_at = cadence.due_at(period)
+    return Line(review, state_of(review, now, cadence), due_at)
 
 
 def document_lines(document: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from sealstream.cli.policies import entry_0
 from sealstream.cli.sealed import sealed_statements
 from sealstream.cli.settings import Settings
 from sealstream.cli.stores import archive_settings
-from sealstream.errors import SealstreamError
+from sealstream.errors import SealstreamError, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.health.asking import archived, check_listens, stored
-from sealstream.layout import decode_entry
+from sealstream.kafka import read_until_end
+from sealstream.layout import ChainTopics, decode_entry
 from sealstream.postgres import PostgresStore
 from sealstream.reports import Period
+from sealstream.retention import archived_beginning
 from sealstream.reviews import ACTIONS, Overdue, Reviews, fold, overdue
 
 __all__ = ["began_at", "not_whole", "overdue_by_postgres", "read_reviews"]
@@ -25,20 +28,59 @@ def read_reviews(settings: Settings, chain: str) -> Reviews:
 
 
 def began_at(settings: Settings, chain: str) -> datetime | None:
-    """When entry 0 was sealed, or, where no store holds it any more, the first entry that is online; None: nothing is
-    sealed yet, or nobody answers.
+    """When entry 0 was sealed, or, where no store has it any more, the first entry that one has.
+
+    None: nothing is sealed yet. Raises a `SealstreamError` where nobody can say: what is late is then unknown.
     """
-    online = None
+    online, answers = None, False
+    if settings.postgres.reader_dsn:
+        with suppress(SealstreamError), PostgresStore(settings.postgres.reader_dsn) as store:  # `entry_0` says why
+            if (found := _first_sealed(store, chain, 0)) is not None:
+                return found
+            online, answers = _began(store, chain), True
+    if online is not None and not settings.archive.bucket:
+        return online  # what was said before it, nobody can be asked for
     try:
-        if settings.postgres.reader_dsn:
-            with PostgresStore(settings.postgres.reader_dsn) as store:
-                if (found := _first_sealed(store, chain, 0)) is not None:
-                    return found
-                online = _began(store, chain)
         first = entry_0(settings, chain)
-    except SealstreamError:
-        return online
+    except Unavailable:
+        if settings.postgres.reader_dsn:
+            left = _first_left(settings, chain, online) if answers else None
+        else:
+            left = _first_in_kafka(settings, chain)
+        if left is None:
+            raise
+        return left
     return parse_timestamp(first.written.sequenced_at) if first else online
+
+
+def _first_left(settings: Settings, chain: str, online: datetime | None) -> datetime | None:
+    """When the first entry was sealed that the archive or Postgres has; None: entry 0 is to be there, or nothing is."""
+    if not settings.archive.bucket:
+        return None
+    archive = archive_settings(settings)
+    beginning = archived_beginning(archive, chain)
+    if beginning is None:
+        return online
+    if beginning.first == 0:
+        return None
+    from sealstream.search import ArchiveSource  # DuckDB is loaded only where it is needed
+
+    source = ArchiveSource(archive, [chain])
+    try:
+        found = source.entry(f"{chain}/{beginning.first}")
+    finally:
+        source.close()
+    if found is None:
+        return None
+    left = parse_timestamp(decode_entry(found.body).written.sequenced_at)
+    return left if online is None else min(left, online)
+
+
+def _first_in_kafka(settings: Settings, chain: str) -> datetime | None:
+    """Of a pipeline without Postgres, whose statements are read from Kafka alone, too."""
+    topic = ChainTopics.of(chain, settings.kafka.prefix).chain
+    records = next(read_until_end(settings.kafka_settings(), topic), None)
+    return parse_timestamp(decode_entry(records[0].value or b"").written.sequenced_at) if records else None
 
 
 def _first_sealed(store: PostgresStore, chain: str, first_seq: int) -> datetime | None:
@@ -70,11 +112,15 @@ def not_whole(settings: Settings, chain: str, period: Period) -> str:
 
 
 def overdue_by_postgres(settings: Settings, chain: str, now: datetime) -> list[Overdue]:
-    """What is late, the oldest first, by Postgres alone, which answers at once. Raises a `SealstreamError`."""
+    """What is late, the oldest first, by Postgres alone, which answers at once. Raises a `SealstreamError`, also where
+    Postgres has nothing of the chain that could be late.
+    """
     cadence = settings.reviews.cadence(chain, settings.open_chains())
     if cadence is None or not settings.postgres.reader_dsn:
         return []
     check_listens([settings.postgres.reader_dsn])
     with PostgresStore(settings.postgres.reader_dsn) as store:
         reviews = fold(decode_entry(body) for body in store.statements(chain, ACTIONS))
-        return overdue(reviews, chain, cadence, now, _began(store, chain))
+        if (began := _began(store, chain)) is None:
+            raise Unavailable(f"Postgres holds no entry of chain {chain}: nobody says which reviews are late")
+        return overdue(reviews, chain, cadence, now, began)

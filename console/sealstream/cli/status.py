@@ -166,23 +166,33 @@ def processes_of(settings: Settings, local: list[ProcessStatus], now: float) -> 
         )
         for status in local
     }
-    needed = ["sequencer"] if settings.open_chains() else []
+    ended = _ended(settings)
+    needed = ["sequencer"] if settings.open_chains() and "sequencer" not in ended else []
     needed += ["forward"] if settings.forward.targets else []
     needed += ["collect"] if settings.has_collector else []
     needed += [program_name(process, chain) for chain in settings.open_chains() for process in _each_needs(settings)]
-    for name in [*needed, *(name for name in addresses if name not in _ended(settings))]:
+    for name in [*needed, *(name for name in addresses if name not in ended)]:
         views.setdefault(name, ProcessView(name, url=addresses.get(name, "")))
-    if any(name.startswith("sequencer-") for name in views) and not views["sequencer"].url:
+    shared = views.get("sequencer")
+    if shared is not None and not shared.url and any(name.startswith("sequencer-") for name in views):
         del views["sequencer"]  # each chain has a sequencer of its own
     return list(views.values())
 
 
 def _ended(settings: Settings) -> set[str]:
-    """The programs that the settings may still name a port for, and that nobody runs any more."""
-    closed = settings.chains.keys() - settings.open_chains()
+    """The programs that the settings may still name a port for, and that nobody runs any more.
+
+    What the settings here have no section for may run elsewhere, where `metrics.targets` says so.
+    """
+    running, addresses = settings.open_chains(), settings.metrics.addresses()
+    closed = settings.chains.keys() - running
     ended = {program_name(process, chain) for chain in closed for process in ("sequencer", *_CHAIN_PROCESSES)}
-    ended -= {"sequencer"}  # where chains share one, it is that of all
-    return ended if settings.forward.targets else ended | {"forward"}
+    if any(program_name("sequencer", chain) not in addresses for chain in running):
+        ended -= {"sequencer"}  # where chains share one, it is that of all
+    unused = set() if settings.forward.targets else {"forward"}
+    if not settings.archive.bucket:
+        unused |= {program_name("archive-sink", chain) for chain in running}
+    return ended | (unused - settings.metrics.targets.keys())
 
 
 def _each_needs(settings: Settings) -> list[str]:

@@ -14,6 +14,7 @@ from sealstream.devstack import ProcessStatus
 from sealstream.health.asking import Producers, Sealed, Signed, Stored, Trouble
 from sealstream.health.judging import ChainView, Finding, ProcessView, exit_code, said_age
 from sealstream.health.letters import DeadLetters
+from sealstream.kafka.settings import TopicMissing
 from sealstream.layout import Figure, figures
 
 __all__ = ["document", "screen"]
@@ -140,6 +141,8 @@ def _chain_lines(view: ChainView, now: float) -> Group:
     if isinstance(view.sealed, Sealed):
         told = f"{view.sealed.size:,} entries, the last {age(view.sealed.sequenced_at)}"
         rows.add_row("  sealed", f"{told}; {view.sealed.waiting:,} events waiting")
+    elif view.sealed.runbook == TopicMissing.runbook:
+        rows.add_row("  sealed", "Kafka has no topic of it")
     else:
         rows.add_row("  sealed", "Kafka does not answer")
     if isinstance(view.signed, Signed):

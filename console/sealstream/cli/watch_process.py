@@ -93,22 +93,24 @@ def _known(settings: Settings) -> Callable[[str, Collection[str]], set[str]]:
 def _reviews_of(
     settings: Settings, chain: str, tally: Figures
 ) -> Callable[[Sequence[Entry], float], Sequence[Observation]]:
-    """What is overdue: what was sealed about reviews is read once, and then followed."""
+    """What is overdue: what was sealed about reviews is read once, and then followed. Raises a `SealstreamError` where
+    nobody says when the chain began, and is asked again at the next look.
+    """
     cadence = settings.reviews.cadence(chain, settings.open_chains())
-    read: list[list[Entry]] = []
-    began: list[datetime] = []
+    has_all = bool(settings.archive.bucket and settings.postgres.reader_dsn)
+    known: list[tuple[datetime, list[Entry]]] = []
 
     def observed(news: Sequence[Entry], now: float) -> Sequence[Observation]:
         if cadence is None:
             return ()
-        if not read:
-            read.append(list(sealed_statements(settings, chain, REVIEW_ACTIONS)))
-        read[0].extend(entry for entry in news if entry.written.kind == "control")
-        if not began and (first := began_at(settings, chain)) is not None:
-            began.append(first)
-        if not began:
-            return ()  # nothing is sealed yet, or nobody says when it began: asked again at the next look
-        late = overdue(fold(read[0]), chain, cadence, datetime.fromtimestamp(now, UTC), began[0])
+        if known:
+            known[0][1].extend(entry for entry in news if entry.written.kind == "control")
+        elif (first := began_at(settings, chain)) is None:
+            return ()  # nothing is sealed yet
+        else:
+            known.append((first, list(sealed_statements(settings, chain, REVIEW_ACTIONS, whole=has_all))))
+        began, said = known[0]
+        late = overdue(fold(said), chain, cadence, datetime.fromtimestamp(now, UTC), began)
         tally.set(figures.REVIEWS_OVERDUE, len(late), chain)
         reviews = [
             ReviewLate(

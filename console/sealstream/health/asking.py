@@ -172,32 +172,37 @@ def newest_note(kafka: KafkaSettings, topics: ChainTopics, vkey: str) -> Record 
 
     Raises `BadNote` when the chain's key has not signed it.
     """
-    found: list[tuple[int, Record]] = []
-    for topic in (topics.checkpoints, topics.segments):
-        newest = last_record(kafka, topic)
-        if newest is not None and newest.value:
-            try:
-                found.append((-open_checkpoint(newest.value, vkey).size, newest))
-            except BadNote as error:
-                raise BadNote(f"the newest checkpoint in {topic} does not hold: {error}") from error
-    return min(found, key=lambda each: each[0])[1] if found else None
+    (size, newest), (segment_size, segment_end) = _last_notes(kafka, topics, vkey)
+    return segment_end if segment_size > size else newest
 
 
 def signed(kafka: KafkaSettings, chain: ChainSettings) -> Signed:
     """From the last note of each topic. Raises `BadNote` when the chain's key has not signed it."""
     topics = ChainTopics.of(chain.name, chain.prefix)
-    found: list[tuple[int, float | None]] = []
-    for topic in (topics.checkpoints, topics.segments):
-        newest = last_record(kafka, topic)
-        if newest is None:
-            found.append((0, None))
-        else:
-            size = open_checkpoint(newest.value or b"", chain.vkey).size
-            found.append((size, newest.timestamp_ms / 1000))
-    (size, at), (segment_size, segment_at) = found
-    if segment_size > size:  # checkpoints are kept for a week, ends of segments for ever
+    notes = _last_notes(kafka, topics, chain.vkey)
+    (size, at), (segment_size, segment_at) = (
+        (size, None if record is None else record.timestamp_ms / 1000) for size, record in notes
+    )
+    if segment_size > size:
         size, at = segment_size, segment_at
     return Signed(size, at, segment_size, segment_at)
+
+
+def _last_notes(
+    kafka: KafkaSettings, topics: ChainTopics, vkey: str
+) -> tuple[tuple[int, Record | None], tuple[int, Record | None]]:
+    """The last checkpoint and the last end of a segment, each with the size that it signs; 0 and None: none."""
+
+    def last(topic: str) -> tuple[int, Record | None]:
+        record = last_record(kafka, topic)
+        if record is None:
+            return 0, None
+        try:
+            return open_checkpoint(record.value or b"", vkey).size, record
+        except BadNote as error:
+            raise BadNote(f"the newest checkpoint in {topic} does not hold: {error}") from error
+
+    return last(topics.checkpoints), last(topics.segments)
 
 
 def refused_letters(kafka: KafkaSettings, prefix: str) -> Counter[str]:

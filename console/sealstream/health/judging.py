@@ -136,7 +136,10 @@ def _advice(reason: str) -> str:
 
 
 def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
-    if isinstance(view.sealed, Trouble):
+    if _is_nowhere(view):
+        words = f"chain {view.chain} was closed, its topics are gone, and no other store holds an entry of it"
+        yield Finding("wrong", "Kafka", words, LOST_KAFKA)
+    elif isinstance(view.sealed, Trouble):
         yield _of_kafka(view, view.sealed)
     else:
         yield from _of_sealing(view, view.sealed, now)
@@ -159,6 +162,15 @@ def _of_chain(view: ChainView, now: float) -> Iterator[Finding]:
         yield from _of_activity(view, view.sealed, view.rolled_up, now)
     yield from _of_input(view)
     yield from _of_reviews(view, now)
+
+
+def _is_nowhere(view: ChainView) -> bool:
+    """Whether a closed chain has lost its topics, and each store there is has answered that it holds nothing."""
+    if not view.closed or not isinstance(view.sealed, Trouble) or view.sealed.runbook != TopicMissing.runbook:
+        return False
+    return all(
+        part is None or (not isinstance(part, Trouble) and not part.size) for part in (view.stored, view.archived)
+    )
 
 
 def _of_kafka(view: ChainView, trouble: Trouble) -> Finding:
@@ -318,7 +330,7 @@ def _of_empty_archive(view: ChainView, signed: Signed, now: float) -> Iterator[F
 def _of_input(view: ChainView) -> Iterator[Finding]:
     if isinstance(view.letters, DeadLetters) and view.letters.waiting:
         yield Finding(
-            "wrong",
+            "note" if view.closed else "wrong",  # a closed chain takes no retry and no dismissal
             "dead letters",
             f"chain {view.chain}: {_count(view.letters.waiting, 'record')} refused or too late in the last day"
             f"{_worked_off(view.letters)}: "
@@ -335,7 +347,7 @@ def _of_input(view: ChainView) -> Iterator[Finding]:
                 f"`sealstream producers --gaps --chain {view.chain}` says whose",
                 MISSING_NUMBERS,
             )
-        if view.producers.silent:
+        if view.producers.silent and not view.closed:
             yield Finding(
                 "note",
                 "producers",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sealstream.errors import SealstreamError
 from sealstream.health.asking import CONNECT_S, check_listens
-from sealstream.kafka import KafkaSettings, Record, end_offset, read_until_end, start_offset
+from sealstream.kafka import KafkaSettings, Record, end_offset, read_partition, start_offset
 from sealstream.layout import ChainSettings, ChainTopics, decode_entry
 from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 from sealstream.postgres.driver import Session
@@ -19,8 +19,9 @@ from sealstream.sequencer.judging import REPEATED
 
 __all__ = ["DeadLetters", "dead_letters"]
 
-_REPEATED = REPEATED.encode()  # sealed long ago: nobody has to do anything
+_REPEATED = REPEATED.encode()
 _LETTERS_READ = 500
+_BEHIND_REPEATS = 10_000
 _DAY_S = 86_400
 _CLOCKS_DIFFER_S = 60
 _STATEMENTS = (
@@ -49,27 +50,37 @@ class DeadLetters(NamedTuple):
 
 
 def dead_letters(kafka: KafkaSettings, chain: ChainSettings, now: float, reader_dsn: str = "") -> DeadLetters:
-    """Counted among the last so many offsets: a letter can be large. Without Postgres none counts as worked off."""
+    """Counted among the last so many offsets: a letter can be large. Where there are repeats among them, some more are
+    read, since a producer can send repeats until no other letter is among the last. Without Postgres none counts as
+    worked off.
+    """
     topics = ChainTopics.of(chain.name, chain.prefix)
     first, end = start_offset(kafka, topics.deadletter), end_offset(kafka, topics.deadletter, committed=True)
-    begin = max(first, end - _LETTERS_READ)
-    kept, last_day = 0, []
-    for records in read_until_end(kafka, topics.deadletter, begin):
-        kept += len(records)
-        last_day += [
-            _refused(record)
+    begin, kept = end, 0
+    last_day: list[_RecordKey] = []
+    while begin > max(first, end - _BEHIND_REPEATS):
+        stop, begin = begin, max(first, begin - _LETTERS_READ)
+        letters = [
+            (now - record.timestamp_ms / 1000 < _DAY_S, _refused(record))
+            for records in read_partition(kafka, topics.deadletter, 0, begin, stop)
             for record in records
-            if now - record.timestamp_ms / 1000 < _DAY_S and dict(record.headers).get("reason") != _REPEATED
         ]
+        kept += len(letters)
+        young = [refused for is_young, refused in letters if is_young]
+        last_day += [refused for refused in young if refused is not None]
+        if None not in young or len(young) < len(letters) or len(last_day) >= _LETTERS_READ:
+            break
     retried, dismissed = _worked_off(reader_dsn, topics, chain.name, now) if last_day and reader_dsn else (set(), set())
     sent_again = sum(each in retried for each in last_day)
     put_aside = sum(each in dismissed - retried for each in last_day)
     return DeadLetters(kept, begin > first, len(last_day), sent_again, put_aside)
 
 
-def _refused(record: Record) -> _RecordKey:
-    """Topic, offset and SHA-256 of the record that a letter is about."""
+def _refused(record: Record) -> _RecordKey | None:
+    """Topic, offset and SHA-256 of the record that a letter is about; None: it repeats what was sealed long ago."""
     headers = dict(record.headers)
+    if headers.get("reason") == _REPEATED:
+        return None
     topic, offset, digest = (headers.get(name, b"").decode(errors="replace") for name in ("topic", "offset", "sha256"))
     return topic, offset, digest
 

@@ -14,7 +14,7 @@ import structlog
 
 from sealstream.anomaly.pipeline import DeadLettersObserved, Observation
 from sealstream.archive import ArchiveSettings
-from sealstream.errors import Unavailable
+from sealstream.errors import SealstreamError, Unavailable
 from sealstream.events import parse_timestamp
 from sealstream.health.asking import Archived, Signed, Stored, Trouble, archived, at_once, signed, stored, waiting_since
 from sealstream.kafka import KafkaSettings, last_record, offset_reaching
@@ -77,7 +77,7 @@ class ChainEyes:
         observations += told.observations
         observations += of_the_chain(name, seen, int(now))
         observations += of_sinks(name, seen, int(now))
-        observations += self._reviews(statements, now)
+        observations += self._answered("reviews", self._of_reviews(statements, now)) or ()
         return Looked(observations, next_seq, told.refused, more)
 
     def _seen(self) -> Seen:
@@ -131,6 +131,12 @@ class ChainEyes:
             self._kafka, topic, lambda record: open_checkpoint(record.value or b"", vkey).size > size
         )
         return waiting_since(self._kafka, topic, first)
+
+    def _of_reviews(self, statements: Sequence[Entry], now: float) -> Sequence[Observation] | Trouble:
+        try:
+            return self._reviews(statements, now)
+        except SealstreamError as error:
+            return Trouble(str(error), error.runbook)
 
     def _answered(self, what: str, answer: Any) -> Any:
         """The answer, or None; that there is none is said when it begins and when it ends."""

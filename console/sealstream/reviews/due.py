@@ -44,26 +44,24 @@ class Overdue(NamedTuple):
     started_by: str = ""
 
 
-def periods_over(kind: PeriodKind, now: datetime, began: datetime | None = None) -> Iterator[Period]:
-    """The periods of this kind that are over, the newest first, back to the one in which the chain began (None: as
-    many as are looked back).
+def periods_over(kind: PeriodKind, now: datetime, began: datetime | None) -> Iterator[Period]:
+    """The periods of this kind that are over, the newest first, back to the one in which the chain began (None: it has
+    not, and there are none); at most 60.
     """
+    if began is None:
+        return
     period = Period.holding(kind, now.date()).previous
     for _ in range(_LOOKED_BACK):
-        if began is not None and period.ends <= began:
+        if period.ends <= began:
             return
         yield period
         period = period.previous
 
 
-def overdue(
-    reviews: Reviews, chain: str, cadence: Cadence, now: datetime, began: datetime | None = None
-) -> list[Overdue]:
-    """What is late, the oldest first; at most 60 periods are looked back. `began` None: of a chain that has no entry
-    yet, or whose beginning nobody can say, nothing is called late.
+def overdue(reviews: Reviews, chain: str, cadence: Cadence, now: datetime, began: datetime | None) -> list[Overdue]:
+    """What is late, the oldest first; at most 60 periods are looked back. `began` None: the chain has no entry yet, and
+    owes nothing. Who can't tell when it began must not ask: that nothing is late is not what they know.
     """
-    if began is None:
-        return []
     late = []
     for period in periods_over(cadence.every, now, began):
         review = reviews.of(chain, period)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed
+from sealstream.doctor.checks.retained import judged_months, kept_months
+from sealstream.doctor.outcomes import Check, Outcome, State, failed, folded, passed, unknown
+from sealstream.doctor.promised import LET_GO, let_go
 from sealstream.errors import Unavailable
 from sealstream.health.asking import producers
 from sealstream.health.letters import dead_letters
 from sealstream.layout import ChainSettings
 from sealstream.layout.tables import AUDIT_LOG, SCHEMA
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "has_let_go"]
 
 _DAYS = 90
 _LOG = f"{SCHEMA}.{AUDIT_LOG}"
@@ -79,12 +81,26 @@ def _seen(asking: Asking, chain: ChainSettings, condition: str, what: str) -> Ou
     return passed(f"the newest {what} is entry {rows[0]['seq']:,}, of {rows[0]['sequenced_at']:%Y-%m-%d %H:%M}Z")
 
 
+def has_let_go(asking: Asking, chain: ChainSettings) -> bool:
+    """Whether Postgres begins with a later entry than the chain, and the chain says that it let the others go."""
+    if asking.stored(chain).first_seq == 0:
+        return False
+    said = let_go(asking, chain, asking.statements(chain, LET_GO))
+    return judged_months(kept_months(asking, chain), said).state is State.PASS
+
+
 def _life(asking: Asking) -> Outcome:
     found = []
     for chain in asking.system.chains:
         rows = {row["action"]: row for row in asking.fetch("reader", _LIFE, chain.name)}
+        if "sequencer.started" not in rows and has_let_go(asking, chain):
+            first = asking.stored(chain).first_seq
+            said = f"the log's start is not online: Postgres begins with entry {first:,}, what was before has left"
+            to_do = f"`sealstream search action:sequencer.started --chain {chain.name} --source archive`"
+            found.append((f"chain {chain.name}", unknown(said, to_do=to_do)))
+            continue
         if "sequencer.started" not in rows:
-            to_do = "`sealstream verify postgres`: entry 1 of each chain says it"
+            to_do = "`sealstream verify postgres`: entry 1 of each chain says it, entry 2 of one that continues another"
             found.append((f"chain {chain.name}", failed("no start of the log is sealed", to_do=to_do)))
             continue
         said = ", ".join(

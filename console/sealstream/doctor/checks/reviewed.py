@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sealstream.doctor.asking import Asking
-from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed
+from sealstream.doctor.checks.recorded import has_let_go
+from sealstream.doctor.outcomes import Check, Outcome, failed, folded, passed, unknown
 from sealstream.errors import SealstreamError
 from sealstream.events import parse_timestamp
 from sealstream.layout import ChainSettings
@@ -14,6 +15,7 @@ from sealstream.reviews import ACTIONS, fold, overdue
 __all__ = ["CHECKS"]
 
 _CADENCE = 'set `every` in [reviews] ("day", "week" or "month"), and sign each: docs/reviews.md'
+_BEGINNING = "`sealstream status` says which stores answer; `sealstream review list` asks the archive, too"
 
 
 def _signed(asking: Asking) -> Outcome:
@@ -28,24 +30,28 @@ def _signed_of(asking: Asking, chain: ChainSettings) -> Outcome:
     said = f"{len(signatures):,} reviews are signed" + (f", the newest by {newest.by}" if newest else "")
     if cadence is None:
         return failed(f"{said}; nobody has to review it", to_do=_CADENCE)
-    late = overdue(reviews, chain.name, cadence, now, _began(asking, chain))
+    try:
+        began, is_online = _began(asking, chain)
+    except SealstreamError as error:
+        return unknown(f"{said}; nobody says since when there is anything to review: {error}", to_do=_BEGINNING)
+    late = overdue(reviews, chain.name, cadence, now, began)
     if late:
         return failed(
             f"{said}; {len(late):,} are overdue, the oldest that of {late[0].period}",
             to_do=f"`sealstream review start --chain {chain.name} --period {late[0].period}`: docs/reviews.md",
         )
-    return passed(f"{said}; each {cadence.every} has to be, and none is overdue")
+    since = f" since {began:%Y-%m-%d}, when what is online begins" if is_online else ""
+    return passed(f"{said}; each {cadence.every} has to be, and none is overdue{since}")
 
 
-def _began(asking: Asking, chain: ChainSettings) -> datetime | None:
-    """When the first entry that is online was sealed: what was said of the periods before it has left with them."""
-    first = asking.stored(chain)
-    if first.first_seq > 0 and first.first_at is not None:
-        return datetime.fromtimestamp(first.first_at, UTC)
-    try:
-        return parse_timestamp(asking.entry_0(chain).written.sequenced_at)
-    except SealstreamError:
-        return None
+def _began(asking: Asking, chain: ChainSettings) -> tuple[datetime, bool]:
+    """When the first entry that is online was sealed, and whether others have left before it: what was said of their
+    periods has left with them. Rows that nobody let go end no duty. Raises a `SealstreamError` where nobody can say.
+    """
+    first_at = asking.stored(chain).first_at
+    if first_at is not None and has_let_go(asking, chain):
+        return datetime.fromtimestamp(first_at, UTC), True
+    return parse_timestamp(asking.entry_0(chain).written.sequenced_at), False
 
 
 def _daily(asking: Asking) -> Outcome:
